@@ -1,0 +1,1 @@
+"""The registry's AMP client, used by drone, router and deployctl."""

@@ -1,0 +1,1 @@
+"""Fetches, checks out, runs, watches and reports."""

@@ -1,0 +1,1 @@
+"""Git, releases, desired state and control."""

@@ -1,0 +1,1 @@
+"""Frozen values; imports the standard library and attrs only."""

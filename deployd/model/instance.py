@@ -1,0 +1,84 @@
+"""One process of a role of a release on a drone: as wanted, and as seen."""
+
+from __future__ import annotations
+
+from enum import Enum
+from hashlib import sha256
+
+from attrs import frozen
+
+from deployd.model.revision import Revision
+
+
+class Goal(Enum):
+    """What the hub wants of an instance: keep it running, let its work end, or end it."""
+
+    RUN = "run"
+    DRAIN = "drain"
+    STOP = "stop"
+
+
+class State(Enum):
+    """What a drone sees of an instance (docs/state-machines draws how one follows another)."""
+
+    WAITING = "waiting"  # its checkout is on the way
+    STARTING = "starting"  # runs, has not passed its check
+    REGISTERING = "registering"  # passed its check, its row is not acknowledged yet
+    READY = "ready"  # checked, and its row acknowledged
+    BACKOFF = "backoff"  # ended or could not start; will be tried again
+    DRAINING = "draining"  # its row is gone from the port table; still runs
+    STOPPING = "stopping"  # being ended
+    STOPPED = "stopped"  # ended as asked
+    ORPHAN = "orphan"  # runs, but the hub it belongs to does not know it
+    AWAY = "away"  # said by the hub of an instance whose drone is not connected
+
+
+@frozen
+class AssignedInstance:
+    """One line of an assignment.
+
+    ``generation`` grows with each ``restart``: a drone whose running process is of an older one starts it anew.
+    """
+
+    id: str
+    app: str
+    release: str
+    commit: str
+    role: str
+    argv: tuple[str, ...]
+    port: bool
+    goal: Goal = Goal.RUN
+    generation: int = 0
+
+
+@frozen
+class ObservedInstance:
+    """One line of a report.
+
+    ``failures`` counts starts in a row that did not become ready; ``fatal`` says that trying on will not help until
+    something outside changes. ``tail`` is the last output, given only while something is wrong. ``deregistered`` is
+    the registry's revision since which the row is gone, once it is.
+    """
+
+    id: str
+    app: str
+    release: str
+    commit: str
+    role: str
+    state: State
+    host: str = ""
+    port: int = 0
+    pid: int = 0
+    generation: int = 0
+    restarts: int = 0
+    failures: int = 0
+    fatal: bool = False
+    reason: str = ""
+    tail: str = ""
+    deregistered: Revision | None = None
+
+
+def instance_id(owner: str, app: str, release: str, role: str) -> str:
+    """The id of an instance: the same for as long as the same drone plays the same role of the same release."""
+    digest = sha256("\0".join((owner, app, release, role)).encode()).hexdigest()
+    return f"{role}-{digest[:10]}"

@@ -1,0 +1,92 @@
+"""A release: an app at a commit, numbered per app, and where it should run."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from attrs import field, frozen
+
+from deployd.model.invalid import Invalid
+from deployd.model.manifest import RoleCommand
+
+
+class ReleaseState(Enum):
+    DEPLOYING = "deploying"
+    DEPLOYED = "deployed"
+    FAILED = "failed"
+    RETIRING = "retiring"
+    RETIRED = "retired"
+
+    @property
+    def wanted(self) -> bool:
+        """Whether drones should run it."""
+        return self in (ReleaseState.DEPLOYING, ReleaseState.DEPLOYED)
+
+
+@frozen
+class Selector:
+    """Which drones: all (when both are empty), those named, and those that have every label of one ``where`` entry.
+
+    Repeated deploys add up: a drone is selected when any part names it.
+    """
+
+    every: bool = True
+    names: frozenset[str] = frozenset()
+    where: tuple[tuple[tuple[str, str], ...], ...] = ()
+
+    def selects(self, name: str, labels: dict[str, str]) -> bool:
+        return (
+            self.every
+            or name in self.names
+            or any(all(labels.get(key) == value for key, value in pairs) for pairs in self.where)
+        )
+
+    def plus(self, other: Selector) -> Selector:
+        """This selection and ``other``'s together."""
+        where = self.where + tuple(pairs for pairs in other.where if pairs not in self.where)
+        return Selector(self.every or other.every, self.names | other.names, where)
+
+
+@frozen
+class Need:
+    """How many of the chosen drones must be ready: ``all``, ``N`` or ``P%``."""
+
+    text: str = "all"
+
+    @classmethod
+    def parse(cls, text: str) -> Need:
+        digits = text.removesuffix("%")
+        if text == "all":
+            return cls(text)
+        if not (digits.isascii() and digits.isdigit() and len(digits) < 7) or int(digits) == 0:
+            raise Invalid(f"{text[:40]!r} is not a need: write 'all', a number of drones from 1, or a share like 75%")
+        if text.endswith("%") and int(digits) > 100:
+            raise Invalid(f"{text!r} is more than all drones")
+        return cls(text)
+
+    def count(self, drones: int) -> int:
+        """Of ``drones`` chosen ones, how many must be ready; a share is rounded up."""
+        if self.text == "all":
+            return drones
+        if self.text.endswith("%"):
+            return -(-drones * int(self.text[:-1]) // 100)
+        return int(self.text)
+
+
+@frozen
+class Release:
+    """``roles`` is what the commit's Procfile says (None: it has none)."""
+
+    app: str
+    number: int
+    commit: str
+    state: ReleaseState
+    created: float
+    selector: Selector = field(factory=Selector)
+    need: Need = field(factory=Need)
+    roles: tuple[RoleCommand, ...] | None = None
+    reason: str = ""
+
+    @property
+    def name(self) -> str:
+        return f"v{self.number}"

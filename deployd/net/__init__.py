@@ -1,0 +1,1 @@
+"""Authenticated, bounded AMP connections for every conversation."""

@@ -1,0 +1,1 @@
+"""Running programs: sessions, trees, ports, environments."""

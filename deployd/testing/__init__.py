@@ -1,0 +1,1 @@
+"""Fakes and strategies, verified by the suites that the real things pass."""

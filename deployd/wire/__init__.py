@@ -1,0 +1,1 @@
+"""AMP commands and codecs, one file a conversation; no behaviour."""
