@@ -1,0 +1,111 @@
+"""The dialling end of one connection."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from typing import Any
+
+from attrs import frozen
+from twisted.internet.defer import TimeoutError
+from twisted.internet.error import ConnectError, ConnectionClosed, DNSLookupError
+from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
+from twisted.internet.protocol import Factory
+
+from deployd.errors import DeploydError, NoAnswer, SecretRefused, Unreachable
+from deployd.net.conversation import Conversation
+from deployd.net.handshake import NONCE, Credentials, Transcript, agreed_version, check_server
+from deployd.net.peer import Peer
+from deployd.wire.handshake import NEWEST_VERSION, OLDEST_VERSION, Hello, Prove
+
+HANDSHAKE_TIMEOUT = 10.0
+
+
+@frozen
+class Dial:
+    """How to reach a server. ``shown`` is its address as errors name it; times are seconds."""
+
+    clock: IReactorTime
+    endpoint: IStreamClientEndpoint
+    shown: str
+    credentials: Credentials
+    heartbeat: float = 15.0
+    timeout: float = 45.0
+
+
+class ClientPeer(Peer):
+    """The client's end of one connection."""
+
+    async def shake_hands(self, dial: Dial, conversation: Callable[[Peer], Conversation]) -> None:
+        """Raise SecretRefused, IncompatibleVersion, ...; after it the peer may be called."""
+        mine = dial.credentials
+        nonce = secrets.token_bytes(NONCE)
+        hello = await self.call(
+            Hello,
+            timeout=HANDSHAKE_TIMEOUT,
+            oldest=OLDEST_VERSION,
+            newest=NEWEST_VERSION,
+            program=mine.program,
+            purpose=mine.purpose,
+            nonce=nonce,
+        )
+        if mine.secret is not None and not hello["secret"]:
+            raise SecretRefused("the server has no secret, so it cannot prove that it is yours; nothing was sent to it")
+        version = agreed_version(hello["version"], hello["version"], hello["kind"])
+        transcript = Transcript(version, hello["kind"], mine.purpose, nonce, hello["nonce"])
+        owner = mine.identity.owner if mine.identity else ""
+        answer = await self.call(
+            Prove,
+            timeout=HANDSHAKE_TIMEOUT,
+            proof=transcript.client_proof(mine.secret, owner) if mine.secret else b"",
+            owner=owner,
+            key=mine.identity.key if mine.identity else b"",
+            signature=transcript.signature(mine.identity) if mine.identity else b"",
+        )
+        if mine.secret is not None:
+            check_server(transcript, mine.secret, owner, answer["proof"])
+        self.facts = {str(key): str(value) for key, value in dict(answer["facts"]).items()}
+        self.established(conversation(self), dial.heartbeat, dial.timeout)
+
+
+def client_factory(clock: IReactorTime) -> Factory[Any]:
+    factory: Factory[Any] = Factory.forProtocol(lambda: ClientPeer(clock))
+    factory.noisy = False
+    return factory
+
+
+async def connect(dial: Dial, conversation: Callable[[Peer], Conversation] | None = None) -> Peer:
+    """One authenticated connection; raise Unreachable, NoAnswer, SecretRefused, IncompatibleVersion."""
+    try:
+        peer: Any = await dial.endpoint.connect(client_factory(dial.clock))
+    except Exception as error:
+        raise unreachable(dial.shown, error) from error
+    try:
+        await peer.shake_hands(dial, conversation or (lambda _: Conversation()))
+    except Exception as error:
+        peer.transport.abortConnection()
+        raise named(dial.shown, error) from error
+    return peer  # type: ignore[no-any-return]
+
+
+def unreachable(shown: str, error: BaseException) -> DeploydError:
+    """Why ``shown`` could not be reached, as one sentence."""
+    if isinstance(error, DNSLookupError):
+        return Unreachable(f"cannot reach {shown}: no such host")
+    if isinstance(error, TimeoutError):
+        return NoAnswer(f"cannot reach {shown}: no answer in time")
+    if isinstance(error, ConnectError | ConnectionClosed | OSError):
+        return Unreachable(f"cannot reach {shown}: {_reason(error)}")
+    return Unreachable(f"cannot reach {shown}: {type(error).__name__}: {error}")
+
+
+def named(shown: str, error: BaseException) -> DeploydError:
+    """``error`` of a handshake with the address in front, which the error alone would not tell."""
+    if isinstance(error, DeploydError):
+        return type(error)(f"{shown}: {error}")
+    return unreachable(shown, error)
+
+
+def _reason(error: BaseException) -> str:
+    """The last part of Twisted's "Connection was refused by other side: 111: Connection refused."."""
+    return str(error).rstrip(".").rpartition(": ")[2].lower() or type(error).__name__

@@ -1,0 +1,226 @@
+"""One AMP connection, bounded on every side.
+
+Note [What a peer may cost]
+~~~~~~~~~~~~~~~~~~~~~~~~~~~
+AMP keeps a box until it ends and answers whoever asks, so each end bounds: the bytes of one box (small before the
+handshake), the commands it answers at once, the calls it waits for, the time it waits, the silence it bears, and, on
+the server, the answers that the peer does not read (reading stops while they wait, so a peer that never reads soon
+cannot ask either; the keepalive then drops it). A broken or hostile peer costs its own connection and one log line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred, TimeoutError, fail, maybeDeferred, succeed
+from twisted.internet.error import ConnectionAborted, ConnectionClosed, ConnectionDone
+from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime, ITransport
+from twisted.logger import Logger
+from twisted.protocols import amp
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from deployd.errors import Busy, InternalError, Malformed, NoAnswer, Unreachable
+from deployd.net.conversation import Conversation
+from deployd.wire.handshake import Ping
+
+CONNECTION_DONE = Failure(ConnectionDone())
+
+MAX_BOX = 256 * 1024
+MAX_BOX_BEFORE_HANDSHAKE = 8 * 1024
+MAX_ANSWERING = 64
+MAX_CALLS = 256
+CALL_TIMEOUT = 10.0
+
+
+@implementer(IPushProducer)
+class _ReadGate:
+    """Stops reading from a peer that does not read what it asked for."""
+
+    def __init__(self, transport: Any) -> None:
+        self._transport = transport
+
+    def pauseProducing(self) -> None:
+        self._transport.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        self._transport.resumeProducing()
+
+    def stopProducing(self) -> None:
+        """The connection is gone; nothing is left to stop."""
+
+
+class Peer(amp.AMP):
+    """The other end of a conversation; ``call`` talks to it, ``conversation`` answers it.
+
+    ``facts`` is what the server said of itself in the handshake. A subclass (``deployd.net.server``,
+    ``deployd.net.client``) does the handshake and then calls ``established``.
+    """
+
+    _log = Logger()
+    transport: Any
+
+    def __init__(self, clock: IReactorTime, locator: Any = None) -> None:
+        super().__init__(locator=locator)
+        self._clock = clock
+        self._established = False
+        self._box_bytes = 0
+        self._box_limit = MAX_BOX_BEFORE_HANDSHAKE
+        self._answering = 0
+        self._calls = 0
+        self._heard = 0.0
+        self._keepalive: IDelayedCall | None = None
+        self._closed: list[Deferred[None]] = []
+        self.is_closed = False
+        self.conversation: Conversation = Conversation()
+        self.facts: dict[str, str] = {}
+
+    # What the rooms use.
+
+    def call(self, command: type[amp.Command], timeout: float = CALL_TIMEOUT, **arguments: Any) -> Deferred[Any]:
+        """Send ``command``; the answer's dict, or one of its declared errors, Unreachable, NoAnswer, Busy."""
+        if self._calls >= MAX_CALLS:
+            return fail(Busy("too many calls wait for this peer"))
+        self._calls += 1
+        answer: Deferred[Any] = self.callRemote(command, **arguments)
+        answer.addTimeout(timeout, self._clock)
+
+        def done(result: Any) -> Any:
+            self._calls -= 1
+            return result
+
+        answer.addBoth(done)
+        answer.addErrback(_plainly)
+        return answer
+
+    def established(self, conversation: Conversation, heartbeat: float, timeout: float) -> None:
+        """The handshake is over: answer ``conversation``'s commands and watch the link."""
+        self._established = True
+        self._box_limit = MAX_BOX
+        self.conversation = conversation
+        self._heartbeat, self._silence = heartbeat, timeout
+        self._heard = self._clock.seconds()
+        self._keepalive = self._clock.callLater(heartbeat, self._keep_alive)
+
+    def when_closed(self) -> Deferred[None]:
+        """Fires once, when the connection is gone."""
+        if self.is_closed:
+            return succeed(None)
+        waiter: Deferred[None] = Deferred()
+        self._closed.append(waiter)
+        return waiter
+
+    def drop(self, why: str) -> None:
+        """Abort the connection with one log line."""
+        if self.transport is not None:
+            self._log.info("dropping {peer}: {why}", peer=self.peer_name(), why=why)
+            self.transport.abortConnection()
+
+    def peer_host(self) -> str:
+        """The IP address at the other end; empty for a UNIX socket."""
+        return str(getattr(self.transport.getPeer(), "host", ""))
+
+    def peer_name(self) -> str:
+        address = self.transport.getPeer()
+        return f"{getattr(address, 'host', address)}:{getattr(address, 'port', '')}"
+
+    # What AMP calls.
+
+    def makeConnection(self, transport: ITransport) -> None:
+        self._heard = self._clock.seconds()
+        super().makeConnection(transport)
+
+    def gate_reading(self) -> None:
+        """Stop reading while the peer does not read (Note [What a peer may cost]); servers call this."""
+        self.transport.registerProducer(_ReadGate(self.transport), True)
+
+    def dataReceived(self, data: bytes) -> None:
+        try:
+            super().dataReceived(data)
+        except Exception as error:  # AMP raises whatever a malformed box trips over
+            self._box_bytes = self._box_limit + 1
+            self.drop(f"not deployd's protocol ({type(error).__name__})")
+
+    def stringReceived(self, string: bytes) -> Any:
+        self._box_bytes += len(string)
+        if self._box_bytes > self._box_limit:
+            self.drop("a box larger than allowed")
+            return None
+        return super().stringReceived(string)
+
+    def ampBoxReceived(self, box: amp.AmpBox) -> None:
+        self._box_bytes = 0
+        self._heard = self._clock.seconds()
+        super().ampBoxReceived(box)
+
+    def lengthLimitExceeded(self, length: int) -> None:
+        self.drop("a key longer than AMP allows")
+
+    def locateResponder(self, name: bytes) -> Callable[[amp.AmpBox], Any] | None:
+        if self._established:
+            found = self.conversation.locateResponder(name)
+            if found is not None:
+                return found  # type: ignore[no-any-return]
+        return super().locateResponder(name)  # type: ignore[no-any-return]
+
+    def dispatchCommand(self, box: amp.AmpBox) -> Deferred[amp.AmpBox]:
+        if self._answering >= MAX_ANSWERING:
+            return fail(amp.RemoteAmpError(b"Busy", "too many commands at once"))
+        self._answering += 1
+        answer: Deferred[amp.AmpBox] = maybeDeferred(super().dispatchCommand, box)
+
+        def done(result: Any) -> Any:
+            self._answering -= 1
+            return result
+
+        return answer.addBoth(done).addErrback(self._declared)
+
+    def unhandledError(self, failure: Failure) -> None:
+        # Callers of `call` get every error; what arrives here is the rest of a connection that is gone.
+        self._log.debug("unanswered: {error}", error=failure.value)
+
+    def connectionLost(self, reason: Failure = CONNECTION_DONE) -> None:
+        if self._keepalive is not None and self._keepalive.active():
+            self._keepalive.cancel()
+        super().connectionLost(reason)
+        self.conversation.closed()
+        self.is_closed = True
+        closed, self._closed = self._closed, []
+        for waiter in closed:
+            waiter.callback(None)
+
+    # The responders that every peer has, and the rest of the bounds.
+
+    @Ping.responder
+    def ping(self) -> dict[str, Any]:
+        return {}
+
+    def _declared(self, failure: Failure) -> Failure:
+        """Answer what AMP itself would close the connection for; responders declare their own errors."""
+        if failure.check(amp.RemoteAmpError):
+            return failure
+        if failure.check(Malformed, KeyError, ValueError, TypeError):
+            raise amp.RemoteAmpError(b"Malformed", "an argument is missing or is not what the protocol asks for")
+        self._log.failure("while answering {peer}", failure=failure, peer=self.peer_name())
+        raise amp.RemoteAmpError(InternalError.__name__.encode(), str(InternalError()))
+
+    def _keep_alive(self) -> None:
+        silence = self._clock.seconds() - self._heard
+        if silence >= self._silence:
+            self.drop(f"silent for {silence:.0f} s")
+            return
+        if silence >= self._heartbeat:
+            self.call(Ping, timeout=self._silence).addErrback(lambda _: None)
+        self._keepalive = self._clock.callLater(self._heartbeat, self._keep_alive)
+
+
+def _plainly(failure: Failure) -> Failure:
+    """Connection and protocol errors as deployd's own, so that callers meet only DeploydErrors."""
+    if failure.check(TimeoutError):
+        raise NoAnswer()
+    if failure.check(ConnectionClosed, ConnectionAborted):
+        raise Unreachable("the connection was lost")
+    if failure.check(amp.UnhandledCommand, amp.UnknownRemoteError, amp.RemoteAmpError):
+        raise InternalError("the other side does not know this command or failed at it")
+    return failure

@@ -1,0 +1,142 @@
+"""The listening end: handshake first, within a deadline, then the conversation that the client asked for."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from attrs import frozen
+from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
+from twisted.internet.protocol import Factory
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from deployd.errors import Malformed, PermissionRefused, SecretRefused
+from deployd.net.conversation import Conversation, responder
+from deployd.net.handshake import NONCE, Transcript, agreed_version, check_client, check_owner
+from deployd.net.peer import CONNECTION_DONE, Peer
+from deployd.net.secret import Secret
+from deployd.wire.handshake import Hello, Prove
+
+HANDSHAKE_DEADLINE = 10.0
+MAX_CONNECTIONS = 10_000
+
+
+@frozen
+class Session:
+    """What the handshake established. ``proven``: the client knows the secret (or there is none to know).
+
+    ``owner`` is "" or the UUID that the client's key stands for.
+    """
+
+    purpose: str
+    proven: bool
+    owner: str
+    host: str
+    program: str
+
+
+Conversations = Mapping[str, Callable[[Peer, Session], Conversation]]
+
+
+@frozen(kw_only=True)
+class ServerTerms:
+    """How a server meets its clients.
+
+    ``conversations`` maps each purpose to what makes its responders, ``anonymous`` names those that need no secret;
+    ``facts`` is asked anew for each session. ``heartbeat`` and ``timeout`` are seconds.
+    """
+
+    kind: str
+    secret: Secret | None
+    conversations: Conversations
+    facts: Callable[[], dict[str, str]] = dict
+    anonymous: frozenset[str] = frozenset()
+    heartbeat: float = 15.0
+    timeout: float = 45.0
+
+
+class ServerFactory(Factory):
+    """Makes the server's end of each connection; knows which are open."""
+
+    noisy = False
+    _log = Logger()
+
+    def __init__(self, clock: IReactorTime, terms: ServerTerms) -> None:
+        self._clock = clock
+        self._terms = terms
+        self.peers: set[ServerPeer] = set()
+
+    def buildProtocol(self, addr: IAddress | None) -> ServerPeer | None:
+        if len(self.peers) >= MAX_CONNECTIONS:
+            self._log.warn("refusing a connection: {count} are open", count=len(self.peers))
+            return None
+        return ServerPeer(self._clock, self._terms, self.peers)
+
+    def close_all(self) -> None:
+        for peer in list(self.peers):
+            peer.transport.loseConnection()
+
+
+class ServerPeer(Peer):
+    """The server's end of one connection."""
+
+    def __init__(self, clock: IReactorTime, terms: ServerTerms, peers: set[ServerPeer]) -> None:
+        super().__init__(clock)
+        self._terms = terms
+        self._peers = peers
+        self._deadline: IDelayedCall | None = None
+        self._transcript: Transcript | None = None
+        self._program = ""
+
+    def connectionMade(self) -> None:
+        super().connectionMade()
+        self._peers.add(self)
+        self.gate_reading()
+        self._deadline = self._clock.callLater(HANDSHAKE_DEADLINE, self.drop, "no handshake in time")
+
+    def connectionLost(self, reason: Failure = CONNECTION_DONE) -> None:
+        self._peers.discard(self)
+        self._met_deadline()
+        super().connectionLost(reason)
+
+    @responder(Hello)
+    def hello(self, oldest: int, newest: int, program: str, purpose: str, nonce: bytes) -> dict[str, Any]:
+        if self._transcript is not None:
+            raise Malformed("a second Hello")
+        if len(nonce) != NONCE:
+            raise Malformed("a nonce of the wrong length")
+        self._program = program[:80]
+        version = agreed_version(oldest, newest, self._program)
+        if purpose not in self._terms.conversations:
+            raise PermissionRefused(f"this is a deployd {self._terms.kind}; it has no sessions for {purpose[:40]!r}")
+        mine = secrets.token_bytes(NONCE)
+        self._transcript = Transcript(version, self._terms.kind, purpose, nonce, mine)
+        has_secret = self._terms.secret is not None
+        return {"version": version, "kind": self._terms.kind, "secret": has_secret, "nonce": mine}
+
+    @responder(Prove)
+    def prove(self, proof: bytes, owner: str, key: bytes, signature: bytes) -> dict[str, Any]:
+        transcript = self._transcript
+        if transcript is None or self._established:
+            raise Malformed("Prove out of order")
+        secret = self._terms.secret
+        try:
+            proven = check_client(transcript, secret, owner, proof, transcript.purpose in self._terms.anonymous)
+            if owner:
+                check_owner(transcript, owner, key, signature)
+        except SecretRefused as error:
+            self._log.info("refusing {peer}: {error}", peer=self.peer_name(), error=error)
+            self._clock.callLater(0, self.transport.loseConnection)
+            raise
+        self._met_deadline()
+        session = Session(transcript.purpose, proven, owner, self.peer_host(), self._program)
+        conversation = self._terms.conversations[session.purpose](self, session)
+        self.established(conversation, self._terms.heartbeat, self._terms.timeout)
+        answer = transcript.server_proof(secret, owner) if secret and proven else b""
+        return {"proof": answer, "facts": self._terms.facts()}
+
+    def _met_deadline(self) -> None:
+        if self._deadline is not None and self._deadline.active():
+            self._deadline.cancel()

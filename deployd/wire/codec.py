@@ -1,0 +1,56 @@
+"""The model's values as AMP arguments: JSON, checked against their classes as it is read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attrs import AttrsInstance
+from cattrs import Converter
+from twisted.protocols import amp
+
+from deployd.errors import Malformed
+from deployd.wire.documents import dump, load
+
+_converter = Converter(forbid_extra_keys=False, prefer_attrib_converters=False)
+
+
+def _strict(kind: type) -> None:
+    """Refuse a wrong JSON type instead of converting it: ``int("7")`` would hide a peer's mistake."""
+
+    def check(value: Any, _: Any) -> Any:
+        if type(value) is not kind:
+            raise TypeError(f"expected {kind.__name__}, got {type(value).__name__}")
+        return value
+
+    _converter.register_structure_hook(kind, check)
+
+
+for _kind in (str, int, bool):
+    _strict(_kind)
+
+
+def to_json(value: Any) -> Any:
+    """An attrs value (or a container of them) as what ``json`` can write."""
+    return _converter.unstructure(value)
+
+
+def from_json(value: Any, kind: Any) -> Any:
+    """The value of type ``kind`` that ``to_json`` made ``value`` from; raise Malformed."""
+    try:
+        return _converter.structure(value, kind)
+    except Exception as error:  # cattrs raises groups of whatever a class's own hooks raise
+        raise Malformed(f"not a {getattr(kind, '__name__', kind)} as the protocol asks for") from error
+
+
+class Structure(amp.Argument):
+    """One value of ``kind``: an attrs class of the model, or e.g. ``tuple[Registration, ...]``."""
+
+    def __init__(self, kind: type[AttrsInstance] | Any, optional: bool = False) -> None:
+        super().__init__(optional)
+        self.kind = kind
+
+    def toString(self, inObject: Any) -> bytes:
+        return dump(_converter.unstructure(inObject, unstructure_as=self.kind))
+
+    def fromString(self, inString: bytes) -> Any:
+        return from_json(load(inString), self.kind)

@@ -1,0 +1,52 @@
+"""Owners of rows (drones, ``deployctl register``) - registry."""
+
+from __future__ import annotations
+
+from twisted.protocols import amp
+
+from deployd.errors import NotOwner, Superseded
+from deployd.model.registration import Registration
+from deployd.model.revision import Revision
+from deployd.wire.codec import Structure
+from deployd.wire.command import declared
+
+Rows = tuple[Registration, ...]
+Ids = tuple[str, ...]
+
+
+class Attach(amp.Command):
+    """Owner to registry, first in a writing session: take over from any earlier session of this owner.
+
+    ``name`` is what ``drone`` of its rows will say; ``credential`` is what the hub gave a drone it accepted, and
+    opens the namespaces that are commits; ``advertise`` is the host of its rows (empty: the peer's address).
+    """
+
+    arguments = [(b"name", amp.Unicode()), (b"credential", amp.String()), (b"advertise", amp.Unicode())]
+    response = [(b"host", amp.Unicode()), (b"revision", Structure(Revision))]
+    errors = declared()
+
+
+class Publish(amp.Command):
+    """Owner to registry, after Attach and on every reconnect: all its rows, in parts (Note [Whole state in pages]).
+
+    With the last part the rows replace whatever the owner had at once. The answer's revision is the table's since
+    which that is so (in the last part's answer).
+    """
+
+    arguments = [(b"part", amp.Integer()), (b"parts", amp.Integer()), (b"rows", Structure(Rows))]
+    response = [(b"revision", Structure(Revision))]
+    errors = declared(NotOwner, Superseded)
+
+
+class Update(amp.Command):
+    """Owner to registry, after Publish: rows to put and ids to free, applied at once and together."""
+
+    arguments = [(b"put", Structure(Rows)), (b"free", Structure(Ids))]
+    response = [(b"revision", Structure(Revision))]
+    errors = declared(NotOwner, Superseded)
+
+
+class Leave(amp.Command):
+    """Owner to registry, before an orderly end: free its rows now rather than after the timeout."""
+
+    errors = declared()
