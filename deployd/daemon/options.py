@@ -1,0 +1,95 @@
+"""The command-line options that all daemons share (docs/reference lists them)."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import ClassVar
+
+from twisted.python import usage
+
+from deployd.errors import UsageError
+from deployd.net.addresses import tcp_listener
+from deployd.net.secret import Secret
+
+LOG_FORMATS = ("text", "json")
+MAX_SECRET_FILE = 16 * 1024
+
+
+class DaemonOptions(usage.Options):
+    """Options of a daemon of one ``kind``; after parsing, ``secret``, ``state_dir`` and ``interface`` are values."""
+
+    kind: ClassVar[str] = ""
+    default_port: ClassVar[int | None] = None
+
+    optParameters = [
+        ["state-dir", None, None, "Where the daemon keeps its state (default: the XDG state directory)."],
+        ["secret", None, None, "The cluster's secret; `ps` shows it, so better use one of the next two."],
+        ["secret-file", None, None, "A file whose first line is the secret; or set DEPLOYD_SECRET."],
+        ["listen", None, None, "A Twisted server endpoint string for the AMP port."],
+        ["interface", None, None, "Listen on this address only (default: loopback without a secret, else all)."],
+        ["log-format", None, "text", "text or json."],
+    ]
+
+    secret: Secret | None = None
+    state_dir: Path
+    interface: str = ""
+
+    def postOptions(self) -> None:
+        try:
+            self.secret = self._read_secret()
+        except UsageError as error:
+            raise usage.UsageError(str(error)) from None
+        if self["log-format"] not in LOG_FORMATS:
+            raise usage.UsageError(f"--log-format is text or json, not {self['log-format']!r}")
+        self.state_dir = Path(self["state-dir"]).absolute() if self["state-dir"] else default_state_dir(self.kind)
+        self.interface = self["interface"] if self["interface"] is not None else ("" if self.secret else "127.0.0.1")
+
+    def port(self, name: str, low: int = 0) -> int:
+        """The value of a port option; raise twisted's UsageError with a sentence."""
+        text = str(self[name])
+        if not text.isascii() or not text.isdigit() or not low <= int(text) < 65536:
+            raise usage.UsageError(f"--{name} is a port number from {low} to 65535, not {text[:40]!r}")
+        return int(text)
+
+    def seconds(self, name: str) -> float:
+        """The value of an option in seconds, above 0."""
+        try:
+            value = float(self[name])
+        except ValueError:
+            value = 0.0
+        if not 0 < value < 1e7:
+            raise usage.UsageError(f"--{name} is a number of seconds above 0, not {str(self[name])[:40]!r}")
+        return value
+
+    def amp_listener(self, port: int) -> str:
+        """The server endpoint string of the AMP port: ``--listen``, else TCP on ``port``."""
+        return str(self["listen"]) if self["listen"] else tcp_listener(port, self.interface)
+
+    def _read_secret(self) -> Secret | None:
+        if self["secret"] is not None:
+            if self["secret-file"] is not None:
+                raise UsageError("give --secret or --secret-file, not both")
+            return Secret(self["secret"])
+        if self["secret-file"] is not None:
+            return secret_from_file(self["secret-file"])
+        if "DEPLOYD_SECRET" in os.environ:
+            return Secret(os.environ["DEPLOYD_SECRET"])
+        return None
+
+
+def secret_from_file(path: str) -> Secret:
+    """The first line of ``path``; raise UsageError with one sentence."""
+    try:
+        with Path(path).open(encoding="utf-8", errors="surrogateescape") as file:
+            return Secret(file.readline(MAX_SECRET_FILE).rstrip("\r\n"))
+    except OSError as error:
+        raise UsageError(f"cannot read the secret file {path}: {error.strerror}") from None
+
+
+def default_state_dir(kind: str) -> Path:
+    """``/var/lib/deployd/KIND`` for root, else ``deployd/KIND`` in the XDG state directory."""
+    if os.geteuid() == 0:
+        return Path("/var/lib/deployd") / kind
+    base = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
+    return Path(base).expanduser() / "deployd" / kind

@@ -1,0 +1,107 @@
+"""The top service of a daemon: holds the state directory, listens, and fails in one line."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+from typing import Any
+
+from twisted.application.service import MultiService
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory
+from twisted.logger import ILogObserver, Logger
+from twisted.python.failure import Failure
+
+from deployd.daemon.logs import observer
+from deployd.daemon.options import DaemonOptions
+from deployd.daemon.state import StateDirectory
+from deployd.errors import DeploydError, Refused
+
+
+class DaemonService(MultiService):
+    """Subclasses override ``begin``; what they start there is stopped in reverse order.
+
+    Note [Failing in one line]
+    ~~~~~~~~~~~~~~~~~~~~~~~~~~
+    twistd shows a traceback for an exception in startService and ends with 0 whatever happens later. So a refusal at
+    the start is a SystemExit with the sentence (stderr under ``-n``; a daemonizing parent says that its child failed),
+    and one that comes later (a hub that refuses the secret) goes through ``fail``: sentence, orderly stop, exit 1.
+    """
+
+    _log = Logger()
+
+    def __init__(self, reactor: Any, options: DaemonOptions) -> None:
+        super().__init__()
+        self.reactor = reactor
+        self.options = options
+        self.state = StateDirectory(options.state_dir)
+        self._ports: list[IListeningPort] = []
+
+    def begin(self) -> None:
+        """Start the daemon; the state directory is held. Raise DeploydError or OSError to refuse."""
+
+    def setServiceParent(self, parent: Any) -> None:
+        # Only twistd gives an Application as parent; `twist` has log options of its own.
+        if hasattr(parent, "setComponent"):
+            parent.setComponent(ILogObserver, observer(self.options))
+        super().setServiceParent(parent)
+
+    def startService(self) -> None:
+        try:
+            self.state.hold()
+            if self.options.secret is None:
+                self._log.warn("no secret: everybody who reaches {host} may do everything", host="this machine")
+            self.begin()
+        except (DeploydError, OSError) as error:
+            self._log.error("{error}", error=error)
+            raise SystemExit(f"deployd-{self.options.kind}: {error}") from None
+        super().startService()
+
+    def stopService(self) -> Deferred[Any]:
+        self.state.withdraw_addresses()
+        closing = [maybeDeferred(port.stopListening) for port in self._ports]
+        closing.append(maybeDeferred(super().stopService))
+        done: Deferred[Any] = DeferredList(closing, consumeErrors=True)
+        return done.addBoth(lambda _: self.state.release())
+
+    def listen(self, endpoint: str, factory: IProtocolFactory) -> IListeningPort:
+        """Listen now; raise Refused with one sentence when that cannot be."""
+        try:
+            listening = serverFromString(self.reactor, endpoint).listen(factory)
+        except Exception as error:  # endpoint parsers raise whatever their plugins do
+            raise Refused(f"cannot listen on {_kind(endpoint)}: {error}") from error
+        results: list[Any] = []
+        listening.addBoth(results.append)
+        result = results[0] if results else Failure(Refused("the endpoint does not listen at once"))
+        if isinstance(result, Failure):
+            raise Refused(f"cannot listen on {_kind(endpoint)}: {_why(result.value)}")
+        self._ports.append(result)
+        return result  # type: ignore[no-any-return]
+
+    def fail(self, error: DeploydError) -> None:
+        """End the daemon with exit code 1 and one line (Note [Failing in one line])."""
+        line = f"deployd-{self.options.kind}: {error}"
+        self._log.error("{line}", line=line)
+        print(line, file=sys.stderr, flush=True)
+        atexit.register(_exit_with_failure)
+        self.reactor.stop()
+
+
+def _exit_with_failure() -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(1)
+
+
+def _kind(endpoint: str) -> str:
+    """An endpoint string without what may name key files."""
+    return ":".join(endpoint.split(":")[:2])
+
+
+def _why(error: BaseException | None) -> str:
+    if isinstance(error, CannotListenError):
+        return (error.socketError.strerror or str(error.socketError)).lower()
+    return str(error)
