@@ -10,10 +10,9 @@ from twisted.python import usage
 
 from deployd.errors import UsageError
 from deployd.net.addresses import tcp_listener
-from deployd.net.secret import Secret
+from deployd.net.secret import Secret, secret_from_file
 
 LOG_FORMATS = ("text", "json")
-MAX_SECRET_FILE = 16 * 1024
 
 
 class DaemonOptions(usage.Options):
@@ -76,15 +75,6 @@ class DaemonOptions(usage.Options):
         if "DEPLOYD_SECRET" in os.environ:
             return Secret(os.environ["DEPLOYD_SECRET"])
         return None
-
-
-def secret_from_file(path: str) -> Secret:
-    """The first line of ``path``; raise UsageError with one sentence."""
-    try:
-        with Path(path).open(encoding="utf-8", errors="surrogateescape") as file:
-            return Secret(file.readline(MAX_SECRET_FILE).rstrip("\r\n"))
-    except OSError as error:
-        raise UsageError(f"cannot read the secret file {path}: {error.strerror}") from None
 
 
 def default_state_dir(kind: str) -> Path:

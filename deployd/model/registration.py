@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+from json import dumps
 
 from attrs import field, frozen
 
+from deployd.model.invalid import Invalid
+from deployd.model.names import app_name, drone_name, role_name, shown
+
 Ports = dict[str, dict[str, list[dict[str, str | int]]]]
+
+MAX_META_BYTES = 4096
+
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
+_NAMESPACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_VERSION = re.compile(r"[A-Za-z0-9.+_-]{0,64}")
+_HOST = re.compile(r"[A-Za-z0-9_.:%-]{1,255}")
 
 
 @frozen
@@ -29,6 +41,42 @@ class Registration:
     meta: dict[str, str] = field(factory=dict, hash=False)
     owner: str = ""
     revision: int = 0
+
+
+def checked(row: Registration) -> Registration:
+    """``row`` if a registry may take it, else raise Invalid.
+
+    ``host``, ``owner``, ``drone`` and ``revision`` are not looked at: the registry fills them in itself.
+    """
+    _check(_ID, row.id, "a registration's id: use up to 128 letters, digits, '.', '_', ':' and '-'")
+    _check(_NAMESPACE, row.namespace, "a namespace: use up to 100 letters, digits, '.', '_' and '-'")
+    role_name(row.role)
+    if row.app:
+        app_name(row.app)
+    _check(_VERSION, row.release, "a release")
+    _check(_VERSION, row.version, "a version: use up to 64 letters, digits, '.', '+', '_' and '-'")
+    if not 0 < row.port < 65536:
+        raise Invalid(f"{row.id}: a port is a number from 1 to 65535, not {str(row.port)[:20]}")
+    # Measured as pure ASCII, so that any text in it, lone surrogates too, can be written wherever JSON can.
+    if len(dumps(row.meta)) > MAX_META_BYTES:
+        raise Invalid(f"{row.id}: the metadata is longer than {MAX_META_BYTES} bytes as JSON")
+    return row
+
+
+def host_name(text: str) -> str:
+    """Return ``text`` if a row's host can be that name or IP address, else raise Invalid."""
+    return _check(_HOST, text, "a host: write a name or an IP address, without port")
+
+
+def owner_name(text: str) -> str:
+    """Return ``text`` if an owner can show that name in its rows, else raise Invalid."""
+    return drone_name(text) if text else ""
+
+
+def _check(pattern: re.Pattern[str], text: str, what: str) -> str:
+    if not pattern.fullmatch(text):
+        raise Invalid(f"{shown(text)} is not {what}")
+    return text
 
 
 def port_table(rows: Iterable[Registration]) -> Ports:

@@ -12,6 +12,10 @@ from deployd.errors import UsageError
 from deployd.model.address import Address, is_loopback
 from deployd.model.invalid import Invalid
 
+# Seconds before the next address of a name is tried beside the first. Twisted's 0.3 is what `localhost` would cost
+# wherever it means ::1 first, and what a refused connection would take to be noticed.
+ATTEMPT_DELAY = 0.02
+
 
 def client_endpoint(reactor: Any, text: str, default_port: int) -> tuple[IStreamClientEndpoint, str]:
     """An endpoint for ``HOST``, ``HOST:PORT`` or a Twisted client endpoint string, and how errors name it.
@@ -24,18 +28,22 @@ def client_endpoint(reactor: Any, text: str, default_port: int) -> tuple[IStream
         address = Address.parse(text)
     except Invalid:
         return _from_string(reactor, text, default_port)
-    return HostnameEndpoint(reactor, address.host, address.port), str(address)
+    return _by_name(reactor, address.host, address.port), str(address)
 
 
 def _from_string(reactor: Any, text: str, default_port: int) -> tuple[IStreamClientEndpoint, str]:
     if text and ":" not in text and "/" not in text and "=" not in text:
-        return HostnameEndpoint(reactor, text, default_port), f"{text}:{default_port}"
+        return _by_name(reactor, text, default_port), f"{text}:{default_port}"
     try:
         endpoint = clientFromString(reactor, text)
     except Exception as error:  # endpoint parsers raise whatever their plugins do
         raise UsageError(f"{text[:80]!r} is not an address: write HOST:PORT or a Twisted client endpoint") from error
     # Only kind, host and port: the rest may name key files.
     return endpoint, ":".join(part for part in text.split(":")[:3] if "=" not in part)
+
+
+def _by_name(reactor: Any, host: str, port: int) -> HostnameEndpoint:
+    return HostnameEndpoint(reactor, host, port, attemptDelay=ATTEMPT_DELAY)
 
 
 def tcp_listener(port: int, interface: str) -> str:

@@ -10,12 +10,16 @@ sessions that prove nothing, and only for reading.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from attrs import frozen
 
 from deployd.errors import IncompatibleVersion, SecretRefused
-from deployd.net.identity import Identity, owner_of, signed
 from deployd.net.secret import Secret, proof, proves
 from deployd.wire.handshake import NEWEST_VERSION, OLDEST_VERSION
+
+if TYPE_CHECKING:
+    from deployd.net.identity import Identity
 
 NONCE = 32
 
@@ -91,6 +95,9 @@ def check_server(transcript: Transcript, secret: Secret, owner: str, offered: by
 
 def check_owner(transcript: Transcript, owner: str, key: bytes, signature: bytes) -> None:
     """Raise SecretRefused unless whoever signed is the owner it says it is."""
+    # Here and not above: deployctl has no identity, and `cryptography` would be a third of its start.
+    from deployd.net.identity import owner_of, signed
+
     message = b"\0".join((b"deployd owner", *transcript.said(owner)))
     if owner_of(key) != owner or not signed(key, signature, message):
         raise SecretRefused("the owner's key does not fit the owner's name")

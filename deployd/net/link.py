@@ -47,7 +47,7 @@ class _SessionEndpoint:
 
     async def _connect(self, session_factory: Any) -> Any:
         try:
-            peer = await self._dial.endpoint.connect(client_factory(self._dial.clock))
+            peer: Any = await self._dial.endpoint.connect(client_factory(self._dial.clock))
         except CancelledError:
             raise
         except Exception as error:

@@ -21,7 +21,7 @@ from twisted.protocols import amp
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from deployd.errors import Busy, InternalError, Malformed, NoAnswer, Unreachable
+from deployd.errors import Busy, InternalError, Malformed, NoAnswer, Unreachable, UsageError
 from deployd.net.conversation import Conversation
 from deployd.wire.handshake import Ping
 
@@ -83,7 +83,7 @@ class Peer(amp.AMP):
         if self._calls >= MAX_CALLS:
             return fail(Busy("too many calls wait for this peer"))
         self._calls += 1
-        answer: Deferred[Any] = self.callRemote(command, **arguments)
+        answer: Deferred[Any] = maybeDeferred(self.callRemote, command, **arguments)
         answer.addTimeout(timeout, self._clock)
 
         def done(result: Any) -> Any:
@@ -92,7 +92,10 @@ class Peer(amp.AMP):
 
         answer.addBoth(done)
         answer.addErrback(_plainly)
-        return answer
+        # AMP appends its own last errback to `answer`, which would swallow errors from callers who add theirs later.
+        result: Deferred[Any] = Deferred(lambda _: answer.cancel())
+        answer.addCallbacks(result.callback, result.errback)
+        return result
 
     def established(self, conversation: Conversation, heartbeat: float, timeout: float) -> None:
         """The handshake is over: answer ``conversation``'s commands and watch the link."""
@@ -174,7 +177,7 @@ class Peer(amp.AMP):
             self._answering -= 1
             return result
 
-        return answer.addBoth(done).addErrback(self._declared)
+        return answer.addBoth(done).addCallback(_fitting).addErrback(self._declared)
 
     def unhandledError(self, failure: Failure) -> None:
         # Callers of `call` get every error; what arrives here is the rest of a connection that is gone.
@@ -215,12 +218,26 @@ class Peer(amp.AMP):
         self._keepalive = self._clock.callLater(self._heartbeat, self._keep_alive)
 
 
+def _fitting(answer: amp.AmpBox) -> amp.AmpBox:
+    """Fail instead of sending what AMP would drop the connection for."""
+    for name, value in answer.items():
+        if len(value) > amp.MAX_VALUE_LENGTH:
+            raise AnswerTooLong(name.decode("ascii", "replace"))
+    return answer
+
+
+class AnswerTooLong(Exception):
+    """A responder's answer does not fit into a message; it should have been paged."""
+
+
 def _plainly(failure: Failure) -> Failure:
     """Connection and protocol errors as deployd's own, so that callers meet only DeploydErrors."""
     if failure.check(TimeoutError):
         raise NoAnswer()
     if failure.check(ConnectionClosed, ConnectionAborted):
         raise Unreachable("the connection was lost")
+    if failure.check(amp.TooLong):
+        raise UsageError("one of the values is too long for a message")
     if failure.check(amp.UnhandledCommand, amp.UnknownRemoteError, amp.RemoteAmpError):
         raise InternalError("the other side does not know this command or failed at it")
     return failure

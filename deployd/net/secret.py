@@ -13,11 +13,13 @@ from __future__ import annotations
 import hmac
 from functools import lru_cache
 from hashlib import pbkdf2_hmac, sha256
+from pathlib import Path
 
 from deployd.errors import UsageError
 
 ITERATIONS = 10_000
 MAX_SECRET = 4096
+MAX_SECRET_FILE = 16 * 1024
 
 
 class Secret:
@@ -40,6 +42,15 @@ class Secret:
     def key(self, purpose: str) -> bytes:
         """The 32-byte key of one purpose (Note [One key for each purpose])."""
         return _stretched(self._bytes, purpose)
+
+
+def secret_from_file(path: str) -> Secret:
+    """The first line of ``path``; raise UsageError with one sentence."""
+    try:
+        with Path(path).open(encoding="utf-8", errors="surrogateescape") as file:
+            return Secret(file.readline(MAX_SECRET_FILE).rstrip("\r\n"))
+    except OSError as error:
+        raise UsageError(f"cannot read the secret file {path}: {error.strerror}") from None
 
 
 def proof(key: bytes, *parts: bytes) -> bytes:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, get_args, get_origin
 
 from attrs import AttrsInstance
 from cattrs import Converter
@@ -27,6 +28,19 @@ def _strict(kind: type) -> None:
 
 for _kind in (str, int, bool):
     _strict(_kind)
+
+
+@_converter.register_structure_hook_factory(lambda kind: get_origin(kind) is tuple)
+def _tuple_from_list(kind: Any, converter: Converter) -> Callable[[Any, Any], Any]:
+    """A tuple of the model is a JSON list; cattrs would take any iterable, an object's keys too."""
+    (inner, _) = get_args(kind)
+
+    def structure(value: Any, _: Any) -> Any:
+        if not isinstance(value, list):
+            raise TypeError(f"expected a list, got {type(value).__name__}")
+        return tuple(converter.structure(item, inner) for item in value)
+
+    return structure
 
 
 def to_json(value: Any) -> Any:

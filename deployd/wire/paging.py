@@ -47,6 +47,11 @@ class Assembly(Generic[T]):
     _items: list[T] = field(factory=list)
     _expected: int = 0
 
+    @property
+    def held(self) -> int:
+        """How many items wait for the rest of their transfer."""
+        return len(self._items)
+
     def add(self, part: int, parts: int, items: Iterable[T]) -> tuple[T, ...] | None:
         """Take one part; return everything once the last one is there, else None. Raise Malformed out of order."""
         if not 0 < parts <= MAX_PARTS:

@@ -49,4 +49,4 @@ class Update(amp.Command):
 class Leave(amp.Command):
     """Owner to registry, before an orderly end: free its rows now rather than after the timeout."""
 
-    errors = declared()
+    errors = declared(Superseded)

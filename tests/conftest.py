@@ -1,0 +1,88 @@
+"""How both runners agree, and what a test on the real reactor may not leave behind.
+
+Trial's own async TestCases run the reactor themselves, which works only until pytest-twisted has started it in its
+greenlet; so TestCases come first. pytest_twisted functions have no janitor: the fixture below is theirs.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from twisted.logger import LogLevel, globalLogPublisher
+from twisted.trial.unittest import SynchronousTestCase
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: not _is_test_case(item))
+
+
+def _is_test_case(item: pytest.Item) -> bool:
+    kind = getattr(item, "cls", None)
+    return kind is not None and issubclass(kind, SynchronousTestCase)
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail a test on the real reactor that leaks delayed calls or child processes, or has an error logged."""
+    if _is_test_case(request.node):
+        # TestCase.mktemp makes its directories in the working directory.
+        request.getfixturevalue("monkeypatch").chdir(request.getfixturevalue("tmp_path"))
+        yield
+        return
+    from twisted.internet import reactor
+
+    errors: list[str] = []
+
+    def observe(event: dict) -> None:
+        if event.get("log_level") is LogLevel.critical and not event.get("expected"):
+            errors.append(str(event.get("log_failure", event.get("log_format"))))
+
+    children = _children()
+    globalLogPublisher.addObserver(observe)
+    try:
+        yield
+        # An unhandled error in a Deferred is logged when the Deferred is collected.
+        gc.collect()
+    finally:
+        globalLogPublisher.removeObserver(observe)
+    leaks = [f"delayed call: {call}" for call in reactor.getDelayedCalls() if not _is_housekeeping(call)]
+    leaks += [f"child process {pid}" for pid in _children() - children]
+    leaks += [f"logged error: {error}" for error in errors]
+    assert not leaks, leaks
+
+
+def _is_housekeeping(call: object) -> bool:
+    """Calls that belong to the reactor's own thread pool and resolver, or to pytest-twisted's blocking loop."""
+    return "twisted.internet.base" in repr(getattr(call, "func", ""))
+
+
+def _children() -> set[int]:
+    """The living (not zombie) children of this process."""
+    task = Path(f"/proc/{os.getpid()}/task")
+    found = {int(pid) for thread in task.iterdir() for pid in (thread / "children").read_text().split()}
+    return {pid for pid in found if _state(pid) not in ("Z", "")}
+
+
+def _state(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return ""
+
+
+def require(*programs: str) -> pytest.MarkDecorator:
+    """Skip a test, by name, whose programs are not there; fail instead under DEPLOYD_REQUIRE_ALL=1."""
+    missing = [program for program in programs if shutil.which(program) is None]
+    if missing and os.environ.get("DEPLOYD_REQUIRE_ALL") == "1":
+        return pytest.mark.usefixtures("missing_program")
+    return pytest.mark.skipif(bool(missing), reason=f"needs {', '.join(missing)}")
+
+
+@pytest.fixture
+def missing_program() -> None:
+    pytest.fail("DEPLOYD_REQUIRE_ALL=1, but a program this test needs is not installed")
