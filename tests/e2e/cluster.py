@@ -105,6 +105,7 @@ class Cluster:
     def __init__(self, directory: Path, secret: str | None = SECRET) -> None:
         self.directory = directory
         self.secret = secret
+        self.client_prefix: list[str] = []
         self.daemons: dict[str, Daemon] = {}
 
     # Daemons.
@@ -178,7 +179,7 @@ class Cluster:
         self, *arguments: str, secret: str | None = None, cwd: Path | None = None
     ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [str(BIN / "deployctl"), *arguments],
+            [*self.client_prefix, str(BIN / "deployctl"), *arguments],
             env=self.deployctl_environment(secret),
             cwd=cwd or self.directory,
             capture_output=True,
@@ -227,7 +228,7 @@ class Repository:
         environment = PYTHON_ENVIRONMENT | identity | {"GIT_COMMITTER_EMAIL": "t@example", "GIT_TERMINAL_PROMPT": "0"}
         environment |= {"GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_NOSYSTEM": "1"}
         return subprocess.run(
-            ["git", *arguments],
+            [*self._cluster.client_prefix, "git", *arguments],
             cwd=self.path,
             env=environment,
             capture_output=True,
