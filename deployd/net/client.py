@@ -23,14 +23,12 @@ HANDSHAKE_TIMEOUT = 10.0
 
 @frozen
 class Dial:
-    """How to reach a server. ``shown`` is its address as errors name it; times are seconds."""
+    """How to reach a server. ``shown`` is its address as errors name it."""
 
     clock: IReactorTime
     endpoint: IStreamClientEndpoint
     shown: str
     credentials: Credentials
-    heartbeat: float = 15.0
-    timeout: float = 45.0
 
 
 class ClientPeer(Peer):
@@ -65,7 +63,7 @@ class ClientPeer(Peer):
         if mine.secret is not None:
             check_server(transcript, mine.secret, owner, answer["proof"])
         self.facts = {str(key): str(value) for key, value in dict(answer["facts"]).items()}
-        self.established(conversation(self), dial.heartbeat, dial.timeout)
+        self.established(conversation(self), answer["heartbeat"], answer["timeout"])
 
 
 def client_factory(clock: IReactorTime) -> Factory[Any]:

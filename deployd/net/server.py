@@ -135,7 +135,8 @@ class ServerPeer(Peer):
         conversation = self._terms.conversations[session.purpose](self, session)
         self.established(conversation, self._terms.heartbeat, self._terms.timeout)
         answer = transcript.server_proof(secret, owner) if secret and proven else b""
-        return {"proof": answer, "facts": self._terms.facts()}
+        times = {"heartbeat": float(self._terms.heartbeat), "timeout": float(self._terms.timeout)}
+        return {"proof": answer, "facts": self._terms.facts(), **times}
 
     def _met_deadline(self) -> None:
         if self._deadline is not None and self._deadline.active():

@@ -30,7 +30,12 @@ for _kind in (str, int, bool):
     _strict(_kind)
 
 
-@_converter.register_structure_hook_factory(lambda kind: get_origin(kind) is tuple)
+def _is_tuple(kind: Any) -> bool:
+    origin: Any = get_origin(kind)
+    return origin is tuple
+
+
+@_converter.register_structure_hook_factory(_is_tuple)
 def _tuple_from_list(kind: Any, converter: Converter) -> Callable[[Any, Any], Any]:
     """A tuple of the model is a JSON list; cattrs would take any iterable, an object's keys too."""
     (inner, _) = get_args(kind)

@@ -42,7 +42,8 @@ class Prove(amp.Command):
     """Client to server, second: proof of the secret, and of the owner's key where the session has an owner.
 
     ``proof`` is empty for an anonymous session. The answer proves the secret in turn and names the server's other
-    addresses (``{"http": "HOST:PORT", ...}``).
+    addresses (``{"http": "HOST:PORT", ...}``). Both ends then ping after ``heartbeat`` seconds of silence and give the other
+    up after ``timeout``.
     """
 
     arguments = [
@@ -51,7 +52,12 @@ class Prove(amp.Command):
         (b"key", amp.String()),
         (b"signature", amp.String()),
     ]
-    response = [(b"proof", amp.String()), (b"facts", Json())]
+    response = [
+        (b"proof", amp.String()),
+        (b"facts", Json()),
+        (b"heartbeat", amp.Float()),
+        (b"timeout", amp.Float()),
+    ]
     errors = declared(SecretRefused)
 
 

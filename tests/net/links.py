@@ -45,10 +45,8 @@ class Ends:
         self.client = ClientPeer(self.clock)
         self.pump: IOPump = connect(server, transport(server, True), self.client, transport(self.client, False))
 
-    def greet(
-        self, mine: Credentials | None = None, conversation: Any = None, heartbeat: float = 15, timeout: float = 45
-    ) -> Deferred[None]:
-        dial = Dial(self.clock, None, "hub:6001", mine or credentials(), heartbeat, timeout)  # type: ignore[arg-type]
+    def greet(self, mine: Credentials | None = None, conversation: Any = None) -> Deferred[None]:
+        dial = Dial(self.clock, None, "hub:6001", mine or credentials())  # type: ignore[arg-type]
         done = Deferred.fromCoroutine(self.client.shake_hands(dial, conversation or (lambda _: Conversation())))
         self.flush()
         return done

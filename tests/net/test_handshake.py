@@ -64,7 +64,7 @@ class HandshakeTests(SynchronousTestCase):
 
             @Prove.responder
             def prove(self, **_: object) -> dict:
-                return {"proof": b"p" * 32, "facts": {}}
+                return {"proof": b"p" * 32, "facts": {}, "heartbeat": 1.0, "timeout": 3.0}
 
         ends = Ends()
         impostor = Impostor()
