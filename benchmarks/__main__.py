@@ -1,0 +1,30 @@
+"""`python -m benchmarks [NAME...]`: run all benchmarks, or those named, and print their tables."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+import tempfile
+from pathlib import Path
+
+from benchmarks import deploy_latency, idle_memory
+
+ALL = {"deploy_latency": deploy_latency.run, "idle_memory": idle_memory.run}
+
+
+def main(names: list[str]) -> int:
+    unknown = [name for name in names if name not in ALL]
+    if unknown:
+        print(f"no such benchmark: {', '.join(unknown)}; there are {', '.join(ALL)}", file=sys.stderr)
+        return 2
+    machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+    print(f"{machine}, load {os.getloadavg()[0]:.1f}")
+    for name in names or list(ALL):
+        with tempfile.TemporaryDirectory(prefix="deployd-bench-") as directory:
+            print("", *ALL[name](Path(directory) / name), sep="\n", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
