@@ -1,1 +1,1 @@
-"""The only code that knows dulwich."""
+"""Git on the hub and on the drones: the only code that knows dulwich."""

@@ -1,0 +1,36 @@
+"""How much one push, fetch or checkout may cost; every number is a bound that the code checks before it pays."""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+
+@frozen(kw_only=True)
+class GitLimits:
+    """Bounds, in bytes, counts and seconds.
+
+    ``pack_bytes``: the body of one push, and the pack of one fetch. ``object_bytes``: one inflated blob or delta;
+    ``meta_bytes``: one commit, tree or tag, which is held in memory. ``inflated_bytes``: all objects of one pack
+    together, work on deltas included. ``request_bytes``: the wants and haves of one fetch, after gunzip.
+    ``body_seconds``: how long the body of one request may take to arrive; ``stall_seconds``: how long a reader may take
+    nothing.
+    """
+
+    pack_bytes: int = 1 << 30
+    objects: int = 1_000_000
+    object_bytes: int = 100_000_000
+    meta_bytes: int = 16 << 20
+    inflated_bytes: int = 4 << 30
+    delta_depth: int = 4096
+    commands: int = 1000
+    refs: int = 100_000
+    request_bytes: int = 8 << 20
+    stranger_bytes: int = 64 << 10
+    body_seconds: float = 3600.0
+    stranger_seconds: float = 30.0
+    stall_seconds: float = 60.0
+    requests: int = 256
+    pushes_waiting: int = 32
+    checkout_files: int = 200_000
+    checkout_bytes: int = 4 << 30
+    checkout_depth: int = 128

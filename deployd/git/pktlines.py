@@ -1,0 +1,39 @@
+"""Git's pkt-lines: four hex digits of length, then content; ``0000`` is a flush."""
+
+from __future__ import annotations
+
+from typing import BinaryIO
+
+from deployd.git.problems import BadRequest
+
+MAX_LINE = 65520
+FLUSH = b"0000"
+SIDEBAND_DATA, SIDEBAND_PROGRESS = 1, 2
+
+
+def line(content: bytes) -> bytes:
+    """``content`` as one pkt-line."""
+    return b"%04x%b" % (len(content) + 4, content)
+
+
+def sideband(channel: int, content: bytes) -> bytes:
+    """``content`` as side-band-64k pkt-lines on ``channel``."""
+    step = MAX_LINE - 5
+    return b"".join(line(bytes([channel]) + content[at : at + step]) for at in range(0, len(content), step))
+
+
+def read_line(stream: BinaryIO) -> bytes | None:
+    """The next pkt-line's content; None for a flush. Raise BadRequest when there is no pkt-line."""
+    head = stream.read(4)
+    try:
+        size = int(head, 16) if len(head) == 4 and head.isalnum() else -1
+    except ValueError:
+        size = -1
+    if size == 0:
+        return None
+    if size < 4 or size > MAX_LINE:
+        raise BadRequest("the request is not in git's pkt-line format")
+    content = stream.read(size - 4)
+    if len(content) != size - 4:
+        raise BadRequest("the request ends in the middle of a line")
+    return content

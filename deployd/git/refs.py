@@ -1,0 +1,178 @@
+"""The refs of one repository: all in its ``packed-refs`` file, so that any number of them moves in one rename.
+
+Loose refs that a person made with git itself are read, and folded into the file by the next change. Names and ids are
+bytes, ids 40 hex digits; ``refs/deploy/*`` is the hub's own and never shown to, or taken from, a pusher.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from attrs import Factory, frozen
+from dulwich.refs import Ref, check_ref_format
+
+from deployd.git.disk import locked, replace_file
+
+HEADS, TAGS, DEPLOY = b"refs/heads/", b"refs/tags/", b"refs/deploy/"
+DEFAULT_BRANCH = b"refs/heads/master"
+LOCK = "deployd-lock"
+_HEADER = b"# pack-refs with: peeled fully-peeled sorted \n"
+
+
+@frozen
+class Refs:
+    """What a repository's refs were at one moment. ``peeled``: tag ref -> what its tag points at in the end."""
+
+    values: dict[bytes, bytes] = Factory(dict)
+    peeled: dict[bytes, bytes] = Factory(dict)
+    head: bytes = DEFAULT_BRANCH
+
+    def shown(self, deployed: bool) -> dict[bytes, bytes]:
+        """The refs that a reader may see; a drone (``deployed``) also sees what was deployed."""
+        prefixes = (HEADS, TAGS, DEPLOY) if deployed else (HEADS, TAGS)
+        return {name: value for name, value in self.values.items() if name.startswith(prefixes)}
+
+
+@frozen
+class Move:
+    """One ref from ``old`` to ``new``; None: not there. ``peeled``: what ``new`` points at when it is a tag object."""
+
+    name: bytes
+    old: bytes | None
+    new: bytes | None
+    peeled: bytes | None = None
+
+
+def read_refs(repository: Path) -> Refs:
+    """Read all refs. A repository without any gives an empty answer."""
+    values: dict[bytes, bytes] = {}
+    peeled: dict[bytes, bytes] = {}
+    name = b""
+    for line in _lines(repository / "packed-refs"):
+        if line.startswith(b"^"):
+            peeled[name] = line[1:41]
+        elif line[40:41] == b" ":
+            name = line[41:]
+            values[name] = line[:40]
+    for name, value in _loose(repository):
+        values[name] = value
+        peeled.pop(name, None)
+    head = b"".join(_lines(repository / "HEAD")[:1])
+    return Refs(values, peeled, head[5:].strip() if head.startswith(b"ref: ") else DEFAULT_BRANCH)
+
+
+def move_refs(
+    repository: Path, moves: Sequence[Move], *, atomic: bool = False, before: Callable[[], None] = lambda: None
+) -> list[str]:
+    """Make ``moves`` whose old value is still right, in one step; return for each why it lost, or "".
+
+    ``before`` runs under the lock when at least one move will be made, and must leave everything that the new refs need
+    durable. With ``atomic``, one loser makes all lose.
+    """
+    with locked(repository / LOCK):
+        refs = read_refs(repository)
+        values, peeled = dict(refs.values), dict(refs.peeled)
+        verdicts = [_apply(move, refs.head, values, peeled) for move in moves]
+        if atomic and any(verdicts):
+            return [verdict or "atomic push failed" for verdict in verdicts]
+        if all(verdicts):
+            return verdicts
+        before()
+        _follow_first_branch(repository, refs, values, moves)
+        replace_file(repository / "packed-refs", _text(values, peeled))
+        _drop_loose(repository, refs.values)
+        return verdicts
+
+
+def bad_name(name: bytes) -> str | None:
+    """Why a pusher may not use ``name`` for a ref, or None."""
+    if not name.startswith((HEADS, TAGS)):
+        return "deployd takes only branches and tags"
+    parts = name.split(b"/")
+    if len(name) > 1000 or any(len(part) > 200 for part in parts) or len(parts) > 50:
+        return "the name is too long"
+    try:
+        name.decode()
+    except UnicodeDecodeError:
+        return "the name is not UTF-8"
+    return None if check_ref_format(Ref(name)) else "funny refname"
+
+
+def _apply(move: Move, head: bytes, values: dict[bytes, bytes], peeled: dict[bytes, bytes]) -> str:
+    if values.get(move.name) != move.old:
+        if move.name not in values:
+            return "the ref is not there"
+        return "the ref has moved meanwhile; fetch first" if move.old else "the ref is there already; fetch first"
+    if move.new is None:
+        if move.name == head:
+            return "the default branch cannot be deleted"
+        values.pop(move.name, None)
+        peeled.pop(move.name, None)
+        return ""
+    if move.old is None:
+        rival = _rival(move.name, values)
+        if rival:
+            return f"{rival.decode('utf-8', 'replace')} is in the way"
+    values[move.name] = move.new
+    peeled.pop(move.name, None)
+    if move.peeled:
+        peeled[move.name] = move.peeled
+    return ""
+
+
+def _rival(name: bytes, values: Iterable[bytes]) -> bytes | None:
+    """A ref that could not be a file beside ``name``, because one would have to be the other's directory."""
+    for other in values:
+        if other.startswith(name + b"/") or name.startswith(other + b"/"):
+            return other
+    return None
+
+
+def _follow_first_branch(repository: Path, refs: Refs, values: dict[bytes, bytes], moves: Sequence[Move]) -> None:
+    # Before the refs: a HEAD that names a branch which does not come is as good as the one before.
+    if refs.head in values:
+        return
+    created = [move.name for move in moves if move.new and values.get(move.name) == move.new]
+    branches = [name for name in created if name.startswith(HEADS)]
+    if branches and not any(name.startswith(HEADS) for name in refs.values):
+        preferred = [name for name in (b"refs/heads/main", DEFAULT_BRANCH) if name in branches]
+        replace_file(repository / "HEAD", b"ref: " + (preferred or branches)[0] + b"\n")
+
+
+def _text(values: dict[bytes, bytes], peeled: dict[bytes, bytes]) -> bytes:
+    lines = [_HEADER]
+    for name in sorted(values):
+        lines.append(values[name] + b" " + name + b"\n")
+        if name in peeled:
+            lines.append(b"^" + peeled[name] + b"\n")
+    return b"".join(lines)
+
+
+def _lines(path: Path) -> list[bytes]:
+    try:
+        return [line for line in path.read_bytes().split(b"\n") if line and not line.startswith(b"#")]
+    except FileNotFoundError:
+        return []
+
+
+def _loose(repository: Path) -> list[tuple[bytes, bytes]]:
+    found = []
+    for directory, _, files in os.walk(repository / "refs"):
+        for file in files:
+            path = Path(directory, file)
+            name = os.fsencode(path.relative_to(repository))
+            if not check_ref_format(Ref(name)):
+                continue
+            value = path.read_bytes()[:41].strip()
+            if len(value) == 40:
+                found.append((name, value))
+    return found
+
+
+def _drop_loose(repository: Path, known: Iterable[bytes]) -> None:
+    names = set(known)
+    for name, _ in _loose(repository):
+        if name in names:
+            (repository / os.fsdecode(name)).unlink(missing_ok=True)

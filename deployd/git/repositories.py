@@ -1,0 +1,198 @@
+"""The hub's repositories: one bare git repository for each app, below one directory."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from attrs import field, frozen
+
+from deployd.errors import Refused, UnknownApp, UnknownCommit
+from deployd.git.disk import sync_directory
+from deployd.git.history import History
+from deployd.git.kinds import BLOB, COMMIT
+from deployd.git.limits import GitLimits
+from deployd.git.packs import Packs
+from deployd.git.quarantine import PREFIX
+from deployd.git.refs import DEPLOY, HEADS, TAGS, Move, Refs, move_refs, read_refs
+from deployd.model.names import app_name, is_commit, shown
+
+_CONFIG = b"[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = true\n"
+_NEW = ".new-"
+_MIN_PREFIX = 4
+
+
+@frozen
+class Repositories:
+    """Blocking; the hub calls it in threads. Every method but ``clean`` may run in many threads at once."""
+
+    root: Path
+    limits: GitLimits = field(factory=GitLimits)
+
+    def apps(self) -> list[str]:
+        """The names of all apps, sorted."""
+        return sorted(self._walk())
+
+    def exists(self, app: str) -> bool:
+        """Whether ``app`` has a repository. Raise Invalid when it is no app name."""
+        return (self.path(app) / "HEAD").is_file()
+
+    def path(self, app: str) -> Path:
+        """Where the repository of ``app`` is or would be. Raise Invalid when it is no app name."""
+        return self.root / (app_name(app) + ".git")
+
+    def create(self, app: str) -> bool:
+        """Make the repository of ``app``, whole or not at all; return whether it was missing."""
+        path = self.path(app)
+        if self.exists(app):
+            return False
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        new = Path(tempfile.mkdtemp(prefix=_NEW, dir=self.root))
+        try:
+            for name in ("objects/info", "objects/pack", "refs/heads", "refs/tags"):
+                (new / name).mkdir(parents=True)
+            (new / "config").write_bytes(_CONFIG)
+            (new / "HEAD").write_bytes(b"ref: refs/heads/master\n")
+            _sync_tree(new)
+            try:
+                new.rename(path)
+            except OSError:
+                # Someone else's creation came first.
+                if not self.exists(app):
+                    raise
+                return False
+            sync_directory(path.parent)
+            return True
+        finally:
+            shutil.rmtree(new, ignore_errors=True)
+
+    def discard_empty(self, app: str) -> None:
+        """Take back a ``create`` whose push brought nothing. Does nothing when there are refs."""
+        path = self.path(app)
+        if self.exists(app) and not read_refs(path).values:
+            gone = Path(tempfile.mkdtemp(prefix=_NEW, dir=self.root))
+            path.rename(gone / "gone")
+            shutil.rmtree(gone, ignore_errors=True)
+            for parent in path.parents:
+                if parent == self.root:
+                    break
+                with suppress(OSError):
+                    parent.rmdir()
+
+    def head(self, app: str) -> str | None:
+        """The commit at the tip of the default branch; None before the first push. Raise UnknownApp."""
+        refs = read_refs(self._known(app))
+        value = refs.values.get(refs.head)
+        return value.decode() if value else None
+
+    def resolve(self, app: str, text: str) -> str:
+        """The commit that ``text`` names: ``HEAD``, a branch, a tag, a full id or the beginning of one.
+
+        Raise UnknownApp, or UnknownCommit with a sentence that also says when a beginning is not enough.
+        """
+        path = self._known(app)
+        refs = read_refs(path)
+        with Packs(path / "objects") as packs:
+            value = _named(refs, text)
+            found = History(packs).commit_at(value) if value else _by_id(packs, app, text)
+        if found is None:
+            raise UnknownCommit(f"{app} has no commit, branch or tag {shown(text)}; push it first")
+        return found.hex()
+
+    def keep(self, app: str, commit: str) -> None:
+        """Keep ``commit`` reachable for ever under ``refs/deploy/``, durably. Raise UnknownApp or UnknownCommit."""
+        path = self._known(app)
+        with Packs(path / "objects") as packs:
+            if not is_commit(commit) or packs.kind(bytes.fromhex(commit)) != COMMIT:
+                raise UnknownCommit(f"{app} has no commit {shown(commit)}; push it first")
+        name = DEPLOY + commit.encode()
+        if name not in read_refs(path).values:
+            move_refs(path, [Move(name, None, commit.encode())])
+
+    def read_file(self, app: str, commit: str, name: str, limit: int) -> bytes | None:
+        """The content of the file ``name`` (``/`` between directories) in ``commit``; None when there is none.
+
+        Raise Refused when it is longer than ``limit`` bytes or no regular file.
+        """
+        with Packs(self._known(app) / "objects") as packs:
+            entry = History(packs).entry(bytes.fromhex(commit), os.fsencode(name)) if is_commit(commit) else None
+            if entry is None:
+                return None
+            mode, object_id = entry
+            if mode not in (0o100644, 0o100755, 0o100664):
+                raise Refused(f"{shown(name)} is not a regular file in commit {commit[:12]}")
+            found = packs.kind_and_size(object_id)
+            if found is None or found[0] != BLOB:
+                raise UnknownCommit(f"{app} has only a part of commit {commit[:12]}")
+            if found[1] > limit:
+                raise Refused(f"{shown(name)} in commit {commit[:12]} has {found[1]} bytes; the limit is {limit}")
+            return packs.read(object_id)[1]
+
+    def clean(self) -> None:
+        """Remove what a kill left behind. Call it before anything else uses the repositories."""
+        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for leftover in self.root.glob(_NEW + "*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        for app in self.apps():
+            clean_repository(self.path(app))
+
+    def _known(self, app: str) -> Path:
+        if not self.exists(app):
+            raise UnknownApp(f"there is no app {shown(app)} on the hub; `git push` creates it")
+        return self.path(app)
+
+    def _walk(self) -> Iterator[str]:
+        for directory, names, _ in os.walk(self.root):
+            inner = [name for name in names if not name.startswith(".")]
+            names[:] = [name for name in inner if not name.endswith(".git")]
+            for name in inner:
+                path = Path(directory, name)
+                if name.endswith(".git") and (path / "HEAD").is_file():
+                    yield str(path.relative_to(self.root))[: -len(".git")]
+
+
+def clean_repository(path: Path) -> None:
+    """Remove the quarantines, locks and half-moved packs that a kill left in one repository."""
+    objects = path / "objects"
+    for leftover in objects.glob(PREFIX + "*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    for lock in (*path.glob("*.lock"), *(path / "refs").rglob("*.lock")):
+        lock.unlink(missing_ok=True)
+    for pack in (objects / "pack").glob("*.pack"):
+        if not pack.with_suffix(".idx").exists():
+            pack.unlink(missing_ok=True)
+
+
+def _named(refs: Refs, text: str) -> bytes | None:
+    name = os.fsencode(text) if len(text) < 1000 and "\0" not in text else b""
+    if name == b"HEAD":
+        return refs.values.get(refs.head)
+    for candidate in (name, b"refs/" + name, TAGS + name, HEADS + name):
+        if candidate.startswith((TAGS, HEADS)) and candidate in refs.values:
+            return refs.values[candidate]
+    return None
+
+
+def _by_id(packs: Packs, app: str, text: str) -> bytes | None:
+    if is_commit(text):
+        object_id = bytes.fromhex(text)
+        return object_id if packs.kind(object_id) == COMMIT else None
+    digits = text.lower()
+    if not _MIN_PREFIX <= len(digits) < 40 or digits.strip("0123456789abcdef"):
+        return None
+    found = {object_id for object_id in packs.starting_with(digits) if packs.kind(object_id) == COMMIT}
+    if len(found) > 1:
+        raise UnknownCommit(f"{len(found)} commits of {app} begin with {digits}; give more of its id")
+    return found.pop() if found else None
+
+
+def _sync_tree(top: Path) -> None:
+    for directory, _, files in os.walk(top):
+        for name in files:
+            with Path(directory, name).open("rb") as file:
+                os.fsync(file.fileno())
+        sync_directory(Path(directory))

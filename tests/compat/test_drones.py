@@ -1,0 +1,194 @@
+"""The drone's fetch against the real service, and its checkout against what git writes."""
+
+from __future__ import annotations
+
+import datetime
+import ssl
+from pathlib import Path
+
+import pytest
+import pytest_twisted
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.ssl import PrivateCertificate
+from twisted.internet.threads import deferToThread
+
+from deployd.errors import DeploydError, Refused, SecretRefused, UnknownApp, UnknownCommit, Unreachable
+from deployd.git.checkouts import checkout
+from deployd.git.fetching import fetch, forget, has
+from deployd.git.limits import GitLimits
+from tests.compat.service import TOKEN, Git, Service
+
+
+def fetching(service: Service, mirror: Path, commit: str, token: str = TOKEN, **more: object) -> Deferred[None]:
+    url = f"{service.url}/webapp"
+    return deferToThread(fetch, mirror, url, "drone", token, commit, 20.0, **more)
+
+
+def self_signed(host: str) -> PrivateCertificate:
+    """A certificate for ``host`` that is its own authority, with its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
+    now = datetime.datetime.now(datetime.UTC)
+    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+    builder = builder.not_valid_before(now - datetime.timedelta(days=1)).not_valid_after(
+        now + datetime.timedelta(days=1)
+    )
+    builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
+    builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+    pem = builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+    plain = serialization.NoEncryption()
+    pem += key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain)
+    return PrivateCertificate.loadPEM(pem)
+
+
+async def failure_of(deferred: Deferred[None]) -> DeploydError:
+    with pytest.raises(DeploydError) as caught:
+        await deferred
+    assert TOKEN not in str(caught.value)
+    assert "\n" not in str(caught.value)
+    return caught.value
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_branch_tip_and_a_deployed_commit_can_be_fetched(service: Service, git: Git, tmp_path: Path) -> None:
+    """The tip before it is deployed; an older commit only once it is; each checks out as git has it."""
+    work = await git.repository()
+    (work / "run").write_text("#!/bin/sh\n")
+    (work / "run").chmod(0o755)
+    (work / "link").symlink_to("src/app.txt")
+    first = await git.commit(work, {"a/b/c.txt": "deep\n"})
+    await git(work, "push", f"{service.url}/webapp", "master")
+    second = await git.commit(work, {"src/app.txt": "two\n"})
+    await git(work, "push", f"{service.url}/webapp", "master")
+    mirror = tmp_path / "drone" / "webapp"
+    await fetching(service, mirror, second)
+    assert has(mirror, second)
+    assert isinstance(await failure_of(fetching(service, mirror, first)), UnknownCommit)
+    service.repositories.keep("webapp", first)
+    await fetching(service, mirror, first)
+    await git(mirror, "fsck", "--full")
+    for commit in (first, second):
+        target = tmp_path / "apps" / commit
+        checkout(mirror, commit, target, GitLimits())
+        await git(work, "--work-tree", str(target), "diff", "--exit-code", commit)
+        await git(work, "--work-tree", str(target), "diff", "--exit-code", commit, "--", "link", "run")
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_forgotten_commit_takes_its_pack_along(service: Service, git: Git, tmp_path: Path) -> None:
+    """The other commits of the mirror stay whole; the forgotten one can be fetched again."""
+    work = await git.repository()
+    mirror = tmp_path / "mirror"
+    commits = []
+    for number in range(2):
+        commits.append(await git.commit(work, {"n": str(number)}))
+        await git(work, "push", f"{service.url}/webapp", "master")
+        await fetching(service, mirror, commits[-1])
+    forget(mirror, commits[0])
+    assert [has(mirror, commit) for commit in commits] == [False, True]
+    assert len(list((mirror / "objects/pack").iterdir())) == 2
+    checkout(mirror, commits[1], tmp_path / "out", GitLimits())
+    service.repositories.keep("webapp", commits[0])
+    await fetching(service, mirror, commits[0])
+    assert has(mirror, commits[0])
+
+
+@pytest_twisted.ensureDeferred
+async def test_two_fetches_into_one_mirror_both_come_right(service: Service, git: Git, tmp_path: Path) -> None:
+    """Of one commit, and of different ones."""
+    work = await git.repository()
+    await git(work, "push", f"{service.url}/webapp", "master")
+    first = (await git(work, "rev-parse", "HEAD")).strip()
+    service.repositories.keep("webapp", first)
+    second = await git.commit(work, {"x": "y"})
+    await git(work, "push", f"{service.url}/webapp", "master")
+    mirror = tmp_path / "mirror"
+    runs = [fetching(service, mirror, commit) for commit in (first, second, first, second)]
+    assert all(success for success, _ in await DeferredList(runs, consumeErrors=True))
+    assert has(mirror, first)
+    assert has(mirror, second)
+
+
+@pytest_twisted.ensureDeferred
+async def test_refusals_are_told_apart(service: Service, git: Git, tmp_path: Path) -> None:
+    """A wrong token, an unknown app or commit, nobody there, too large."""
+    work = await git.repository()
+    await git(work, "push", f"{service.url}/webapp", "master")
+    tip = (await git(work, "rev-parse", "HEAD")).strip()
+    mirror = tmp_path / "mirror"
+    assert isinstance(await failure_of(fetching(service, mirror, tip, token="wrong")), SecretRefused)
+    assert isinstance(await failure_of(fetching(service, mirror, "1" * 40)), UnknownCommit)
+    nothing = deferToThread(fetch, mirror, f"{service.url}/nothing", "drone", TOKEN, tip, 5.0)
+    assert isinstance(await failure_of(nothing), UnknownApp)
+    closed = deferToThread(fetch, mirror, "http://127.0.0.1:1/webapp", "drone", TOKEN, tip, 5.0)
+    assert isinstance(await failure_of(closed), Unreachable)
+    assert isinstance(await failure_of(fetching(service, mirror, tip, limits=GitLimits(pack_bytes=100))), Refused)
+    assert not has(mirror, tip)
+    await fetching(service, mirror, tip)
+    assert has(mirror, tip)
+
+
+class Odd(Protocol):
+    """A server that answers any request with ``factory.answer``, and perhaps hangs up."""
+
+    def dataReceived(self, data: bytes) -> None:
+        self.transport.write(self.factory.answer)
+        if self.factory.hangs_up:
+            self.transport.loseConnection()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_broken_or_silent_hub_is_unreachable(tmp_path: Path) -> None:
+    """Garbage, other pages, a cut transfer, silence: one sentence, in time."""
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-git-upload-pack-result\r\n"
+    for answer, hangs_up in (
+        (b"garbage\r\n\r\n", True),
+        (b"", True),
+        (b"", False),
+        (b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n", True),
+        (b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 2\r\n\r\nhi", True),
+        (head + b"Content-Length: 100\r\n\r\n00", True),
+        (head + b"\r\n0000" + b"0008NAK\n" + b"0005\x01", True),
+        (head + b"\r\nzzzz", True),
+        (head + b"Transfer-Encoding: chunked\r\n\r\n4\r\n0000\r\nffffff", True),
+    ):
+        factory = Factory.forProtocol(Odd)
+        factory.answer, factory.hangs_up = answer, hangs_up
+        port = reactor.listenTCP(0, factory, interface="127.0.0.1")
+        url = f"http://127.0.0.1:{port.getHost().port}/webapp"
+        running = deferToThread(fetch, tmp_path / "mirror", url, "drone", TOKEN, "1" * 40, 0.5)
+        assert isinstance(await failure_of(running), Unreachable), answer
+        await port.stopListening()
+    assert not list((tmp_path / "mirror" / "objects").glob("tmp*"))
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_fetch_over_tls_trusts_only_what_it_should(service: Service, git: Git, tmp_path: Path) -> None:
+    """With the certificate's authority it works; without it, or under another name, the token is never sent."""
+    work = await git.repository()
+    await git(work, "push", f"{service.url}/webapp", "master")
+    tip = (await git(work, "rev-parse", "HEAD")).strip()
+    certificate = self_signed("localhost")
+    port = reactor.listenSSL(0, service.site, certificate.options(), interface="127.0.0.1")
+    number = port.getHost().port
+    trust = ssl.create_default_context(cadata=certificate.dumpPEM().decode().split("-----BEGIN PRIV")[0])
+    for host, context in (("localhost", None), ("127.0.0.1", trust)):
+        url = f"https://{host}:{number}/webapp"
+        running = deferToThread(fetch, tmp_path / "mirror", url, "drone", TOKEN, tip, 20.0, trust=context)
+        failure = await failure_of(running)
+        assert isinstance(failure, Unreachable)
+        assert "certificate is not trusted" in str(failure)
+    url = f"https://localhost:{number}/webapp"
+    await deferToThread(fetch, tmp_path / "mirror", url, "drone", TOKEN, tip, 20.0, trust=trust)
+    assert has(tmp_path / "mirror", tip)
+    authority = tmp_path / "ca.pem"
+    authority.write_bytes(certificate.dumpPEM())
+    assert tip in await git(work, "-c", f"http.sslCAInfo={authority}", "ls-remote", url)
+    await git(work, "ls-remote", url, ok=False)
+    await port.stopListening()
