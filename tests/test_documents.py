@@ -1,0 +1,56 @@
+"""What the documents promise exists, and fits the code."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from deployd.drone.machine import REPORTED
+from deployd.model.instance import State
+
+TOP = Path(__file__).parents[1]
+LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
+
+
+def documents() -> list[Path]:
+    return [TOP / "README.md", *sorted((TOP / "docs").glob("*.md"))]
+
+
+class DocumentTests(SynchronousTestCase):
+    def test_every_link_leads_somewhere(self) -> None:
+        broken = [
+            f"{document.name}: {target}"
+            for document in documents()
+            for target in LINK.findall(document.read_text())
+            if not (document.parent / target).exists()
+        ]
+        self.assertEqual(broken, [])
+
+    def test_every_document_is_in_the_index(self) -> None:
+        index = (TOP / "docs" / "index.md").read_text()
+        missing = [path.stem for path in (TOP / "docs").glob("*.md") if path.stem != "index" and path.stem not in index]
+        self.assertEqual(missing, [])
+
+    def test_every_note_that_is_cited_is_written(self) -> None:
+        cited, written = set(), set()
+        for path in (TOP / "deployd").rglob("*.py"):
+            text = path.read_text()
+            cited.update(re.findall(r"\(Note \[([^]]+)\]", text))
+            written.update(re.findall(r"^\s*Note \[([^]]+)\]\n\s*~~~", text, re.M))
+        self.assertEqual(cited - written, set())
+
+    def test_every_state_of_an_instance_is_drawn(self) -> None:
+        text = (TOP / "docs" / "state-machines.md").read_text()
+        self.assertEqual([state for state in REPORTED if state not in text], [])
+        self.assertEqual([state.value for state in State if state.value not in text], [])
+
+    def test_every_path_of_the_code_that_is_named_exists(self) -> None:
+        missing = [
+            f"{document.name}: {path}"
+            for document in documents()
+            for path in re.findall(r"`((?:deployd|tests|benchmarks|examples)/[\w./-]+)`", document.read_text())
+            if not (TOP / path).exists()
+        ]
+        self.assertEqual(missing, [])
