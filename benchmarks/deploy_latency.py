@@ -56,7 +56,7 @@ class ByHand:
         with socket.create_server(("127.0.0.1", 0)) as probe:
             port = probe.getsockname()[1]
         environment = PYTHON_ENVIRONMENT | {"HOST": "127.0.0.1", "PORT": str(port)}
-        app = subprocess.Popen(["python3", "http.py"], cwd=place, env=environment)
+        app = subprocess.Popen(["python3", "web.py"], cwd=place, env=environment)
         until_answering(f"127.0.0.1:{port}")
         return app
 
@@ -133,8 +133,8 @@ def measure(directory: Path, drones: int, rounds: int) -> list[float]:
     try:
         cluster.start_core()
         for number in range(drones):
-            cluster.start_drone(f"d{number}", "--", "python3", "http.py")
-        repository = cluster.repository("webapp", {"http.py": HELLO})
+            cluster.start_drone(f"d{number}", "--", "python3", "web.py")
+        repository = cluster.repository("webapp", {"web.py": HELLO})
         repository.push("webapp")
         by_hand = ByHand(cluster, directory, drones)
         results = [one_round(cluster, repository, by_hand, drones, number) for number in range(rounds)]

@@ -37,8 +37,8 @@ def run(directory: Path) -> list[str]:
     cluster = Cluster(directory)
     try:
         cluster.start_core()
-        cluster.start_drone("d1", "--", "python3", "http.py")
-        repository = cluster.repository("webapp", {"http.py": HELLO})
+        cluster.start_drone("d1", "--", "python3", "web.py")
+        repository = cluster.repository("webapp", {"web.py": HELLO})
         repository.push("webapp")
         cluster.deployctl("deploy", "webapp", "master")
         until(lambda: cluster.ports(), "the app is registered")

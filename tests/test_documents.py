@@ -50,7 +50,7 @@ class DocumentTests(SynchronousTestCase):
         missing = [
             f"{document.name}: {path}"
             for document in documents()
-            for path in re.findall(r"`((?:deployd|tests|benchmarks|examples)/[\w./-]+)`", document.read_text())
+            for path in re.findall(r"`((?:deployd|tests|benchmarks|examples)/[\w./-]+[/y])`", document.read_text())
             if not (TOP / path).exists()
         ]
         self.assertEqual(missing, [])

@@ -74,8 +74,27 @@ class Need:
 
 
 @frozen
+class DroneStatus:
+    """How one chosen drone stands with a release: ``state`` is ``ready pending failed away nothing``.
+
+    ``reason`` is a sentence, ``tail`` the last output of what failed there.
+    """
+
+    drone: str
+    state: str
+    reason: str = ""
+    tail: str = ""
+
+
+@frozen
 class Release:
-    """``roles`` is what the commit's Procfile says (None: it has none)."""
+    """``roles`` is what the commit's Procfile says (None: it has none).
+
+    ``attempt`` grows when it is deployed again from nothing: its instances then start anew. ``timeout`` (seconds) is
+    how long drones have to become ready. ``settled`` is the selection that an earlier deploy of it reached, while it is
+    deployed once more: a failure goes back to that instead of taking down what ran. ``reason`` and ``outcome`` tell
+    of the last deploy of it that failed.
+    """
 
     app: str
     number: int
@@ -86,7 +105,15 @@ class Release:
     need: Need = field(factory=Need)
     roles: tuple[RoleCommand, ...] | None = None
     reason: str = ""
+    attempt: int = 0
+    timeout: float = 120.0
+    settled: Selector | None = None
+    outcome: tuple[DroneStatus, ...] = ()
 
     @property
     def name(self) -> str:
         return f"v{self.number}"
+
+    @property
+    def key(self) -> tuple[str, int]:
+        return self.app, self.number

@@ -36,6 +36,8 @@ def _from_string(reactor: Any, text: str, default_port: int) -> tuple[IStreamCli
         return _by_name(reactor, text, default_port), f"{text}:{default_port}"
     try:
         endpoint = clientFromString(reactor, text)
+    except OSError as error:
+        raise UsageError(f"{text[:200]!r} names a file or directory that cannot be read") from error
     except Exception as error:  # endpoint parsers raise whatever their plugins do
         raise UsageError(f"{text[:80]!r} is not an address: write HOST:PORT or a Twisted client endpoint") from error
     # Only kind, host and port: the rest may name key files.

@@ -38,15 +38,7 @@ class ClientPeer(Peer):
         """Raise SecretRefused, IncompatibleVersion, ...; after it the peer may be called."""
         mine = dial.credentials
         nonce = secrets.token_bytes(NONCE)
-        hello = await self.call(
-            Hello,
-            timeout=HANDSHAKE_TIMEOUT,
-            oldest=OLDEST_VERSION,
-            newest=NEWEST_VERSION,
-            program=mine.program,
-            purpose=mine.purpose,
-            nonce=nonce,
-        )
+        hello = await self._greet(mine, nonce)
         if mine.secret is not None and not hello["secret"]:
             raise SecretRefused("the server has no secret, so it cannot prove that it is yours; nothing was sent to it")
         version = agreed_version(hello["version"], hello["version"], hello["kind"])
@@ -64,6 +56,24 @@ class ClientPeer(Peer):
             check_server(transcript, mine.secret, owner, answer["proof"])
         self.facts = {str(key): str(value) for key, value in dict(answer["facts"]).items()}
         self.established(conversation(self), answer["heartbeat"], answer["timeout"])
+
+    async def _greet(self, mine: Credentials, nonce: bytes) -> dict[str, Any]:
+        try:
+            hello: dict[str, Any] = await self.call(
+                Hello,
+                timeout=HANDSHAKE_TIMEOUT,
+                oldest=OLDEST_VERSION,
+                newest=NEWEST_VERSION,
+                program=mine.program,
+                purpose=mine.purpose,
+                nonce=nonce,
+            )
+        except NoAnswer:
+            raise
+        except Unreachable as error:
+            why = f"{error} at the first word; is that deployd, with TLS on both sides or neither?"
+            raise Unreachable(why) from None
+        return hello
 
 
 def client_factory(clock: IReactorTime) -> Factory[Any]:
@@ -94,7 +104,7 @@ def unreachable(shown: str, error: BaseException) -> DeploydError:
         return NoAnswer(f"cannot reach {shown}: no answer in time")
     if isinstance(error, ConnectError | ConnectionClosed | OSError):
         return Unreachable(f"cannot reach {shown}: {_reason(error)}")
-    return Unreachable(f"cannot reach {shown}: {type(error).__name__}: {error}")
+    return Unreachable(f"cannot reach {shown}: {_of_tls(error) or f'{type(error).__name__}: {error}'}")
 
 
 def named(shown: str, error: BaseException) -> DeploydError:
@@ -107,3 +117,18 @@ def named(shown: str, error: BaseException) -> DeploydError:
 def _reason(error: BaseException) -> str:
     """The last part of Twisted's "Connection was refused by other side: 111: Connection refused."."""
     return str(error).rstrip(".").rpartition(": ")[2].lower() or type(error).__name__
+
+
+def _of_tls(error: BaseException) -> str:
+    """What an error of the TLS libraries means; "" for others.
+
+    They are told by their modules' names: importing them would be a quarter of deployctl's start.
+    """
+    library = type(error).__module__.partition(".")[0]
+    if library == "service_identity":
+        return "its certificate is for another host; nothing was sent to it"
+    if library != "OpenSSL":
+        return ""
+    if "certificate verify failed" in str(error):
+        return "its certificate is expired or not signed by an authority trusted here; nothing was sent to it"
+    return f"TLS with it failed ({str(error)[:200]}); does it speak TLS?"

@@ -15,7 +15,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, TimeoutError, fail, maybeDeferred, succeed
 from twisted.internet.error import ConnectionAborted, ConnectionClosed, ConnectionDone
-from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime, ITransport
+from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime, ITCPTransport, ITransport
 from twisted.logger import Logger
 from twisted.protocols import amp
 from twisted.python.failure import Failure
@@ -80,6 +80,10 @@ class Peer(amp.AMP):
 
     def call(self, command: type[amp.Command], timeout: float = CALL_TIMEOUT, **arguments: Any) -> Deferred[Any]:
         """Send ``command``; the answer's dict, or one of its declared errors, Unreachable, NoAnswer, Busy."""
+        return self.ask(command, arguments, timeout)
+
+    def ask(self, command: type[amp.Command], arguments: dict[str, Any], timeout: float) -> Deferred[Any]:
+        """``call`` for a command that has an argument called ``timeout`` itself."""
         if self._calls >= MAX_CALLS:
             return fail(Busy("too many calls wait for this peer"))
         self._calls += 1
@@ -132,6 +136,9 @@ class Peer(amp.AMP):
 
     def makeConnection(self, transport: ITransport) -> None:
         self._heard = self._clock.seconds()
+        if ITCPTransport.providedBy(transport):
+            # A small box after another would wait 40 ms for the acknowledgement that the other side puts off.
+            transport.setTcpNoDelay(True)
         super().makeConnection(transport)
 
     def gate_reading(self) -> None:

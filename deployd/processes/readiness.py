@@ -64,7 +64,9 @@ async def _knock(clock: IReactorTime, connect: Connect, host: str, port: int, de
 
 async def _attempt(clock: IReactorTime, endpoint: IStreamClientEndpoint, limit: float) -> str | None:
     """Why this attempt failed; None if somebody accepted."""
-    attempt: Deferred[IProtocol] = endpoint.connect(Factory.forProtocol(Protocol))
+    factory: Factory[Protocol] = Factory.forProtocol(Protocol)
+    factory.noisy = False
+    attempt: Deferred[IProtocol] = endpoint.connect(factory)
     timer = clock.callLater(limit, attempt.cancel)
     try:
         protocol = await attempt

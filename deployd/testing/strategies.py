@@ -39,7 +39,8 @@ def _of_type(kind: Any) -> st.SearchStrategy[Any]:
         return st.floats(allow_nan=False, allow_infinity=False)
     if isinstance(kind, type) and has(kind):
         return values(kind)
-    origin, parts = getattr(kind, "__origin__", None), getattr(kind, "__args__", ())
+    origin: Any = getattr(kind, "__origin__", None)
+    parts: tuple[Any, ...] = getattr(kind, "__args__", ())
     if origin is tuple and len(parts) == 2 and parts[1] is Ellipsis:
         return st.lists(_of_type(parts[0]), max_size=3).map(tuple)
     if parts and type(None) in parts:

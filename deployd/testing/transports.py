@@ -8,7 +8,7 @@ from twisted.internet.address import IPv4Address
 from twisted.test.iosim import FakeTransport
 
 
-class _Transport(FakeTransport):  # type: ignore[misc]
+class _Transport(FakeTransport):
     paused = False
 
     def abortConnection(self) -> None:

@@ -42,8 +42,8 @@ class Prove(amp.Command):
     """Client to server, second: proof of the secret, and of the owner's key where the session has an owner.
 
     ``proof`` is empty for an anonymous session. The answer proves the secret in turn and names the server's other
-    addresses (``{"http": "HOST:PORT", ...}``). Both ends then ping after ``heartbeat`` seconds of silence and give the other
-    up after ``timeout``.
+    addresses (``{"http": "HOST:PORT", ...}``). Both ends then ping after ``heartbeat`` seconds of silence and give the
+    other up after ``timeout``.
     """
 
     arguments = [

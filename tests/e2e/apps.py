@@ -11,6 +11,8 @@ while True:
     connection, _ = listener.accept()
     with connection:
         request = connection.recv(65536)
+        if not request:
+            continue  # someone only looks whether we listen
         body = ANSWER.encode()
         connection.sendall(b"HTTP/1.0 200 OK\\r\\nContent-Length: %d\\r\\n\\r\\n" % len(body) + body)
 """
@@ -26,7 +28,7 @@ SAY_AND_HTTP = {
     "say.py": answering(
         'request.split()[1].decode().strip("/").upper() + " ALL HUMANS" if b"/" != request.split()[1] else "beep boop"'
     ),
-    "http.py": """
+    "web.py": """
 import json, os, signal, socket, sys
 from urllib.request import urlopen
 
@@ -44,8 +46,10 @@ listener = socket.create_server((os.environ["HOST"], int(os.environ["PORT"])))
 while True:
     connection, _ = listener.accept()
     with connection:
-        path = connection.recv(65536).split()[1].decode()
-        body = say(path)
+        request = connection.recv(65536)
+        if not request:
+            continue
+        body = say(request.split()[1].decode())
         connection.sendall(b"HTTP/1.0 200 OK\\r\\nContent-Length: %d\\r\\n\\r\\n" % len(body) + body)
 """,
 }

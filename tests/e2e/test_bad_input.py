@@ -16,8 +16,8 @@ from tests.e2e.waiting import until
 @pytest.fixture
 def running(cluster: Cluster) -> Iterator[tuple[Cluster, Repository]]:
     """A cluster with one drone that runs one healthy release; it must still do so at the end."""
-    cluster.start_drone("d1", "--", "python3", "http.py")
-    repository = cluster.repository("webapp", {"http.py": HELLO})
+    cluster.start_drone("d1", "--", "python3", "web.py")
+    repository = cluster.repository("webapp", {"web.py": HELLO})
     repository.push("webapp")
     cluster.deployctl("deploy", "webapp", "master")
     before = cluster.ports()
@@ -171,7 +171,7 @@ def test_an_app_that_cannot_run_fails_its_deploy_with_the_reason(
     until(lambda: repository.head not in cluster.ports(), "no row of it is left")
     until(lambda: not cluster.processes("d2"), "what started is stopped")
     # Mended, the same app deploys.
-    good = repository.commit({"Procfile": "http: exec python3 http.py", "http.py": HELLO})
+    good = repository.commit({"Procfile": "http: exec python3 web.py", "web.py": HELLO})
     repository.push(name)
     cluster.deployctl("deploy", name, good, "--drone", "d2")
     assert good in cluster.ports()
@@ -186,9 +186,9 @@ def test_a_missing_command_of_the_drones_own_is_named(running: tuple[Cluster, Re
 
 def test_an_app_that_listens_late_is_waited_for(running: tuple[Cluster, Repository]) -> None:
     cluster, _ = running
-    cluster.start_drone("d2", "--", "python3", "http.py")
+    cluster.start_drone("d2", "--", "python3", "web.py")
     late = "import select\nselect.select([], [], [], 3)\n" + HELLO
-    repository = cluster.repository("late", {"http.py": late})
+    repository = cluster.repository("late", {"web.py": late})
     repository.push("late")
     cluster.deployctl("deploy", "late", "master", "--drone", "d2")
     assert repository.head in cluster.ports()
@@ -196,9 +196,9 @@ def test_an_app_that_listens_late_is_waited_for(running: tuple[Cluster, Reposito
 
 def test_links_that_lead_outside_are_refused_by_the_checkout(running: tuple[Cluster, Repository]) -> None:
     cluster, _ = running
-    cluster.start_drone("d2", "--", "python3", "http.py")
+    cluster.start_drone("d2", "--", "python3", "web.py")
     for number, target in enumerate(("/etc/passwd", "../../../../secret")):
-        repository = cluster.repository(f"links{number}", {"http.py": HELLO})
+        repository = cluster.repository(f"links{number}", {"web.py": HELLO})
         (repository.path / "link").symlink_to(target)
         repository.commit({})
         repository.push(f"links{number}")
@@ -210,8 +210,8 @@ def test_links_that_lead_outside_are_refused_by_the_checkout(running: tuple[Clus
 def test_a_tree_with_dot_git_or_dots_is_refused_at_the_push(running: tuple[Cluster, Repository]) -> None:
     cluster, _ = running
     for name in (".git", "..", ".GIT", "git~1"):
-        repository = cluster.repository(f"tree-{name.strip('.~')}-{len(name)}", {"http.py": HELLO})
-        blob = repository.git("rev-parse", "HEAD:http.py")
+        repository = cluster.repository(f"tree-{name.strip('.~')}-{len(name)}", {"web.py": HELLO})
+        blob = repository.git("rev-parse", "HEAD:web.py")
         entry = b"100644 " + name.encode() + b"\0" + bytes.fromhex(blob)
         done = subprocess.run(
             ["git", "hash-object", "-t", "tree", "-w", "--stdin", "--literally"],

@@ -58,7 +58,7 @@ def drone(cluster: Cluster, network: Network, name: str, *command: str) -> None:
 def test_the_walk_through_on_five_machines(machines: tuple[Cluster, Network]) -> None:
     cluster, network = machines
     drone(cluster, network, "d1", "--role", "say", "--", "python3", "say.py")
-    drone(cluster, network, "d2", "--role", "http", "--", "python3", "http.py")
+    drone(cluster, network, "d2", "--role", "http", "--", "python3", "web.py")
     repository = cluster.repository("webapp", SAY_AND_HTTP)
     first = repository.head
     repository.push("webapp")

@@ -16,8 +16,8 @@ from tests.e2e.waiting import until
 
 def deployed(cluster: Cluster, *options: str) -> Repository:
     """One drone, one healthy release."""
-    cluster.start_drone("d1", *options, "--", "python3", "http.py")
-    repository = cluster.repository("webapp", {"http.py": HELLO})
+    cluster.start_drone("d1", *options, "--", "python3", "web.py")
+    repository = cluster.repository("webapp", {"web.py": HELLO})
     repository.push("webapp")
     cluster.deployctl("deploy", "webapp", "master")
     return repository
@@ -127,9 +127,9 @@ def test_a_drone_that_stops_takes_its_apps_with_it_or_keeps_them(cluster: Cluste
 
 
 def test_a_hub_killed_in_mid_deploy_finishes_it_when_it_is_back(cluster: Cluster) -> None:
-    cluster.start_drone("d1", "--", "python3", "http.py")
+    cluster.start_drone("d1", "--", "python3", "web.py")
     slow = "import select\nselect.select([], [], [], 3)\n" + HELLO
-    repository = cluster.repository("webapp", {"http.py": slow})
+    repository = cluster.repository("webapp", {"web.py": slow})
     repository.push("webapp")
     deploy = subprocess.Popen(
         [str(BIN / "deployctl"), "deploy", "webapp", "master"],
@@ -165,8 +165,8 @@ def test_a_hub_that_does_not_come_back_in_mid_deploy_is_exit_3(cluster: Cluster)
 
 
 def test_two_deploys_at_once_both_end_right(cluster: Cluster) -> None:
-    cluster.start_drone("d1", "--", "python3", "http.py")
-    repository = cluster.repository("webapp", {"http.py": HELLO})
+    cluster.start_drone("d1", "--", "python3", "web.py")
+    repository = cluster.repository("webapp", {"web.py": HELLO})
     commits = [repository.commit({"x": str(number)}) for number in range(3)]
     repository.push("webapp")
     deploys = [
@@ -198,9 +198,9 @@ def test_deploying_again_is_a_no_op_that_says_so(cluster: Cluster) -> None:
 
 
 def test_a_failed_need_names_the_drone_that_is_away_and_later_joiners_do_not_get_it(cluster: Cluster) -> None:
-    cluster.start_drone("d1", "--", "python3", "http.py")
-    cluster.start_drone("d2", "--", "python3", "http.py").stop()
-    repository = cluster.repository("webapp", {"http.py": HELLO})
+    cluster.start_drone("d1", "--", "python3", "web.py")
+    cluster.start_drone("d2", "--", "python3", "web.py").stop()
+    repository = cluster.repository("webapp", {"web.py": HELLO})
     repository.push("webapp")
     done = cluster.run_deployctl("deploy", "webapp", "master", "--timeout", "3")
     assert done.returncode == 1
@@ -216,5 +216,5 @@ def test_a_failed_need_names_the_drone_that_is_away_and_later_joiners_do_not_get
     cluster.deployctl("drones", "--forget", "d2")
     assert "already" in cluster.deployctl("deploy", "webapp", "master")
     # One that joins later and matches gets it.
-    cluster.start_drone("d3", "--", "python3", "http.py")
+    cluster.start_drone("d3", "--", "python3", "web.py")
     until(lambda: len(cluster.ports()[repository.head]["http"]) == 2, "the late joiner runs it")

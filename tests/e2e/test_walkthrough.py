@@ -17,7 +17,7 @@ from tests.e2e.waiting import until
 
 def start_two_drones(cluster: Cluster) -> None:
     cluster.start_drone("say", "--role", "say", "--", "python3", "say.py")
-    cluster.start_drone("web", "--role", "http", "--", "python3", "http.py")
+    cluster.start_drone("web", "--role", "http", "--", "python3", "web.py")
 
 
 def one(rows: list[dict]) -> str:
@@ -80,8 +80,8 @@ def test_reading_the_port_table_needs_no_secret_and_changing_anything_does(clust
 
 
 def test_deploy_in_a_work_tree_knows_app_and_commit(cluster: Cluster) -> None:
-    cluster.start_drone("web", "--", "python3", "http.py")
-    repository = cluster.repository("w", {"http.py": HELLO})
+    cluster.start_drone("web", "--", "python3", "web.py")
+    repository = cluster.repository("w", {"web.py": HELLO})
     repository.git("remote", "add", "deployd", cluster.git_url("team/webapp"))
     repository.git("push", "deployd", "master")
     out = cluster.deployctl("deploy", cwd=repository.path)
@@ -113,10 +113,10 @@ def test_daemonized_twistd_works(cluster: Cluster, tmp_path: Path) -> None:
     command = [str(BIN / "twistd"), "--pidfile", str(pidfile), "--logfile", str(tmp_path / "drone.log")]
     command += ["deployd-drone", "--hub", cluster.hub.amp, "--name", "background", "--state-dir", str(state)]
     environment = PYTHON_ENVIRONMENT | {"DEPLOYD_SECRET": str(cluster.secret)}
-    subprocess.run([*command, "--", "python3", "http.py"], env=environment, cwd=tmp_path, timeout=30, check=True)
+    subprocess.run([*command, "--", "python3", "web.py"], env=environment, cwd=tmp_path, timeout=30, check=True)
     try:
         until(lambda: (state / "addresses.json").exists(), "the drone is accepted")
-        repository = cluster.repository("webapp", {"http.py": HELLO})
+        repository = cluster.repository("webapp", {"web.py": HELLO})
         repository.push("webapp")
         cluster.deployctl("deploy", "webapp", "master")
         assert set(cluster.ports()) == {repository.head}
@@ -128,7 +128,7 @@ def test_daemonized_twistd_works(cluster: Cluster, tmp_path: Path) -> None:
 
 def test_twist_works(cluster: Cluster, tmp_path: Path) -> None:
     command = [str(BIN / "twist"), "deployd-drone", "--hub", cluster.hub.amp, "--name", "twisted"]
-    command += ["--state-dir", str(tmp_path / "twisted"), "--", "python3", "http.py"]
+    command += ["--state-dir", str(tmp_path / "twisted"), "--", "python3", "web.py"]
     environment = PYTHON_ENVIRONMENT | {"DEPLOYD_SECRET": str(cluster.secret)}
     with (tmp_path / "twist.log").open("wb") as log:
         process = subprocess.Popen(command, env=environment, cwd=tmp_path, stdout=log, stderr=log)

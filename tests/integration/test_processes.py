@@ -48,12 +48,13 @@ class App:
     tail: Tail = field(factory=Tail)
     output: list[bytes] = field(factory=list)
     exits: list[Exit] = field(factory=list)
+    heard_at_exit: int = 0
     keep: bool = True
     process: AppProcess | None = None
 
     def start(self, *argv: str, env: dict[str, str] | None = None) -> AppProcess:
         variables = {"PATH": PATH, "PROCESS_ID": self.instance} | (env or {})
-        self.process = start(reactor, argv, variables, str(self.directory), self._heard, self.exits.append)
+        self.process = start(reactor, argv, variables, str(self.directory), self._heard, self._exited)
         return self.process
 
     def sh(self, script: str) -> AppProcess:
@@ -77,6 +78,10 @@ class App:
     async def exit(self) -> Exit:
         await until(lambda: bool(self.exits))
         return self.exits[0]
+
+    def _exited(self, exit: Exit) -> None:
+        self.heard_at_exit = len(b"".join(self.output))
+        self.exits.append(exit)
 
     def _heard(self, data: bytes) -> None:
         self.tail.write(data)
@@ -139,9 +144,19 @@ async def test_an_app_that_exits_at_once_reports_code_and_last_words(app: App) -
 
 @pytest_twisted.ensureDeferred
 async def test_all_that_an_app_left_in_its_pipes_is_heard_before_its_end(app: App) -> None:
-    app.python("import os; os.write(1, b'x' * 60000 + b'\\nlast\\n'); os._exit(7)")
+    app.python("import os; os.write(1, b'x' * 999 + b'\\n'); os.write(2, b'one line\\n' * 6666); os._exit(7)")
     assert await app.exit() == Exit(7)
-    assert len(b"".join(app.output).replace(b"\n", b"")) == 60004
+    assert app.heard_at_exit == 1000 + 9 * 6666
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_end_is_told_though_a_child_goes_on_chatting(app: App) -> None:
+    """Its last words are not waited for: there is no end to them."""
+    app.keep = False
+    app.sh("yes & exit 4")
+    assert await app.exit() == Exit(4)
+    await app.end()
+    assert app.left() == 0
 
 
 @pytest_twisted.ensureDeferred
@@ -180,7 +195,7 @@ async def test_grandchildren_that_fled_are_ended(app: App) -> None:
         " sleep 0.1; echo up; sleep 63"
     )
     await app.said("up")
-    assert app.left() == 4
+    await until(lambda: app.left() == 4)
     await app.end(grace=0.2)
     assert app.left() == 0
 

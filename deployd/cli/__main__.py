@@ -1,0 +1,5 @@
+"""``python -m deployd.cli`` is deployctl of the same interpreter."""
+
+from deployd.cli.main import main
+
+main()

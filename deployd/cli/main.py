@@ -1,0 +1,105 @@
+"""deployctl's start and end: the verbs, and one sentence and the right exit code for whatever goes wrong."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from deployd.cli.verbs import Verbs
+
+INTERRUPTED = 130
+
+VERBS = {
+    "deploy": ("deployd.cli.deploy:deploy", "Put a commit on every drone, beside the earlier ones."),
+    "ports": ("deployd.cli.ports:ports", "The port table: what listens where, per commit."),
+    "ps": ("deployd.cli.listing:ps", "The processes on all drones."),
+    "drones": ("deployd.cli.listing:drones", "The machines that run apps."),
+    "apps": ("deployd.cli.listing:apps", "The repositories on the hub."),
+    "releases": ("deployd.cli.listing:releases", "What was deployed of an app, and how that went."),
+    "stop": ("deployd.cli.instances:stop", "Stop processes until they are restarted or deployed again."),
+    "restart": ("deployd.cli.instances:restart", "Start processes anew, with the same id and port."),
+    "retire": ("deployd.cli.instances:retire", "Take a release down on every drone, for good."),
+    "status": ("deployd.cli.listing:status", "The cluster in a few lines."),
+    "demo": ("deployd.cli.demo:demo", "The whole walk-through on this machine, in a temporary directory."),
+    "completion": ("deployd.cli.completion:completion", "Print the completion script of a shell."),
+}
+
+deployctl = Verbs(
+    "deployctl",
+    verbs=VERBS,
+    help="Deploy commits side by side on a cluster of drones.",
+    epilog="Exit codes: 0 done; 1 failed or refused; 2 usage, or no such thing; 3 not reachable; 4 secret refused.",
+    subcommand_metavar="VERB ...",
+    no_args_is_help=True,
+)
+
+
+def main() -> None:
+    """The console script."""
+    code = run(sys.argv[1:])
+    # What the interpreter would do at its end, with a traceback if nobody reads any more.
+    code = code or _flushed()
+    sys.exit(code)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run deployctl with ``arguments``; the exit code."""
+    try:
+        result = deployctl.main(list(arguments), prog_name="deployctl", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        return 2
+    except click.ClickException as error:
+        return _failed(_usage_sentence(error), 2)
+    except (click.Abort, KeyboardInterrupt):
+        return _failed("interrupted", INTERRUPTED)
+    except BrokenPipeError:
+        return _nobody_reads()
+    except Exception as error:  # whatever it is, a person gets a sentence
+        return _failed(*_explained(error))
+    return result if isinstance(result, int) else 0
+
+
+def _explained(error: Exception) -> tuple[str, int]:
+    """The sentence and exit code for an error that is not click's."""
+    from deployd.errors import DeploydError, InternalError
+    from deployd.model.invalid import Invalid
+
+    if isinstance(error, InternalError):
+        return str(error), 1
+    if isinstance(error, DeploydError):
+        return str(error), error.exit_code
+    if isinstance(error, Invalid):
+        return str(error), 2
+    # Not the error's text, which may hold anything.
+    return f"something unexpected went wrong in deployctl itself ({type(error).__name__}); please report it", 1
+
+
+def _usage_sentence(error: click.ClickException) -> str:
+    message = " ".join(error.format_message().split()).rstrip(".")
+    context = getattr(error, "ctx", None)
+    return f"{message} (see `{context.command_path} --help`)" if context is not None else message
+
+
+def _failed(sentence: str, code: int) -> int:
+    from deployd.cli.rendering import printable
+
+    click.echo(f"deployctl: {printable(sentence)}", err=True)
+    return code
+
+
+def _flushed() -> int:
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return _nobody_reads()
+    return 0
+
+
+def _nobody_reads() -> int:
+    """``deployctl ps | head -1``: what is left goes nowhere, quietly."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 1

@@ -1,0 +1,64 @@
+"""Where rendered text goes: JSON for programs, tables and colour on a terminal, plain columns in a pipe."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from deployd.cli.rendering import Table, json_text, plain, printable
+from deployd.cli.settings import Settings
+
+STATE_STYLES = {
+    "ready": "green",
+    "deployed": "green",
+    "connected": "green",
+    "failed": "red",
+    "backoff": "red",
+    "away": "yellow",
+    "orphan": "yellow",
+    "retired": "dim",
+    "stopped": "dim",
+}
+
+
+def on_terminal() -> bool:
+    return sys.stdout.isatty()
+
+
+def show(settings: Settings, document: Any, shown: Table) -> None:
+    """``document`` as JSON where that was asked for, else the table."""
+    if settings.json:
+        click.echo(json_text(document))
+    elif on_terminal():
+        from rich.console import Console
+
+        Console(highlight=False).print(rich_table(shown))
+    else:
+        click.echo(plain(shown))
+
+
+def rich_table(shown: Table) -> Any:
+    """The table as rich draws it, with known states in colour."""
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    drawn = RichTable(box=None, pad_edge=False, header_style="bold")
+    for title in shown.header:
+        # Ids are there to be copied.
+        drawn.add_column(title, no_wrap=title in ("ID", "APP", "DRONE", "COMMIT", "ADDRESS"))
+    for row in shown.rows:
+        drawn.add_row(*(Text(text, style=STATE_STYLES.get(text, "")) for text in row))
+    return drawn
+
+
+def say(settings: Settings, sentence: str) -> None:
+    """A sentence about what was done; silent where the answer is JSON."""
+    if not settings.json:
+        click.echo(printable(sentence))
+
+
+def complain(text: str) -> None:
+    """To stderr."""
+    click.echo(printable(text), err=True)

@@ -1,0 +1,203 @@
+"""An owner's side of the registry: rows that are kept registered, whatever happens to the connection."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from attrs import evolve
+from twisted.application.service import MultiService
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.logger import Logger
+
+from deployd.client.pending import Batch, Pending
+from deployd.errors import (
+    DeploydError,
+    Malformed,
+    NotOwner,
+    PermissionRefused,
+    Refused,
+    Unreachable,
+    UsageError,
+)
+from deployd.model.address import Address, reachable
+from deployd.model.invalid import Invalid
+from deployd.model.registration import Registration, checked
+from deployd.model.revision import Revision
+from deployd.net.client import Dial
+from deployd.net.link import Link
+from deployd.net.peer import Peer
+from deployd.wire.paging import pages
+from deployd.wire.registry import Attach, Leave, Publish, Update
+
+GOODBYE = 2.0
+
+# Trying the same again would get the same answer; after any other error the session starts anew.
+_REFUSALS = (Malformed, NotOwner, PermissionRefused, Refused, UsageError)
+
+
+class OwnedRows(MultiService):
+    """Keeps the rows of one owner in the registry (deployd.client.pending says how).
+
+    ``dial`` carries the owner's identity, for sessions to "register"; the rows will say ``name``. ``credential`` (what
+    the hub gave) and ``advertise`` may be set anew, and the next session brings them. ``host`` is what the registry
+    says our rows carry, "" before it said so; ``http`` is its HTTP address as reached from here. ``failed`` hears, with
+    a sentence, of each attempt to connect that failed and of each row that the registry refused.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        *,
+        dial: Dial,
+        name: str,
+        credential: bytes,
+        advertise: str = "",
+        failed: Callable[[DeploydError], None] | None = None,
+    ) -> None:
+        super().__init__()
+        self._name = name
+        self.credential = credential
+        self.advertise = advertise
+        self.host = ""
+        self.http = ""
+        self._dial = dial
+        self._failed = failed or self._log_failure
+        self._pending = Pending()
+        self._peer: Peer | None = None
+        self._in_flight = False
+        self._left = False
+        self._link = Link(dial, self._attach, failed=self._failed)
+        self._link.setServiceParent(self)
+
+    @property
+    def connected(self) -> bool:
+        """Whether a session is up, in which our rows stand."""
+        return self._peer is not None
+
+    def stopService(self) -> Deferred[Any]:
+        """Hang up; the rows stay until the registry's timeout. Whoever waits gets a CancelledError."""
+        stopping: Deferred[Any] = super().stopService()
+        self._pending.cancel_all()
+        return stopping
+
+    def put(self, row: Registration) -> Deferred[Revision]:
+        """Register ``row``, or change it; fires once the registry has it, however long that takes.
+
+        Fails with the registry's refusal, with Refused when the row is freed before, and with UsageError, Refused or
+        Busy at once for a row that cannot be. ``host``, ``owner`` and ``drone`` are filled in by the registry.
+        Cancelling gives up the waiting; the row stays wanted until it is freed.
+        """
+        return self._change(lambda: self._pending.put(evolve(checked(row), host="", owner="", drone="", revision=0)))
+
+    def free(self, row_id: str) -> Deferred[Revision]:
+        """See to it that there is no such row of ours; fires once that is so in the registry."""
+        return self._change(lambda: self._pending.free(row_id))
+
+    def leave(self) -> Deferred[None]:
+        """An orderly goodbye: the registry frees our rows now. Takes two seconds at most, whatever it does."""
+        return Deferred.fromCoroutine(self._leave())
+
+    def _change(self, change: Callable[[], Deferred[Revision]]) -> Deferred[Revision]:
+        if self._left:
+            return fail(Refused("this owner has left the registry"))
+        try:
+            done = change()
+        except Invalid as error:
+            return fail(UsageError(str(error)))
+        except DeploydError as error:
+            return fail(error)
+        self._flush()
+        return done
+
+    async def _attach(self, peer: Peer) -> None:
+        """A connection is up: say who we are and what was ours, then what has changed since."""
+        answer = await peer.call(Attach, name=self._name, credential=self.credential, advertise=self.advertise)
+        self.host = answer["host"]
+        self.http = _seen_from_here(peer, self._dial.shown)
+        kept = self._pending.kept()
+        try:
+            await _publish(peer, kept)
+        except _REFUSALS as error:
+            self._failed(type(error)(f"{self._dial.shown} no longer takes the rows it had: {error}"))
+            kept = []
+            await _publish(peer, kept)
+        if peer.is_closed:
+            raise Unreachable("the connection was lost")
+        self._pending.published(kept)
+        self._peer, self._in_flight = peer, False
+        peer.when_closed().addCallback(lambda _: self._lost(peer))
+        self._flush()
+
+    def _lost(self, peer: Peer) -> None:
+        if self._peer is peer:
+            self._peer = None
+            self._pending.lost()
+
+    def _flush(self) -> None:
+        """Send the next update, unless one is on the way."""
+        peer = self._peer
+        if peer is None or self._in_flight:
+            return
+        batch = self._pending.batch()
+        if batch is None:
+            return
+        self._in_flight = True
+        answer = peer.call(Update, put=batch.put, free=batch.free)
+        answer.addCallbacks(self._accepted, self._not_accepted, (peer, batch), {}, (peer, batch))
+        answer.addErrback(lambda failure: self._log.failure("while updating rows", failure=failure))
+
+    def _accepted(self, answer: dict[str, Any], peer: Peer, batch: Batch) -> None:
+        if self._peer is peer:
+            self._in_flight = False
+            self._pending.accepted(batch, answer["revision"])
+            self._flush()
+
+    def _not_accepted(self, failure: Any, peer: Peer, batch: Batch) -> None:
+        if self._peer is not peer:
+            return
+        self._in_flight = False
+        if not failure.check(*_REFUSALS):
+            self._lost(peer)
+            peer.drop(f"an update failed: {failure.value}")
+            return
+        if self._pending.refused(batch, failure.value):
+            self._failed(type(failure.value)(f"{self._dial.shown} refused {batch.ids[0]}: {failure.value}"))
+        self._flush()
+
+    async def _leave(self) -> None:
+        self._left = True
+        self._pending.cancel_all()
+        peer = self._peer
+        if peer is not None:
+            self._lost(peer)
+            try:
+                await peer.call(Leave, timeout=GOODBYE)
+            except DeploydError as error:
+                self._log.info("left {shown} without its answer: {error}", shown=self._dial.shown, error=error)
+                peer.transport.abortConnection()
+        await (self.stopService() if self.running else succeed(None))
+
+    def _log_failure(self, error: DeploydError) -> None:
+        self._log.warn("{error}", error=error)
+
+
+async def _publish(peer: Peer, rows: list[Registration]) -> None:
+    parts = pages(rows)
+    for part, page in enumerate(parts):
+        await peer.call(Publish, part=part, parts=len(parts), rows=page)
+
+
+def _seen_from_here(peer: Peer, dialled: str) -> str:
+    """The registry's HTTP address; where it only knows itself by loopback, at the host that was dialled."""
+    text = peer.facts.get("http", "")
+    try:
+        address = Address.parse(text)
+    except Invalid:
+        return text
+    try:
+        host = Address.parse(dialled).host
+    except Invalid:
+        host = peer.peer_host()
+    return str(reachable(address, host)) if host else text

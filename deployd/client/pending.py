@@ -1,0 +1,205 @@
+"""What an owner wants of the registry and what the registry has acknowledged; no connection, no clock.
+
+Note [Whole state, one update in flight]
+~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~
+The owner keeps all rows that it wants. Each reconnect publishes those that were acknowledged before, together, and
+whatever changed since goes in updates, one in flight, which carry the newest state of each row: what changes several
+times while an update is on the way is sent once. A change that the registry refuses takes nothing else down: a refused
+update goes again one change at a time, and the change refused alone is undone and those who wait for it are told. Rows
+that the registry once had and refuses after a reconnect (it forgot them, and somebody else was quicker) stay wanted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from attrs import define, field, frozen
+from twisted.internet.defer import Deferred
+
+from deployd.errors import Busy, DeploydError, Refused
+from deployd.model.registration import Registration
+from deployd.model.revision import Revision
+from deployd.wire.codec import to_json
+from deployd.wire.documents import dump
+from deployd.wire.paging import PAGE_BYTES
+
+MAX_ROWS = 10_000
+MAX_WAITING = 20_000
+MAX_FREES = 300
+
+
+@frozen
+class Batch:
+    """One update: what to put and free; ``sequence`` is the newest change that it covers."""
+
+    put: tuple[Registration, ...]
+    free: tuple[str, ...]
+    sequence: int
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        return (*(row.id for row in self.put), *self.free)
+
+
+@define(eq=False)
+class _Waiter:
+    """Someone who waits until the change with this number is acknowledged; ``is_put`` says which kind it was."""
+
+    sequence: int
+    is_put: bool
+    done: Deferred[Revision] = field(init=False)
+
+
+class Pending:
+    """The rows wanted, those acknowledged, the ids that differ, and who waits for which."""
+
+    def __init__(self) -> None:
+        self.wanted: dict[str, Registration] = {}
+        self.acknowledged: dict[str, Registration] = {}
+        self._changed: dict[str, None] = {}
+        self._waiting: dict[str, list[_Waiter]] = {}
+        self._waiters = 0
+        self._sequence = 0
+        # Ids of updates that were refused: each goes alone until it is settled.
+        self._alone: set[str] = set()
+        # Wanted rows that the registry has had.
+        self._standing: set[str] = set()
+        self._live = False
+
+    # What the owner asks.
+
+    def put(self, row: Registration) -> Deferred[Revision]:
+        """Want ``row``; fires once it is acknowledged. Raise Busy, Refused."""
+        if row.id not in self.wanted and len(self.wanted) >= MAX_ROWS:
+            raise Refused(f"more than {MAX_ROWS} rows cannot be registered")
+        done = self._wait(row.id, is_put=True)
+        self.wanted[row.id] = row
+        return done
+
+    def free(self, row_id: str) -> Deferred[Revision]:
+        """Want no such row; fires once that is acknowledged. Raise Busy."""
+        done = self._wait(row_id, is_put=False)
+        self.wanted.pop(row_id, None)
+        self._standing.discard(row_id)
+        return done
+
+    # What its session does.
+
+    def kept(self) -> list[Registration]:
+        """What a new session publishes: the wanted rows as they were acknowledged."""
+        return [row for row_id, row in self.acknowledged.items() if row_id in self.wanted]
+
+    def published(self, rows: Iterable[Registration]) -> None:
+        """The registry has exactly ``rows``; what differs from them is to be sent."""
+        self.acknowledged = {row.id: row for row in rows}
+        different = [row_id for row_id, row in self.wanted.items() if self.acknowledged.get(row_id) != row]
+        gone = [row_id for row_id in self.acknowledged if row_id not in self.wanted]
+        self._changed = dict.fromkeys([*different, *gone, *self._waiting])
+        self._alone.clear()
+        self._live = True
+
+    def lost(self) -> None:
+        """There is no session; what changes from now on is found by the next ``published``."""
+        self._live = False
+        self._changed.clear()
+
+    def batch(self) -> Batch | None:
+        """The next update, None when there is nothing to say; its ids count as sent."""
+        put: list[Registration] = []
+        free: list[str] = []
+        size = 0
+        for row_id in list(self._changed):
+            row = self.wanted.get(row_id)
+            size += len(dump(to_json(row))) + 1 if row else 0
+            if (put or free) and (size > PAGE_BYTES or len(free) >= MAX_FREES or row_id in self._alone):
+                break
+            del self._changed[row_id]
+            if row:
+                put.append(row)
+            else:
+                free.append(row_id)
+            if row_id in self._alone:
+                break
+        return Batch(tuple(put), tuple(free), self._sequence) if put or free else None
+
+    def accepted(self, batch: Batch, revision: Revision) -> None:
+        """The registry has done all of ``batch``."""
+        self._alone.difference_update(batch.ids)
+        for row in batch.put:
+            self.acknowledged[row.id] = row
+            if row.id in self.wanted:
+                self._standing.add(row.id)
+        for row_id in batch.free:
+            self.acknowledged.pop(row_id, None)
+        for waiter in self._take(batch):
+            if not waiter.done.called:
+                waiter.done.callback(revision)
+
+    def refused(self, batch: Batch, error: DeploydError) -> bool:
+        """The registry did nothing of ``batch``; True when it was a single change, which is undone and given up."""
+        self._alone.update(batch.ids)
+        if len(batch.ids) > 1:
+            # In front, so that a change made meanwhile does not go out before an older one of other rows.
+            self._changed = dict.fromkeys(batch.ids) | self._changed
+            return False
+        (row_id,) = batch.ids
+        self._alone.discard(row_id)
+        if row_id not in self._changed:
+            self._undo(row_id)
+        for waiter in self._take(batch):
+            if not waiter.done.called:
+                waiter.done.errback(type(error)(str(error)))
+        return True
+
+    def cancel_all(self) -> None:
+        """Nobody will answer those who wait."""
+        for waiter in [waiter for waiters in self._waiting.values() for waiter in waiters]:
+            waiter.done.cancel()
+
+    # The rest.
+
+    def _undo(self, row_id: str) -> None:
+        before = self.acknowledged.get(row_id)
+        if before is not None:
+            self.wanted[row_id] = before
+        elif row_id not in self._standing:
+            self.wanted.pop(row_id, None)
+
+    def _wait(self, row_id: str, is_put: bool) -> Deferred[Revision]:
+        if self._waiters >= MAX_WAITING:
+            raise Busy("too many changes wait for the registry")
+        self._outdo(row_id, is_put)
+        self._sequence += 1
+        waiter = _Waiter(self._sequence, is_put)
+        waiter.done = Deferred(lambda _: self._forget(row_id, waiter))
+        self._waiting.setdefault(row_id, []).append(waiter)
+        self._waiters += 1
+        if self._live:
+            self._changed[row_id] = None
+        return waiter.done
+
+    def _outdo(self, row_id: str, is_put: bool) -> None:
+        """Tell those who wait for the opposite that it will not come to pass."""
+        for waiter in [waiter for waiter in self._waiting.get(row_id, ()) if waiter.is_put != is_put]:
+            self._forget(row_id, waiter)
+            done = "freed before it was registered" if waiter.is_put else "registered again before it was freed"
+            waiter.done.errback(Refused(f"{row_id} was {done}"))
+
+    def _take(self, batch: Batch) -> list[_Waiter]:
+        ready = [
+            (row_id, waiter)
+            for row_id in batch.ids
+            for waiter in self._waiting.get(row_id, ())
+            if waiter.sequence <= batch.sequence
+        ]
+        for row_id, waiter in ready:
+            self._forget(row_id, waiter)
+        return [waiter for _, waiter in ready]
+
+    def _forget(self, row_id: str, waiter: _Waiter) -> None:
+        if waiter not in self._waiting.get(row_id, ()):
+            return
+        self._waiting[row_id].remove(waiter)
+        self._waiters -= 1
+        if not self._waiting[row_id]:
+            del self._waiting[row_id]

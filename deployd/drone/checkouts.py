@@ -1,0 +1,175 @@
+"""The checkouts that the drone's instances run in, and the mirrors of the hub's repositories behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from attrs import frozen
+from twisted.internet.defer import Deferred, DeferredLock, succeed
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from deployd.drone import disk
+from deployd.drone.disk import Tree
+from deployd.errors import Refused
+from deployd.git import fetching, marks
+from deployd.git.limits import GitLimits
+from deployd.planning.reconcile import CheckoutKey
+from deployd.processes.ending import ToThread
+
+FETCH_TIMEOUT = 600.0
+SETTLE_AFTER = 30.0
+MAX_SPARE = 10
+
+Fetch = Callable[[Path, str, str, str, str, float], None]
+"""``fetching.fetch``, or a test's."""
+
+
+@frozen
+class Source:
+    """Where the commits of one app come from; ``token`` reads its repository for a few minutes."""
+
+    url: str
+    token: str
+
+
+class Checkouts:
+    """``to_thread`` runs blocking work in a few threads; ``source`` asks the hub where an app comes from.
+
+    Note [Spare checkouts]
+    ~~~~~~~~~~~~~~~~~~~~~~
+    What is pushed is likely to be deployed, so it is fetched and checked out at once, as a *spare* under its commit.
+    The first release of that commit takes the spare by a rename: its deploy needs neither network nor writing. The
+    newest ten are kept; what goes takes its objects in the mirror along.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        tree: Tree,
+        to_thread: ToThread,
+        source: Callable[[str], Deferred[Source]],
+        limits: GitLimits,
+        fetch: Fetch = fetching.fetch,
+    ) -> None:
+        self._clock = clock
+        self._tree = tree
+        self._to_thread = to_thread
+        self._source = source
+        self._limits = limits
+        self._fetch_into = fetch
+        self._there: set[CheckoutKey] = set()
+        self._spare: dict[tuple[str, str], None] = {}
+        self._waiting: dict[CheckoutKey, list[Deferred[Path]]] = {}
+        self._locks: dict[str, DeferredLock] = {}
+        self._settling: dict[CheckoutKey, IDelayedCall] = {}
+        self.idle: Callable[[], None] = lambda: None
+
+    def clean(self) -> None:
+        """Find what is on disk and delete what a kill left half done. Blocks; call it once, first."""
+        checkouts, spare = disk.clean(self._tree)
+        self._there.update(checkouts)
+        self._spare.update(dict.fromkeys(spare))
+
+    def close(self) -> None:
+        for call in self._settling.values():
+            call.cancel()
+        self._settling.clear()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a deploy waits for a checkout; ``idle`` is called when none does any more."""
+        return bool(self._waiting)
+
+    def keys(self) -> frozenset[CheckoutKey]:
+        """The checkouts on disk."""
+        return frozenset(self._there)
+
+    def ensure(self, key: CheckoutKey) -> Deferred[Path]:
+        """The directory of ``key``, made when it is not there; fails with a DeploydError that says why.
+
+        Cancelling only stops waiting: whoever else waits for the same gets it.
+        """
+        if key in self._there:
+            return succeed(self._tree.checkout(key))
+        waiter: Deferred[Path] = Deferred()
+        self._waiting.setdefault(key, []).append(waiter)
+        if len(self._waiting[key]) == 1:
+            Deferred.fromCoroutine(self._locked(key.app, self._make(key))).addBoth(self._made, key)
+        return waiter
+
+    async def fetch_spare(self, app: str, commit: str) -> None:
+        """Make a spare checkout of ``commit`` unless there is one of it; raise a DeploydError."""
+        await self._locked(app, self._make_spare(app, commit))
+
+    async def remove(self, key: CheckoutKey) -> None:
+        """Delete the checkout of a release that is gone, and its objects if nothing else here has that commit."""
+        if key in self._there:
+            self._there.discard(key)
+            settling = self._settling.pop(key, None)
+            if settling is not None:
+                settling.cancel()
+            await self._locked(key.app, self._remove(self._tree.checkout(key), key.app, key.commit))
+
+    async def _locked(self, app: str, work: object) -> None:
+        """One at a time for each app: two fetches into one mirror would keep each other's thread waiting."""
+        lock = self._locks.setdefault(app, DeferredLock())
+        await lock.acquire()
+        try:
+            await work  # type: ignore[misc]
+        except OSError as error:
+            raise Refused(f"cannot write the files of {app}: {error.strerror}") from error
+        finally:
+            lock.release()
+
+    async def _make(self, key: CheckoutKey) -> None:
+        path = self._tree.checkout(key)
+        if not await self._to_thread(disk.take_spare, self._tree.spare(key.app, key.commit), path):
+            await self._fetch(key.app, key.commit)
+            await self._to_thread(disk.check_out, self._tree.mirror(key.app), key.commit, path, self._limits)
+        self._spare.pop((key.app, key.commit), None)
+        self._there.add(key)
+        self._settling[key] = self._clock.callLater(SETTLE_AFTER, self._settle, key, path)
+
+    def _made(self, result: Failure | None, key: CheckoutKey) -> None:
+        for waiter in self._waiting.pop(key):
+            if not waiter.called:
+                waiter.callback(self._tree.checkout(key) if result is None else result)
+        if not self._waiting:
+            self.idle()
+
+    async def _make_spare(self, app: str, commit: str) -> None:
+        if (app, commit) in self._spare or self._in_use(app, commit):
+            return
+        await self._fetch(app, commit)
+        spare = self._tree.spare(app, commit)
+        await self._to_thread(disk.check_out, self._tree.mirror(app), commit, spare, self._limits)
+        self._spare[app, commit] = None
+        while len(self._spare) > MAX_SPARE:
+            oldest = next(iter(self._spare))
+            del self._spare[oldest]
+            await self._remove(self._tree.spare(*oldest), *oldest)
+
+    async def _fetch(self, app: str, commit: str) -> None:
+        mirror = self._tree.mirror(app)
+        if await self._to_thread(disk.has, mirror, commit):
+            return
+        source = await self._source(app)
+        await self._to_thread(self._fetch_into, mirror, source.url, "drone", source.token, commit, FETCH_TIMEOUT)
+
+    async def _remove(self, path: Path, app: str, commit: str) -> None:
+        mirror = None if self._in_use(app, commit) else self._tree.mirror(app)
+        await self._to_thread(disk.remove, path, mirror, commit)
+
+    def _in_use(self, app: str, commit: str) -> bool:
+        keys = (*self._there, *self._waiting)
+        return (app, commit) in self._spare or any((key.app, key.commit) == (app, commit) for key in keys)
+
+    def _settle(self, key: CheckoutKey, path: Path) -> None:
+        del self._settling[key]
+        settling = self._to_thread(marks.settle, path)
+        settling.addErrback(lambda failure: self._log.debug("not settled: {error}", error=failure.value))

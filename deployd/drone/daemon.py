@@ -1,0 +1,161 @@
+"""The drone as a daemon: puts its parts together, starts them, and ends them in order."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint
+from twisted.python.failure import Failure
+
+import deployd
+from deployd.client.owner import OwnedRows
+from deployd.daemon.service import DaemonService
+from deployd.drone.checkouts import Checkouts
+from deployd.drone.disk import Tree
+from deployd.drone.instances import Instances
+from deployd.drone.journal import Journal
+from deployd.drone.logs import Logs
+from deployd.drone.means import Means
+from deployd.drone.options import HUB_PORT, DroneOptions
+from deployd.drone.port_table import PortTable, RegistryTerms
+from deployd.drone.prefetching import Prefetching
+from deployd.drone.reporting import Reporting
+from deployd.drone.service import Crew, Drone, Events
+from deployd.drone.surroundings import REGISTRY_PORT, Surroundings
+from deployd.drone.threads import Threads
+from deployd.errors import DeploydError, Refused
+from deployd.git.limits import GitLimits
+from deployd.net.addresses import client_endpoint
+from deployd.net.client import Dial
+from deployd.net.handshake import Credentials
+from deployd.net.identity import Identity
+from deployd.processes.ending import end
+from deployd.processes.environment import SYSTEM_PATH, machine_addresses
+from deployd.processes.hardening import make_undumpable
+from deployd.processes.ports import Ports
+
+
+class DroneDaemon(DaemonService):
+    """``twistd deployd-drone``; the drone itself is in ``deployd.drone.service``."""
+
+    options: DroneOptions
+
+    def __init__(self, reactor: Any, options: DroneOptions) -> None:
+        super().__init__(reactor, options)
+        self._program = f"deployd-drone {deployd.__version__}"
+        self._processes = Threads(reactor, "processes", 4)
+        self._git = Threads(reactor, "git", 2)
+        # One: what is saved later must be on disk later.
+        self._saving = Threads(reactor, "journal", 1)
+        self._logs = Logs(options.state_dir / "logs")
+        self._table = PortTable(self._registry)
+        self._app_ports = Ports(*options.ports, reactor, start=random.randrange(65536))
+        self._refused = False
+
+    def begin(self) -> None:
+        make_undumpable()
+        directory = self.state.path
+        try:
+            self._identity = Identity.load(directory / "identity")
+        except ValueError:
+            raise Refused(f"{directory / 'identity'} is not an identity; delete it to make a new one") from None
+        self._journal = Journal(directory / "journal.sqlite")
+        contents = self._journal.read()
+        self._logs.prepare()
+        for threads in (self._processes, self._git, self._saving):
+            threads.start()
+        # The first look loads a library, for which the first deploy need not wait.
+        self._processes.run(machine_addresses)
+        drone = self._assemble(known=contents.facts.get("accepted") == self.options["name"])
+        self._checkouts.clean()
+        drone.dial(self._dial(self.options["hub"], HUB_PORT, "drone"))
+        self._surroundings.recall(contents.facts)
+        self._instances.recall(contents)
+        drone.setServiceParent(self)
+        self._drone = drone
+
+    def stopService(self) -> Deferred[Any]:
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        await self._drone.disownServiceParent()
+        self._prefetching.close()
+        if self.options["on-stop"] == "stop":
+            self._log.info("stopping the apps")
+            await self._instances.stop_all()
+            await self._table.leave()
+        else:
+            self._instances.leave_all()
+            await self._table.hang_up()
+        self._checkouts.close()
+        self._app_ports.close()
+        self._logs.close()
+        await self._saving.run(self._journal.close)
+        await super().stopService()
+
+    def _assemble(self, known: bool) -> Drone:
+        options, reactor = self.options, self.reactor
+        tree = Tree(self.state.path)
+        drone: Drone
+        self._checkouts = Checkouts(reactor, tree, self._git.run, lambda app: drone.source(app), GitLimits())
+        self._prefetching = Prefetching(self._checkouts)
+        self._surroundings = Surroundings(
+            reactor, self._table, options["registry"], options["advertise"], self._note
+        )
+        reporting = Reporting(reactor, lambda: (self._instances.revision, self._instances.observed()))
+        self._instances = Instances(
+            self._means(), self._journal, self._saving.run, self._checkouts, self._logs, reporting.changed
+        )
+        crew = Crew(self._instances, self._prefetching, self._surroundings, self._table, reporting)
+        description = options.described(self._identity.owner)
+        drone = Drone(description, options["advertise"], crew, Events(self._accepted, self._refuse), known)
+        return drone
+
+    def _means(self) -> Means:
+        reactor, processes = self.reactor, self._processes.run
+        return Means(
+            reactor=reactor,
+            drone=self.options["name"],
+            to_thread=processes,
+            connect=self._connect,
+            end=lambda id, session, grace: end(reactor, processes, id, session, grace),
+            ports=self._app_ports,
+            checkouts=self._checkouts,
+            rows=self._table,
+            place=self._surroundings.place,
+            save=lambda *process: self._saving.run(self._journal.started, *process),
+            output=self._logs.of,
+            jitter=random.random,
+            path=SYSTEM_PATH,
+        )
+
+    def _connect(self, host: str, port: int) -> Any:
+        # Readiness asks often, and an address needs no resolver.
+        endpoint = HostnameEndpoint if ":" in host else TCP4ClientEndpoint
+        return endpoint(self.reactor, host, port)
+
+    def _registry(self, terms: RegistryTerms) -> OwnedRows:
+        dial = self._dial(terms.address, REGISTRY_PORT, "register")
+        return OwnedRows(dial=dial, name=self.options["name"], credential=terms.credential, advertise=terms.host)
+
+    def _dial(self, address: str, port: int, purpose: str) -> Dial:
+        endpoint, shown = client_endpoint(self.reactor, address, port)
+        credentials = Credentials(self._program, purpose, self.options.secret, self._identity)
+        return Dial(self.reactor, endpoint, shown, credentials)
+
+    def _note(self, **facts: str) -> Deferred[None]:
+        return self._saving.run(self._journal.note, **facts)
+
+    def _accepted(self) -> None:
+        self._note(accepted=self.options["name"]).addErrback(self._not_noted)
+        self.state.publish_addresses()
+
+    def _refuse(self, error: DeploydError) -> None:
+        if not self._refused:
+            self._refused = True
+            self.fail(error)
+
+    def _not_noted(self, failure: Failure) -> None:
+        self._log.warn("{error}", error=failure.value)

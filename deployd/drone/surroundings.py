@@ -1,0 +1,133 @@
+"""What the hub says of the cluster around the drone, kept so that apps can run without it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from urllib.parse import quote
+
+from attrs import field, frozen
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from deployd.drone.means import Place
+from deployd.drone.port_table import PortTable, RegistryTerms
+from deployd.errors import NoAnswer, Refused
+from deployd.model.address import Address, reachable
+from deployd.model.invalid import Invalid
+
+PATIENCE = 10.0
+REGISTRY_PORT = 6000
+
+
+@frozen
+class Joined:
+    """The hub's answer to Join. ``git`` and ``registry`` are addresses, ``host`` is what the rows should carry."""
+
+    epoch: str
+    registry: str
+    git: str
+    host: str
+    credential: bytes = field(repr=False)
+
+    def seen_from(self, dialled: str) -> Joined:
+        """The same with addresses that work here, where the hub was dialled as ``dialled``."""
+        return Joined(self.epoch, _seen(self.registry, dialled), _seen(self.git, dialled), self.host, self.credential)
+
+
+class Surroundings:
+    """``registry`` and ``advertise`` are the operator's words, which go before the hub's; ``facts`` and ``note`` are
+    the journal's."""
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        table: PortTable,
+        registry: str,
+        advertise: str,
+        note: Callable[..., Deferred[None]],
+    ) -> None:
+        self._clock = clock
+        self._table = table
+        self._registry = registry
+        self._advertise = advertise
+        self._note = note
+        self._noted: dict[str, str] = {}
+        self._git = ""
+
+    def recall(self, facts: Mapping[str, str]) -> None:
+        """Go on with what was true before the drone was restarted; the hub may be away."""
+        self._noted = {name: facts.get(name, "") for name in ("registry", "host", "credential", "url")}
+        self._use()
+
+    def joined(self, answer: Joined) -> None:
+        """The hub has spoken."""
+        self._git = answer.git if "://" in answer.git else f"http://{answer.git}"
+        self._remember(
+            registry=self._registry or answer.registry,
+            host=self._advertise or answer.host,
+            credential=answer.credential.hex(),
+        )
+        if not self._noted.get("registry"):
+            self._log.warn("the hub names no registry: give the hub or this drone --registry")
+        self._use()
+
+    def git_url(self, app: str) -> str:
+        """Where the hub has the repository of ``app``."""
+        if not self._git:
+            raise NoAnswer("the hub has not said yet where its repositories are")
+        return f"{self._git}/{quote(app)}.git"
+
+    def place(self) -> Deferred[Place]:
+        """What apps are told; fails with NoAnswer as long as the registry has never been reached."""
+        return Deferred.fromCoroutine(self._place())
+
+    async def _place(self) -> Place:
+        address = self._noted.get("registry", "")
+        if not self._table.http and not self._noted.get("url"):
+            if not address:
+                raise Refused("there is no registry: give the hub or this drone --registry")
+            try:
+                await self._table.reached().addTimeout(PATIENCE, self._clock)
+            except Exception as error:
+                raise NoAnswer(f"the registry at {_plain(address)} does not answer") from error
+        if self._table.http:
+            self._remember(url=f"http://{self._table.http}")
+        return Place(self._noted["host"], _plain(address), self._noted["url"])
+
+    def _use(self) -> None:
+        noted = self._noted
+        if noted.get("registry"):
+            self._table.use(RegistryTerms(noted["registry"], bytes.fromhex(noted["credential"]), noted["host"]))
+
+    def _remember(self, **facts: str) -> None:
+        new = {name: value for name, value in facts.items() if self._noted.get(name) != value}
+        if new:
+            self._noted |= new
+            self._note(**new).addErrback(self._not_noted)
+
+    def _not_noted(self, failure: Failure) -> None:
+        self._log.warn("{error}", error=failure.value)
+
+
+def _seen(text: str, dialled: str) -> str:
+    """``HOST:PORT`` or ``SCHEME://HOST:PORT`` as it is reached from here; endpoint strings stay as they are."""
+    scheme, separator, address = text.rpartition("://")
+    try:
+        return scheme + separator + str(reachable(Address.parse(address), dialled))
+    except Invalid:
+        return text
+
+
+def _plain(address: str) -> str:
+    """``HOST:PORT`` of an ADDRESS, which may be a Twisted endpoint string with its kind in front."""
+    try:
+        return str(Address.parse(address))
+    except Invalid:
+        if ":" not in address:
+            return f"{address}:{REGISTRY_PORT}"
+        host, _, port = address.partition(":")[2].partition(":")
+        return f"{host}:{port.partition(':')[0]}" if port else address

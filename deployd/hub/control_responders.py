@@ -1,0 +1,112 @@
+"""What deployctl's session answers (deployd.wire.control)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from deployd.errors import UsageError
+from deployd.hub.deploys import Request
+from deployd.hub.listing import Filter, first_page
+from deployd.hub.service import Hub
+from deployd.net.conversation import Conversation, responder
+from deployd.net.server import Session
+from deployd.wire.control import (
+    AwaitChange,
+    Deploy,
+    DeployStatus,
+    ForgetDrone,
+    List,
+    Restart,
+    Retire,
+    Status,
+    Stop,
+)
+
+MAX_TAIL = 4000
+MAX_REASON = 1000
+
+
+class ControlConversation(Conversation):
+    """One person's session; ``who`` they are goes into the events."""
+
+    def __init__(self, hub: Hub, session: Session) -> None:
+        super().__init__()
+        self._hub = hub
+        self._who = f"{session.program}@{session.host}"
+
+    def closed(self) -> None:
+        self._hub.news.leave(self)
+
+    @responder(Deploy)
+    async def deploy(
+        self, app: str, commit: str, drones: Any, where: Any, need: str, timeout: float
+    ) -> dict[str, Any]:
+        request = Request(app, commit, words(drones, "drones"), words(where, "labels"), need, timeout)
+        decided = await self._hub.deploys.deploy(request, self._who)
+        return {"commit": decided.release.commit, "release": decided.release.name, "changed": decided.changed}
+
+    @responder(DeployStatus)
+    def deploy_status(self, app: str, release: str, after: str) -> dict[str, Any]:
+        standing = self._hub.deploys.standing(app, release)
+        rows = (
+            (
+                row.drone,
+                {
+                    "drone": row.drone,
+                    "state": row.state,
+                    "reason": row.reason[:MAX_REASON],
+                    "tail": row.tail[-MAX_TAIL:],
+                },
+            )
+            for row in standing.drones
+        )
+        page, following = first_page(rows, after)
+        return {
+            "state": standing.state,
+            "reason": standing.reason,
+            "need": standing.need,
+            "drones": page,
+            "next": following,
+            "revision": self._hub.news.revision,
+        }
+
+    @responder(AwaitChange)
+    async def await_change(self, revision: int, wait: float) -> dict[str, Any]:
+        return {"revision": await self._hub.news.wait(revision, wait, self)}
+
+    @responder(List)
+    async def list(self, kind: str, app: str, commit: str, drone: str, after: str) -> dict[str, Any]:
+        # Before the rows are made: what changes meanwhile must not be missed.
+        revision = self._hub.news.revision
+        rows, following = await self._hub.listing.page(kind, Filter(app, commit, drone, after))
+        return {"rows": rows, "next": following, "revision": revision}
+
+    @responder(Stop)
+    async def stop(self, ids: Any) -> dict[str, Any]:
+        await self._hub.instances.stop(words(ids, "ids"), self._who)
+        return {}
+
+    @responder(Restart)
+    async def restart(self, ids: Any) -> dict[str, Any]:
+        return {"generations": await self._hub.instances.restart(words(ids, "ids"), self._who)}
+
+    @responder(Retire)
+    async def retire(self, app: str, commit: str) -> dict[str, Any]:
+        release = await self._hub.retirement.retire(app, commit, self._who)
+        return {"commit": release.commit, "release": release.name}
+
+    @responder(ForgetDrone)
+    async def forget_drone(self, name: str) -> dict[str, Any]:
+        await self._hub.fleet.forget(name, self._who)
+        return {}
+
+    @responder(Status)
+    def status(self) -> dict[str, Any]:
+        return {"document": self._hub.status()}
+
+
+def words(value: Any, what: str) -> tuple[str, ...]:
+    """A JSON list of texts; raise UsageError for anything else."""
+    if not isinstance(value, list) or not all(isinstance(word, str) for word in value):
+        raise UsageError(f"{what} are named by a list of texts")
+    return tuple(value)

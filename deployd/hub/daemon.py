@@ -1,0 +1,145 @@
+"""The hub as a daemon: AMP for people and drones, HTTP for git."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IListeningPort
+from twisted.internet.threads import deferToThreadPool
+from twisted.python.failure import Failure
+from twisted.python.threadpool import ThreadPool
+
+from deployd.daemon.service import DaemonService
+from deployd.errors import DeploydError, InternalError
+from deployd.git.repositories import Repositories
+from deployd.git.site import GitSite
+from deployd.git.smart_http import GitResource
+from deployd.hub.access import GitAccess
+from deployd.hub.control_responders import ControlConversation
+from deployd.hub.fleet_responders import DroneConversation
+from deployd.hub.options import HubOptions
+from deployd.hub.service import Hub, Means
+from deployd.hub.web import Root
+from deployd.net.addresses import beyond_loopback, listening_address
+from deployd.net.server import ServerFactory, ServerTerms
+from deployd.storage.sqlite import SqliteStore, connection_pool, make_private
+
+GIT_THREADS = 8
+DATABASE = "hub.sqlite"
+REPOSITORIES = "repositories"
+SPOOL = "spool"
+
+
+class HubDaemon(DaemonService):
+    """Listens at once, so that a port in use is refused in one line, and answers once its state is read."""
+
+    options: HubOptions
+
+    def __init__(self, reactor: Any, options: HubOptions) -> None:
+        super().__init__(reactor, options)
+        self._threads = ThreadPool(0, GIT_THREADS, name="git")
+        self._opening: Deferred[None] | None = None
+
+    def begin(self) -> None:
+        options = self.options
+        spool, database = self.state.path / SPOOL, self.state.path / DATABASE
+        spool.mkdir(mode=0o700, exist_ok=True)
+        make_private(database)
+        repositories = Repositories(self.state.path / REPOSITORIES)
+        self._pool = connection_pool(self.reactor, database)
+        self._hub = Hub(
+            Means(
+                clock=self.reactor,
+                store=SqliteStore(database, self._pool),
+                repositories=repositories,
+                in_thread=self._in_thread,
+                wall=time.time,
+                secret=options.secret,
+                advertise=options["advertise"],
+            )
+        )
+        git = GitResource(
+            repositories=repositories,
+            access=GitAccess(options.secret, self._hub.tokens),
+            reactor=self.reactor,
+            threadpool=self._threads,
+            pushed=self._hub.pushed,
+        )
+        self._factory = ServerFactory(self.reactor, self._terms())
+        site = GitSite(Root(git), git, reactor=self.reactor, spool=spool)
+        amp = self.listen(options.amp_listener(options.amp_port), self._factory)
+        http = self.listen(options.git_listener(), site)
+        _hold([amp, http])
+        self._threads.start()
+        self._opening = Deferred.fromCoroutine(self._open(amp, http)).addErrback(self._failed)
+
+    async def _open(self, amp: IListeningPort, http: IListeningPort) -> None:
+        options, hub = self.options, self._hub
+        await hub.open()
+        advertise = options["advertise"]
+        hub.addresses.update(
+            amp=listening_address(amp, advertise),
+            http=listening_address(http, advertise),
+            registry=options["registry"],
+            scheme=options.scheme,
+        )
+        if options.scheme == "http" and beyond_loopback([http]):
+            self._log.warn(
+                "git listens beyond this machine without TLS: pushes show the secret; give --git-listen ssl:..."
+            )
+        _release([amp, http])
+        self.state.publish_addresses(amp=hub.addresses["amp"], http=hub.addresses["http"])
+        self._log.info("AMP on {amp}, git on {http}", amp=amp.getHost(), http=http.getHost())
+
+    def stopService(self) -> Deferred[Any]:
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        if self._opening is not None:
+            self._opening.cancel()
+            self._factory.close_all()
+            await self._hub.close()
+            # Joining threads blocks, and a large push may be under way in one.
+            await deferToThreadPool(self.reactor, self.reactor.getThreadPool(), self._threads.stop)
+        await super().stopService()
+
+    def _failed(self, failure: Failure) -> None:
+        if failure.check(CancelledError):
+            return
+        error = failure.value
+        if not isinstance(error, DeploydError | OSError):
+            self._log.failure("while opening the hub's state", failure=failure)
+            error = InternalError()
+        self.fail(error if isinstance(error, DeploydError) else InternalError(str(error)))
+
+    def _in_thread(self, function: Any, *arguments: Any) -> Deferred[Any]:
+        return deferToThreadPool(self.reactor, self._threads, function, *arguments)
+
+    def _terms(self) -> ServerTerms:
+        hub = self._hub
+        return ServerTerms(
+            kind="hub",
+            secret=self.options.secret,
+            conversations={
+                "deploy": lambda peer, session: ControlConversation(hub, session),
+                "drone": lambda peer, session: DroneConversation(hub, peer, session),
+            },
+            facts=lambda: {name: hub.addresses[name] for name in ("http", "registry")},
+        )
+
+
+def _hold(ports: list[IListeningPort]) -> None:
+    """Let who connects wait until the hub can answer."""
+    for port in ports:
+        stop: Any = getattr(port, "stopReading", None)
+        if stop is not None:
+            stop()
+
+
+def _release(ports: list[IListeningPort]) -> None:
+    for port in ports:
+        start: Any = getattr(port, "startReading", None)
+        if start is not None:
+            start()

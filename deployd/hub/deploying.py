@@ -1,0 +1,151 @@
+"""What a deploy makes of an app's releases: a new one, one more try, a wider one, or nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from attrs import evolve, frozen
+
+from deployd.errors import Refused
+from deployd.model.desired import Changes, Desired, Order
+from deployd.model.instance import State
+from deployd.model.manifest import RoleCommand
+from deployd.model.release import Need, Release, ReleaseState, Selector
+from deployd.planning.placement import chosen, needs_procfile, wanted_lines
+from deployd.planning.rollout import UNSEEN, Verdict, View, statuses, verdict
+
+
+@frozen
+class Procfile:
+    """What the commit's Procfile says: ``roles`` None without one; ``problem``, a sentence, when it is of no use."""
+
+    roles: tuple[RoleCommand, ...] | None = None
+    problem: str = ""
+
+
+@frozen
+class Asked:
+    """One deploy: ``commit`` is a full id; ``release`` that of the release where it was named itself (``v12``)."""
+
+    app: str
+    commit: str
+    release: str
+    selector: Selector
+    need: Need
+    timeout: float
+    procfile: Procfile
+
+
+@frozen
+class Decided:
+    """``fresh``: the release starts from nothing, with the whole of its time."""
+
+    release: Release
+    changes: Changes
+    changed: bool = True
+    fresh: bool = True
+
+
+def decide(desired: Desired, asked: Asked, views: Mapping[str, View], now: float) -> Decided:
+    """What ``asked`` changes; raise Refused with the reason why it cannot be deployed."""
+    before = _release(desired, asked)
+    if before is None:
+        numbers = [release.number for release in desired.releases_of(asked.app)]
+        first = Release(asked.app, max(numbers, default=0) + 1, asked.commit, ReleaseState.DEPLOYING, now)
+        return _started(desired, first, asked)
+    if not before.state.wanted:
+        again = evolve(before, attempt=before.attempt + 1)
+        return _started(desired, again, asked)
+    return _widened(desired, before, asked, views)
+
+
+def _release(desired: Desired, asked: Asked) -> Release | None:
+    if asked.release:
+        return desired.releases[asked.app, int(asked.release[1:])]
+    return desired.newest(asked.app, asked.commit)
+
+
+def _started(desired: Desired, release: Release, asked: Asked) -> Decided:
+    """From nothing: everything as it is asked for now, whatever an earlier deploy of the release was."""
+    release = evolve(
+        release,
+        state=ReleaseState.DEPLOYING,
+        selector=asked.selector,
+        need=asked.need,
+        timeout=asked.timeout,
+        roles=asked.procfile.roles,
+        settled=None,
+        reason="",
+        outcome=(),
+    )
+    _check(desired, release, asked)
+    return Decided(release, Changes(releases=(release,), orders=_resumed(desired, release)))
+
+
+def _widened(desired: Desired, before: Release, asked: Asked, views: Mapping[str, View]) -> Decided:
+    """One that is wanted already: deploys of it add up, and what it has keeps running."""
+    deploying = before.state is ReleaseState.DEPLOYING
+    wider = evolve(
+        before,
+        selector=before.selector.plus(asked.selector),
+        need=asked.need,
+        roles=before.roles if before.roles is not None else asked.procfile.roles,
+        reason="",
+        outcome=(),
+    )
+    if deploying:
+        wider = evolve(wider, need=_stricter(desired, wider, before.need, asked.need), timeout=asked.timeout)
+    _check(desired, wider, asked)
+    orders = _resumed(desired, wider)
+    if not deploying and not orders and wider.selector == before.selector and _healthy(desired, wider, views):
+        # Not the need: whatever it takes next time is asked for then.
+        same = evolve(before, reason="", outcome=())
+        return Decided(same, Changes(releases=() if same == before else (same,)), changed=False, fresh=False)
+    if not deploying:
+        orders += _shaken(desired, wider, views)
+        wider = evolve(wider, state=ReleaseState.DEPLOYING, settled=before.selector, timeout=asked.timeout)
+    return Decided(wider, Changes(releases=(wider,), orders=orders), fresh=not deploying)
+
+
+def _check(desired: Desired, release: Release, asked: Asked) -> None:
+    drones = desired.drones.values()
+    asked_for = chosen(evolve(release, selector=asked.selector), drones)
+    if not asked_for:
+        known = f"none of the {len(desired.drones)} known drones has these labels" if drones else "none has joined"
+        raise Refused(f"no drone to deploy to: {known}")
+    if asked.procfile.problem and any(needs_procfile(asked.app, drone.description) for drone in asked_for):
+        raise Refused(asked.procfile.problem)
+    count = len(chosen(release, drones))
+    if release.need.count(count) > count:
+        raise Refused(f"{release.need.text} drones have to be ready, but only {count} can be chosen")
+
+
+def _healthy(desired: Desired, release: Release, views: Mapping[str, View]) -> bool:
+    return verdict(release.need, statuses(desired, release, views)) is Verdict.MET
+
+
+def _stricter(desired: Desired, release: Release, one: Need, other: Need) -> Need:
+    """Two deploys of one release wait for the same verdict, so it must hold for both."""
+    count = len(chosen(release, desired.drones.values()))
+    return one if one.count(count) > other.count(count) else other
+
+
+def _resumed(desired: Desired, release: Release) -> tuple[Order, ...]:
+    """Orders that let what was stopped of ``release`` run again."""
+    return tuple(
+        evolve(order, stopped=False, restarts=order.restarts + 1)
+        for order in desired.orders_of(release)
+        if order.stopped and not order.orphan
+    )
+
+
+def _shaken(desired: Desired, release: Release, views: Mapping[str, View]) -> tuple[Order, ...]:
+    """Orders that start anew what waits for its next try: somebody asks for it now."""
+    found = []
+    for drone in chosen(release, desired.drones.values()):
+        seen = views.get(drone.name, UNSEEN).instances
+        for line in wanted_lines(desired, release, drone.description):
+            order = desired.orders.get(line.id, Order(line.id, line.app, line.release))
+            if line.id in seen and seen[line.id].state is State.BACKOFF and not order.stopped:
+                found.append(evolve(order, restarts=order.restarts + 1))
+    return tuple(found)

@@ -1,0 +1,203 @@
+"""The drones: who is known, who is connected, what each is told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+
+from attrs import frozen
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from deployd.errors import NameInUse, PermissionRefused, Refused, Superseded, UnknownDrone
+from deployd.hub.drone_session import DroneSession
+from deployd.hub.ledger import NOTHING, Ledger
+from deployd.model.address import is_loopback
+from deployd.model.desired import Changes, Desired, KnownDrone
+from deployd.model.drone import DroneDescription
+from deployd.model.instance import ObservedInstance, State
+from deployd.model.invalid import Invalid
+from deployd.model.names import app_name, drone_name, label, role_name, shown
+from deployd.model.registration import host_name
+from deployd.net.peer import Peer
+from deployd.planning.placement import Seen, chosen, concerns
+from deployd.planning.rollout import View
+
+LOOPBACK = "127.0.0.1"
+MAX_WORDS = 100
+MAX_COMMAND = 16 * 1024
+
+
+@frozen
+class Joined:
+    """A session that was accepted; ``host`` is what the drone's rows carry."""
+
+    session: DroneSession
+    host: str
+
+
+class Fleet:
+    """``advertise`` is the host of drones on the hub's own machine; ``changed`` hears whose state changed."""
+
+    _log = Logger()
+
+    def __init__(
+        self, clock: IReactorTime, ledger: Ledger, advertise: str, changed: Callable[[str], None]
+    ) -> None:
+        self._clock = clock
+        self._ledger = ledger
+        self._advertise = advertise or LOOPBACK
+        self._changed = changed
+        self._sessions: dict[str, DroneSession] = {}
+        self._last_seen: dict[str, Seen] = {}
+
+    # Sessions.
+
+    async def join(self, peer: Peer, owner: str, description: DroneDescription, advertise: str, who: str) -> Joined:
+        """Accept a drone and remember it. Raise NameInUse, PermissionRefused, Invalid, Refused."""
+        check_description(description)
+        if not owner or description.owner != owner:
+            raise PermissionRefused("a drone has to prove that it is the owner it says it is")
+        drone = KnownDrone(description, self._host(peer.peer_host(), advertise))
+
+        await self._ledger.change(lambda desired: self._joining(desired, drone, who))
+        if peer.is_closed:
+            raise Superseded("the connection was lost")
+        for session in [known for known in self._sessions.values() if known.drone.owner == owner]:
+            self.leave(session)
+            session.peer.drop(f"a newer session of {session.drone.name}")
+        name = drone.name
+        session = DroneSession(self._clock, peer, drone, self._ledger.epoch, lambda: self._changed(name))
+        self._sessions[name] = session
+        self._last_seen.pop(name, None)
+        self._log.info("{drone} has joined from {peer}", drone=name, peer=peer.peer_name())
+        self._changed(name)
+        return Joined(session, drone.address)
+
+    def leave(self, session: DroneSession) -> None:
+        """This session is over; the drone is away unless it has a newer one."""
+        session.close()
+        name = session.drone.name
+        if self._sessions.get(name) is session:
+            del self._sessions[name]
+            if name in self._ledger.desired.drones:
+                self._last_seen[name] = session.seen
+            self._log.info("{drone} is away", drone=name)
+            self._changed(name)
+
+    def close(self) -> None:
+        for session in list(self._sessions.values()):
+            self.leave(session)
+
+    # What is seen of them.
+
+    def is_connected(self, name: str) -> bool:
+        return name in self._sessions
+
+    @property
+    def connected(self) -> Collection[str]:
+        return self._sessions.keys()
+
+    def seen(self, name: str) -> Seen:
+        """The last report of a drone, also of one that is away (since the hub was started)."""
+        session = self._sessions.get(name)
+        return session.seen if session is not None else self._last_seen.get(name, {})
+
+    def view(self, name: str) -> View:
+        session = self._sessions.get(name)
+        return session.view() if session is not None else View()
+
+    def views(self) -> dict[str, View]:
+        return {name: session.view() for name, session in self._sessions.items()}
+
+    def is_down(self, app: str, release: str) -> bool:
+        """Whether no connected drone has anything of a release left, as far as they have been heard."""
+        return all(
+            session.current and not any(_is_left(one, app, release) for one in session.seen.values())
+            for session in self._sessions.values()
+        )
+
+    # What they are told.
+
+    def plan(self, names: Collection[str] | None) -> None:
+        """Assign anew, to all or to those named."""
+        for name in self._sessions.keys() if names is None else names:
+            session = self._sessions.get(name)
+            if session is not None:
+                session.plan(self._ledger.desired, self._ledger.number)
+
+    def prefetch(self, app: str, ref: str, commit: str) -> None:
+        """Tell the drones that may soon have to run it of a push."""
+        desired = self._ledger.desired
+        releases = [release for release in desired.releases_of(app) if release.state.wanted]
+        likely = {drone.name for release in releases for drone in chosen(release, desired.drones.values())}
+        for name, session in self._sessions.items():
+            if concerns(app, session.drone.description) and (not releases or name in likely):
+                session.prefetch(app, ref, commit)
+
+    async def forget(self, name: str, who: str) -> None:
+        """Drop a drone that will not return. Raise UnknownDrone, Refused."""
+
+        def decide(desired: Desired) -> Changes:
+            if name not in desired.drones:
+                raise unknown_drone(name)
+            if name in self._sessions:
+                raise Refused(f"{name} is connected; stop it first, then forget it")
+            orphans = [id for id in self._last_seen.get(name, {}) if id in desired.orders and desired.orders[id].orphan]
+            event = self._ledger.event("drone forgotten", who, detail=name)
+            return Changes(forgotten=(name,), dropped=tuple(orphans), events=(event,))
+
+        await self._ledger.change(decide)
+        self._last_seen.pop(name, None)
+
+    def _joining(self, desired: Desired, drone: KnownDrone, who: str) -> Changes:
+        known = desired.drones.get(drone.name)
+        if known is not None and known.owner != drone.owner:
+            raise NameInUse(
+                f"another drone is called {drone.name}; give --name, or `deployctl drones --forget {drone.name}` if it"
+                " will not return"
+            )
+        if known == drone:
+            return NOTHING
+        renamed = tuple(
+            old.name for old in desired.drones.values() if old.owner == drone.owner and old.name != drone.name
+        )
+        what = "drone joined" if known is None else "drone changed"
+        return Changes(
+            drones=(drone,), forgotten=renamed, events=(self._ledger.event(what, who, detail=drone.name),)
+        )
+
+    def _host(self, peer: str, advertise: str) -> str:
+        """The host of the drone's rows: its own word, else where the hub sees it."""
+        if advertise:
+            return host_name(advertise)
+        # A dual-stack port shows IPv4 peers as ::ffff:192.0.2.1.
+        host = peer.removeprefix("::ffff:") if "." in peer else peer
+        return self._advertise if not host or is_loopback(host) else host
+
+
+def check_description(description: DroneDescription) -> None:
+    """Raise Invalid unless every word in it can be what it should be."""
+    drone_name(description.name)
+    role_name(description.role)
+    if description.command and description.role == "release":
+        raise Invalid("the role 'release' is not supported yet; give --role another name")
+    for pair in description.labels.items():
+        label("=".join(pair))
+    for role in description.roles:
+        role_name(role)
+    for app in description.apps:
+        app_name(app)
+    if max(len(description.labels), len(description.roles), len(description.apps)) > MAX_WORDS:
+        raise Invalid(f"a drone has at most {MAX_WORDS} labels, roles and apps each")
+    if sum(len(word.encode("utf-8", "surrogatepass")) for word in description.command) > MAX_COMMAND:
+        raise Invalid(f"the command is longer than {MAX_COMMAND} bytes")
+    if any("\0" in word for word in description.command):
+        raise Invalid("a command cannot hold NUL")
+
+
+def unknown_drone(name: str) -> UnknownDrone:
+    return UnknownDrone(f"there is no drone {shown(name)}; `deployctl drones` lists them")
+
+
+def _is_left(instance: ObservedInstance, app: str, release: str) -> bool:
+    return (instance.app, instance.release) == (app, release) and instance.state is not State.STOPPED

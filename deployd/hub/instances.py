@@ -1,0 +1,92 @@
+"""``stop`` and ``restart``: orders about single instances."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from attrs import evolve
+
+from deployd.errors import Refused, UnknownInstance, UsageError
+from deployd.hub.fleet import Fleet
+from deployd.hub.ledger import Ledger
+from deployd.model.desired import Changes, Desired, Order
+from deployd.model.instance import AssignedInstance, ObservedInstance
+from deployd.model.names import shown
+from deployd.planning.placement import wanted_lines
+
+MAX_IDS = 1000
+
+
+class Instances:
+    """Orders are saved, so they hold over restarts of everything."""
+
+    def __init__(self, ledger: Ledger, fleet: Fleet) -> None:
+        self._ledger = ledger
+        self._fleet = fleet
+
+    async def stop(self, ids: Sequence[str], who: str) -> None:
+        """Order these to stay stopped. Raise UnknownInstance, then none of them is; UsageError, Refused."""
+
+        def decide(desired: Desired) -> Changes:
+            orders = tuple(self._stopped(desired, id) for id in checked(ids))
+            return Changes(orders=orders, events=(self._ledger.event("stop", who, detail=" ".join(ids)),))
+
+        await self._ledger.change(decide)
+
+    async def restart(self, ids: Sequence[str], who: str) -> dict[str, int]:
+        """Order these to start anew; the generation that each then is of. Raise as ``stop``."""
+        generations: dict[str, int] = {}
+
+        def decide(desired: Desired) -> Changes:
+            orders = []
+            for id in checked(ids):
+                line = self._line(desired, id)
+                if line is None:
+                    raise self._not_wanted(desired, id)
+                order = desired.orders.get(id, Order(id, line.app, line.release))
+                orders.append(evolve(order, stopped=False, restarts=order.restarts + 1))
+                generations[id] = line.generation + 1
+            return Changes(orders=tuple(orders), events=(self._ledger.event("restart", who, detail=" ".join(ids)),))
+
+        await self._ledger.change(decide)
+        return generations
+
+    def _stopped(self, desired: Desired, id: str) -> Order:
+        line, seen = self._line(desired, id), self._seen(desired, id)
+        if line is None and seen is None:
+            raise _unknown(id)
+        known = line or seen
+        assert known is not None
+        order = desired.orders.get(id, Order(id, known.app, known.release, orphan=line is None))
+        return evolve(order, stopped=True)
+
+    def _line(self, desired: Desired, id: str) -> AssignedInstance | None:
+        """The wanted instance of that id, on whatever drone, connected or not."""
+        role = id.rpartition("-")[0]
+        for release in desired.wanted:
+            for drone in desired.drones.values():
+                for line in wanted_lines(desired, release, drone.description):
+                    if line.role == role and line.id == id:
+                        return line
+        return None
+
+    def _seen(self, desired: Desired, id: str) -> ObservedInstance | None:
+        reports = (self._fleet.seen(name) for name in desired.drones)
+        return next((seen[id] for seen in reports if id in seen), None)
+
+    def _not_wanted(self, desired: Desired, id: str) -> Exception:
+        seen = self._seen(desired, id)
+        if seen is None:
+            return _unknown(id)
+        return Refused(f"{id} is of a release that is not deployed; `deployctl deploy {seen.app}` starts one")
+
+
+def checked(ids: Sequence[str]) -> list[str]:
+    """The ids, each once; raise UsageError."""
+    if not 0 < len(ids) <= MAX_IDS:
+        raise UsageError(f"from 1 to {MAX_IDS} instances can be named at once")
+    return list(dict.fromkeys(ids))
+
+
+def _unknown(id: str) -> UnknownInstance:
+    return UnknownInstance(f"there is no instance {shown(id)}; `deployctl ps` lists them")

@@ -1,0 +1,149 @@
+"""The hub: desired state, fleet and git, put together; and what follows when any of it changes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from attrs import frozen
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+
+from deployd import __version__
+from deployd.git.receiving import RefUpdate
+from deployd.hub.commits import Commits
+from deployd.hub.deploys import Deploys
+from deployd.hub.fleet import Fleet
+from deployd.hub.instances import Instances
+from deployd.hub.ledger import Ledger
+from deployd.hub.listing import Listing
+from deployd.hub.news import News
+from deployd.hub.retirement import Retirement
+from deployd.hub.rollouts import Rollouts
+from deployd.hub.tokens import Tokens
+from deployd.interfaces import HubStore, InThread, Repositories
+from deployd.model.desired import Changes, Desired
+from deployd.net.secret import Secret
+
+BRANCHES = "refs/heads/"
+PUSHER = "git push"
+
+
+@frozen(kw_only=True)
+class Means:
+    """What the hub works with. ``wall`` gives seconds since 1970; ``advertise`` is "" or the host of drones here."""
+
+    clock: IReactorTime
+    store: HubStore
+    repositories: Repositories
+    in_thread: InThread
+    wall: Callable[[], float]
+    secret: Secret | None = None
+    advertise: str = ""
+
+
+class Hub:
+    """``addresses`` are those that peers may need, by name (``amp http registry``); filled in by whoever listens.
+
+    Note [One review for many changes]
+    ~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~
+    Whatever changes, saved or reported, may change what drones are assigned, decide a deploy, end a retirement, and
+    wake those who watch. All of that is looked at in one review, in the reactor's next turn, however much changed.
+    """
+
+    _log = Logger()
+
+    def __init__(self, means: Means) -> None:
+        clock = means.clock
+        self.secret = means.secret
+        self.addresses: dict[str, str] = {}
+        self.ledger = Ledger(means.store, means.wall)
+        self.fleet = Fleet(clock, self.ledger, means.advertise, self._touch)
+        self.commits = Commits(self.ledger, means.repositories, means.in_thread)
+        self.rollouts = Rollouts(clock, self.ledger, self.fleet)
+        self.deploys = Deploys(self.ledger, self.fleet, self.commits, self.rollouts)
+        self.retirement = Retirement(self.ledger, self.fleet, self.commits)
+        self.instances = Instances(self.ledger, self.fleet)
+        self.listing = Listing(self.ledger, self.fleet, self.commits)
+        self.tokens = Tokens(clock)
+        self.news = News(clock)
+        self._clock = clock
+        self._repositories = means.repositories
+        self._in_thread = means.in_thread
+        self._reviewing: IDelayedCall | None = None
+        self._touched: set[str] = set()
+        self._everything = False
+        self._closed = False
+        self.ledger.changed.append(self._touch_all)
+
+    async def open(self) -> None:
+        """Read what is saved and go on with it; raise Refused."""
+        await self._in_thread(self._repositories.clean)
+        await self.ledger.open()
+        self.news.revision = self.ledger.number().number
+        apps = await self._in_thread(self._repositories.apps)
+        # A push whose telling was cut off by a kill.
+        await self.ledger.change(lambda desired: Changes(apps=tuple(sorted(set(apps) - desired.apps))))
+        self._touch_all()
+
+    async def close(self) -> None:
+        """Let what is being saved end; answer nothing more."""
+        self._closed = True
+        self.fleet.close()
+        self.rollouts.close()
+        self.news.close()
+        if self._reviewing is not None:
+            self._reviewing.cancel()
+            self._reviewing = None
+        await self.ledger.close()
+
+    async def pushed(self, app: str, updates: Sequence[RefUpdate]) -> None:
+        """Refs of ``app`` have moved: remember the app, and let drones fetch what may be deployed next."""
+        for update in updates:
+            if update.new is not None and update.ref.startswith(BRANCHES):
+                self.fleet.prefetch(app, update.ref, update.new)
+
+        def decide(desired: Desired) -> Changes:
+            return Changes(
+                apps=() if app in desired.apps else (app,),
+                events=tuple(
+                    self.ledger.event("push", PUSHER, app, f"{update.ref} {update.new or 'deleted'}")
+                    for update in updates[:100]
+                ),
+            )
+
+        await self.ledger.change(decide)
+
+    def status(self) -> dict[str, Any]:
+        """The cluster as one document."""
+        desired = self.ledger.desired
+        connected = len(self.fleet.connected)
+        states = Counter(one.state.value for name in self.fleet.connected for one in self.fleet.seen(name).values())
+        return {
+            "version": __version__,
+            "epoch": self.ledger.epoch,
+            "addresses": dict(self.addresses),
+            "apps": len(desired.apps),
+            "drones": {"connected": connected, "away": len(desired.drones) - connected},
+            "releases": dict(sorted(Counter(each.state.value for each in desired.releases.values()).items())),
+            "instances": dict(sorted(states.items())),
+        }
+
+    def _touch(self, name: str) -> None:
+        self._touched.add(name)
+        if self._reviewing is None and not self._closed:
+            self._reviewing = self._clock.callLater(0, self._review)
+
+    def _touch_all(self) -> None:
+        self._everything = True
+        self._touch("")
+
+    def _review(self) -> None:
+        self._reviewing = None
+        names = None if self._everything else self._touched
+        self._touched, self._everything = set(), False
+        self.fleet.plan(names)
+        self.rollouts.review(names)
+        self.retirement.review()
+        self.news.bump()

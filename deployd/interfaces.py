@@ -1,0 +1,70 @@
+"""Seams: what the rooms ask of each other without knowing who answers."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from attrs import frozen
+from twisted.internet.defer import Deferred
+
+from deployd.model.desired import Changes, Desired, Event
+
+MAX_EVENTS = 10_000
+
+
+@frozen
+class Saved:
+    """What a store holds when it is opened.
+
+    ``epoch`` is the store's for life; ``opened`` counts how often it was opened, this time included, so that numbers
+    made from it grow over restarts without being saved one by one.
+    """
+
+    epoch: str
+    opened: int
+    desired: Desired
+
+
+class HubStore(Protocol):
+    """Where the hub's desired state survives a kill. Calls come one at a time, in order.
+
+    Every method fails with Refused and one sentence when the disk or its content does not allow it; then nothing of
+    that call has happened.
+    """
+
+    def open(self) -> Deferred[Saved]:
+        """What is there; a new store starts a new epoch."""
+        ...
+
+    def save(self, changes: Changes) -> Deferred[None]:
+        """Make ``changes`` in one transaction, durable once this fires."""
+        ...
+
+    def events(self, newest: int) -> Deferred[list[Event]]:
+        """The newest events, oldest of them first; only MAX_EVENTS are kept."""
+        ...
+
+    def close(self) -> Deferred[None]:
+        """Let go of the store; nothing is called after it."""
+        ...
+
+
+class Repositories(Protocol):
+    """What the hub asks of the git repositories of its apps. Every method blocks and is called in threads.
+
+    Raise UnknownApp, UnknownCommit, Refused with a sentence (deployd.git.repositories has the details).
+    """
+
+    def apps(self) -> list[str]: ...
+    def exists(self, app: str) -> bool: ...
+    def head(self, app: str) -> str | None: ...
+    def resolve(self, app: str, text: str) -> str: ...
+    def keep(self, app: str, commit: str) -> None: ...
+    def read_file(self, app: str, commit: str, name: str, limit: int) -> bytes | None: ...
+    def clean(self) -> None: ...
+
+
+class InThread(Protocol):
+    """Calls a blocking function in a thread."""
+
+    def __call__(self, function: Any, *arguments: Any) -> Deferred[Any]: ...

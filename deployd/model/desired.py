@@ -1,0 +1,124 @@
+"""Everything that the hub wants and must still know after a kill, as one value."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cached_property
+
+from attrs import field, frozen
+
+from deployd.model.drone import DroneDescription
+from deployd.model.release import Release, ReleaseState
+
+Key = tuple[str, int]
+"""A release's app and number."""
+
+
+@frozen
+class KnownDrone:
+    """A drone that joined once and was not forgotten. ``address`` is the host of its rows."""
+
+    description: DroneDescription
+    address: str
+
+    @property
+    def name(self) -> str:
+        return self.description.name
+
+    @property
+    def owner(self) -> str:
+        return self.description.owner
+
+
+@frozen
+class Order:
+    """What people ordered of one instance.
+
+    ``restarts`` counts the fresh starts that were asked for, stops included; ``orphan`` says that no release of this
+    hub has the instance: such an order can only be to stop it.
+    """
+
+    id: str
+    app: str
+    release: str
+    stopped: bool = False
+    restarts: int = 0
+    orphan: bool = False
+
+
+@frozen
+class Event:
+    """Something that changed: ``when`` in seconds since 1970, ``who`` asked for it (``program@host``)."""
+
+    when: float
+    what: str
+    who: str
+    app: str = ""
+    detail: str = ""
+
+
+@frozen
+class Changes:
+    """One step of the desired state; saved whole or not at all. ``events`` tell of it."""
+
+    apps: tuple[str, ...] = ()
+    drones: tuple[KnownDrone, ...] = ()
+    forgotten: tuple[str, ...] = ()
+    releases: tuple[Release, ...] = ()
+    orders: tuple[Order, ...] = ()
+    dropped: tuple[str, ...] = ()
+    events: tuple[Event, ...] = ()
+
+
+@frozen(slots=False)
+class Desired:
+    """``drones`` by name, ``orders`` by instance id; ``apps`` are those that were pushed."""
+
+    apps: frozenset[str] = frozenset()
+    drones: dict[str, KnownDrone] = field(factory=dict, hash=False)
+    releases: dict[Key, Release] = field(factory=dict, hash=False)
+    orders: dict[str, Order] = field(factory=dict, hash=False)
+
+    def after(self, changes: Changes) -> Desired:
+        """This state with ``changes`` made: first what goes, then what comes."""
+        gone, dropped = set(changes.forgotten), set(changes.dropped)
+        drones = {name: drone for name, drone in self.drones.items() if name not in gone}
+        orders = {id: order for id, order in self.orders.items() if id not in dropped}
+        return Desired(
+            self.apps | frozenset(changes.apps),
+            drones | {drone.name: drone for drone in changes.drones},
+            self.releases | {release.key: release for release in changes.releases},
+            orders | {order.id: order for order in changes.orders},
+        )
+
+    @cached_property
+    def wanted(self) -> tuple[Release, ...]:
+        """The releases that drones should run, in the order of their apps and numbers."""
+        return self.in_state(ReleaseState.DEPLOYING, ReleaseState.DEPLOYED)
+
+    @cached_property
+    def deploying(self) -> tuple[Release, ...]:
+        return self.in_state(ReleaseState.DEPLOYING)
+
+    @cached_property
+    def retiring(self) -> tuple[Release, ...]:
+        return self.in_state(ReleaseState.RETIRING)
+
+    def in_state(self, *states: ReleaseState) -> tuple[Release, ...]:
+        return _sorted(release for release in self.releases.values() if release.state in states)
+
+    def releases_of(self, app: str) -> tuple[Release, ...]:
+        """All releases of ``app``, oldest first."""
+        return _sorted(release for release in self.releases.values() if release.app == app)
+
+    def newest(self, app: str, commit: str) -> Release | None:
+        """The newest release of ``commit``; what a commit means wherever a release is asked for."""
+        found = [release for release in self.releases_of(app) if release.commit == commit]
+        return found[-1] if found else None
+
+    def orders_of(self, release: Release) -> tuple[Order, ...]:
+        return tuple(o for o in self.orders.values() if (o.app, o.release) == (release.app, release.name))
+
+
+def _sorted(releases: Iterable[Release]) -> tuple[Release, ...]:
+    return tuple(sorted(releases, key=lambda release: release.key))

@@ -1,0 +1,110 @@
+"""How far a release has come: per chosen drone, and in all."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from enum import Enum
+
+from attrs import field, frozen
+
+from deployd.model.desired import Desired, KnownDrone
+from deployd.model.instance import AssignedInstance, ObservedInstance, State
+from deployd.model.release import DroneStatus, Need, Release
+from deployd.planning.placement import chosen, is_stopped, runs, wanted_lines
+
+HOPELESS_FAILURES = 4
+
+
+@frozen
+class View:
+    """What the hub sees of one drone.
+
+    ``current``: the report is of the newest assignment, so it tells of what is wanted now and not of what was.
+    """
+
+    connected: bool = False
+    current: bool = False
+    instances: Mapping[str, ObservedInstance] = field(factory=dict, hash=False)
+
+
+class Verdict(Enum):
+    """Whether as many drones as needed are ready."""
+
+    MET = "met"
+    WAITING = "waiting"
+    IMPOSSIBLE = "impossible"
+
+
+UNSEEN = View()
+
+
+def statuses(desired: Desired, release: Release, views: Mapping[str, View]) -> tuple[DroneStatus, ...]:
+    """How each chosen drone stands with ``release``, by name; ``views`` by name, those that are away may be missing."""
+    drones = chosen(release, desired.drones.values())
+    return tuple(status(desired, release, drone, views.get(drone.name, UNSEEN)) for drone in drones)
+
+
+def status(desired: Desired, release: Release, drone: KnownDrone, view: View) -> DroneStatus:
+    """How one chosen drone stands with ``release``."""
+    there = runs(release, drone.description)
+    if there.problem:
+        return DroneStatus(drone.name, "failed", there.problem)
+    if not there.roles:
+        return DroneStatus(drone.name, "nothing", "nothing to run here")
+    if not view.connected:
+        return DroneStatus(drone.name, "away", "not connected to the hub")
+    lines = tuple(wanted_lines(desired, release, drone.description))
+    each = [_of_instance(desired, line, view) for line in lines]
+    worst = min(each, key=lambda found: ("failed", "pending", "ready").index(found.state))
+    role = f"{lines[each.index(worst)].role}: " if len(lines) > 1 and worst.reason else ""
+    return DroneStatus(drone.name, worst.state, role + worst.reason, worst.tail)
+
+
+def verdict(need: Need, rows: Iterable[DroneStatus]) -> Verdict:
+    """Whether ``need`` is met. Drones that are away count, and may return; "nothing to run" is success."""
+    states = Counter(row.state for row in rows)
+    needed = need.count(states.total())
+    good = states["ready"] + states["nothing"]
+    if good >= needed > 0:
+        return Verdict.MET
+    if good + states["pending"] + states["away"] < needed or not states:
+        return Verdict.IMPOSSIBLE
+    return Verdict.WAITING
+
+
+def summary(need: Need, rows: Iterable[DroneStatus]) -> str:
+    """Why ``need`` is not met, as a sentence."""
+    states = Counter(row.state for row in rows)
+    if not states:
+        return "no drone is chosen any more"
+    good = states["ready"] + states["nothing"]
+    others = [f"{states[state]} {state}" for state in ("failed", "pending", "away") if states[state]]
+    counts = "".join(f", {text}" for text in others)
+    return f"{need.count(states.total())} of {states.total()} drones have to be ready; {good} ready{counts}"
+
+
+def _of_instance(desired: Desired, line: AssignedInstance, view: View) -> DroneStatus:
+    """The status that one instance alone would give its drone."""
+    if is_stopped(desired, line.id):
+        return DroneStatus("", "failed", f"{line.id} was stopped; restart it, or deploy again")
+    seen = view.instances.get(line.id)
+    if seen is None or not view.current:
+        return DroneStatus("", "pending", "waits for the drone")
+    if seen.state is State.READY:
+        if seen.generation == line.generation:
+            return DroneStatus("", "ready")
+        return DroneStatus("", "pending", "is being started anew")
+    if seen.fatal or seen.failures >= HOPELESS_FAILURES:
+        return DroneStatus("", "failed", seen.reason or "does not become ready", seen.tail)
+    return DroneStatus("", "pending", seen.reason or _waiting_for(seen), seen.tail)
+
+
+def _waiting_for(seen: ObservedInstance) -> str:
+    if seen.state is State.STARTING:
+        return f"does not listen on port {seen.port} yet" if seen.port else "has not run for a second yet"
+    return {
+        State.WAITING: "its checkout is on the way",
+        State.REGISTERING: "its row is not in the port table yet",
+        State.BACKOFF: "will be tried again",
+    }.get(seen.state, f"is {seen.state.value}")

@@ -1,0 +1,59 @@
+"""The registry as a daemon: AMP for owners and readers, HTTP for readers."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import uuid4
+
+from twisted.internet.defer import Deferred
+
+from deployd.daemon.service import DaemonService
+from deployd.net.addresses import listening_address
+from deployd.net.server import ServerFactory, ServerTerms
+from deployd.registry.book import Book
+from deployd.registry.options import RegistryOptions
+from deployd.registry.responders import ANONYMOUS, conversations
+from deployd.registry.service import Registry
+from deployd.registry.site import JsonSite
+from deployd.registry.web import root
+
+
+class RegistryDaemon(DaemonService):
+    """Listens on both ports and says where in ``addresses.json`` and in every handshake."""
+
+    options: RegistryOptions
+
+    def __init__(self, reactor: Any, options: RegistryOptions) -> None:
+        super().__init__(reactor, options)
+        # The book is kept in memory: each start is a new epoch (Note [The epoch of a book in memory]).
+        book = Book(epoch=uuid4().hex)
+        self.registry = Registry(reactor, book, options.secret, options.timeout, options["advertise"])
+        self.registry.setServiceParent(self)
+        self._http = ""
+        self._factory = ServerFactory(reactor, self._terms())
+        self._site = JsonSite(root(self.registry), reactor)
+
+    def begin(self) -> None:
+        options = self.options
+        amp = self.listen(options.amp_listener(options.amp_port), self._factory)
+        http = self.listen(options.http_listener(), self._site)
+        self._http = listening_address(http, options["advertise"])
+        self._log.info("AMP on {amp}, HTTP on {http}", amp=amp.getHost(), http=http.getHost())
+        self.state.publish_addresses(amp=listening_address(amp, options["advertise"]), http=self._http)
+
+    def stopService(self) -> Deferred[Any]:
+        stopping = super().stopService()
+        self._factory.close_all()
+        self._site.close_all()
+        return stopping
+
+    def _terms(self) -> ServerTerms:
+        return ServerTerms(
+            kind="registry",
+            secret=self.options.secret,
+            conversations=conversations(self.registry),
+            facts=lambda: {"http": self._http},
+            anonymous=ANONYMOUS,
+            heartbeat=self.options.heartbeat,
+            timeout=self.options.timeout,
+        )

@@ -1,0 +1,58 @@
+"""The registry's command-line options."""
+
+from __future__ import annotations
+
+from twisted.python import usage
+
+from deployd.daemon.options import DaemonOptions
+from deployd.model.invalid import Invalid
+from deployd.model.registration import host_name
+from deployd.net.addresses import tcp_listener
+
+AMP_PORT = 6000
+HTTP_PORT = 6080
+
+
+class RegistryOptions(DaemonOptions):
+    """After parsing, the ports are numbers and the times are seconds."""
+
+    kind = "registry"
+    default_port = AMP_PORT
+    synopsis = "[options]"
+    longdesc = "Holds the port table: who listens where, by commit. Reading it needs no secret."
+
+    optParameters = [
+        ["port", "p", str(AMP_PORT), "The AMP port; 0 takes a free one."],
+        ["http-port", None, None, "The HTTP port (default: 6080; 0 when --port is 0)."],
+        ["http-listen", None, None, "A Twisted server endpoint string for HTTP."],
+        ["http-interface", None, None, "Listen for HTTP on this address only (default: as AMP)."],
+        ["heartbeat", None, "15", "Seconds of silence after which a peer is asked for a sign of life."],
+        ["timeout", None, "45", "Seconds of silence after which a peer is lost, and after which lost rows fall."],
+        ["advertise", None, "", "The host by which other machines reach this one."],
+    ]
+
+    amp_port: int
+    http_port: int
+    heartbeat: float
+    timeout: float
+
+    def postOptions(self) -> None:
+        super().postOptions()
+        self.amp_port = self.port("port")
+        if self["http-port"] is None:
+            self["http-port"] = str(HTTP_PORT if self.amp_port else 0)
+        self.http_port = self.port("http-port")
+        self.heartbeat, self.timeout = self.seconds("heartbeat"), self.seconds("timeout")
+        if self.timeout <= self.heartbeat:
+            raise usage.UsageError("--timeout must be longer than --heartbeat, or nobody could answer in time")
+        try:
+            self["advertise"] = host_name(self["advertise"]) if self["advertise"] else ""
+        except Invalid as error:
+            raise usage.UsageError(f"--advertise: {error}") from None
+
+    def http_listener(self) -> str:
+        """The server endpoint string of the HTTP port: ``--http-listen``, else TCP."""
+        if self["http-listen"]:
+            return str(self["http-listen"])
+        interface = self["http-interface"]
+        return tcp_listener(self.http_port, self.interface if interface is None else interface)

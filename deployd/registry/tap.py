@@ -1,0 +1,17 @@
+"""``twistd deployd-registry``."""
+
+from __future__ import annotations
+
+from twisted.application.service import IService
+
+from deployd.daemon.clock import monotonic
+from deployd.registry.daemon import RegistryDaemon
+from deployd.registry.options import RegistryOptions as Options
+
+__all__ = ["Options", "makeService"]
+
+
+def makeService(options: Options) -> IService:
+    from twisted.internet import reactor
+
+    return RegistryDaemon(monotonic(reactor), options)

@@ -1,0 +1,64 @@
+"""deployctl's connections to the hub."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from deployd.errors import NoAnswer, SecretRefused, Unreachable
+from tests.cli.clusters import Bench
+from tests.cli.scripted_hub import drone
+
+
+class ClusterTests(SynchronousTestCase):
+    def test_lists_are_read_page_by_page(self) -> None:
+        rows = [{"app": f"a{number}"} for number in range(7)]
+        bench = Bench(lists={"apps": rows}, page=3)
+        self.assertEqual(self.successResultOf(bench.start(bench.cluster.rows("apps"))), rows)
+        self.assertEqual(len(bench.hub.asked_for("List")), 3)
+
+    def test_one_connection_serves_all_calls(self) -> None:
+        bench = Bench()
+        for _ in range(3):
+            self.successResultOf(bench.start(bench.cluster.rows("apps")))
+        self.assertEqual(bench.way.dialled, 1)
+
+    def test_a_change_is_awaited(self) -> None:
+        bench = Bench()
+        working = bench.start(bench.cluster.change(1))
+        self.assertNoResult(working)
+        bench.change(drones=[drone("d1", "ready")])
+        self.assertTrue(self.successResultOf(working))
+
+    def test_near_the_deadline_nothing_is_awaited_any_more(self) -> None:
+        bench = Bench(seconds=10)
+        bench.way.advance(9.8)
+        self.assertFalse(self.successResultOf(bench.start(bench.cluster.change(1))))
+
+    def test_the_hubs_loopback_is_replaced_by_the_host_that_was_dialled(self) -> None:
+        bench = Bench(facts={"http": "127.0.0.1:6002", "registry": "10.0.0.9:6000"})
+        self.assertEqual(self.successResultOf(bench.start(bench.cluster.hub_fact("http"))), "hubhost:6002")
+        self.assertEqual(self.successResultOf(bench.start(bench.cluster.hub_fact("registry"))), "10.0.0.9:6000")
+        self.assertEqual(self.successResultOf(bench.start(bench.cluster.hub_fact("x"))), "")
+
+    def test_a_hub_that_was_never_there_is_not_waited_for(self) -> None:
+        bench = Bench()
+        bench.way.up = False
+        self.failureResultOf(bench.start(bench.cluster.rows("apps")), Unreachable)
+        self.assertEqual(bench.way.dialled, 1)
+
+    def test_a_registry_that_nobody_names_is_asked_for(self) -> None:
+        bench = Bench(facts={})
+        failure = self.failureResultOf(bench.start(bench.cluster.registry()), Unreachable)
+        self.assertIn("--registry", str(failure.value))
+
+    def test_without_a_secret_the_hub_is_refused_and_the_registry_offered(self) -> None:
+        bench = Bench(secret=None)
+        failure = self.failureResultOf(bench.start(bench.cluster.registry()), SecretRefused)
+        self.assertIn("--registry", str(failure.value))
+
+    def test_a_server_that_says_nothing_is_no_answer(self) -> None:
+        bench = Bench(seconds=3)
+        bench.way.flush = lambda: None  # type: ignore[method-assign]
+        working = bench.start(bench.cluster.rows("apps"))
+        bench.clock.advance(3)
+        self.failureResultOf(working, NoAnswer)

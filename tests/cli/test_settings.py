@@ -1,0 +1,63 @@
+"""Global options and their environment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from deployd.cli.running import needs_tls
+from deployd.cli.settings import Settings
+from deployd.errors import UsageError
+
+
+class SettingsTests(SynchronousTestCase):
+    def test_without_anything_the_hub_is_on_this_machine_and_there_is_no_secret(self) -> None:
+        self.assertEqual(Settings.read({}, {}), Settings("localhost:6001", None, None, False, None))
+
+    def test_options_win_over_the_environment(self) -> None:
+        environ = {"DEPLOYD_HUB": "a:1", "DEPLOYD_REGISTRY": "b:1", "DEPLOYD_SECRET": "x"}
+        settings = Settings.read({"hub": "c:1", "secret": "y"}, environ)
+        self.assertEqual((settings.hub, settings.registry), ("c:1", "b:1"))
+        assert settings.secret is not None
+        self.assertTrue(settings.secret.matches(b"y"))
+
+    def test_a_secret_that_looks_like_a_number_is_text(self) -> None:
+        secret = Settings.read({"secret": "0123"}, {}).secret
+        assert secret is not None
+        self.assertTrue(secret.matches(b"0123"))
+        self.assertFalse(secret.matches(b"123"))
+
+    def test_an_empty_secret_is_refused_wherever_it_comes_from(self) -> None:
+        empty = Path(self.mktemp())
+        empty.write_text("\n")
+        for given, environ in (
+            ({"secret": ""}, {}),
+            ({}, {"DEPLOYD_SECRET": ""}),
+            ({"secret_file": str(empty)}, {"DEPLOYD_SECRET": "x"}),
+        ):
+            with self.assertRaises(UsageError):
+                Settings.read(given, environ)
+
+    def test_a_secret_and_a_file_with_one_contradict_each_other(self) -> None:
+        with self.assertRaises(UsageError):
+            Settings.read({"secret": "a", "secret_file": "f"}, {})
+
+    def test_a_secret_file_that_cannot_be_read_is_named(self) -> None:
+        with self.assertRaises(UsageError) as raised:
+            Settings.read({"secret_file": "/nonexistent/secret"}, {})
+        self.assertIn("/nonexistent/secret", str(raised.exception))
+
+    def test_an_empty_address_is_refused_as_an_option_and_unset_as_a_variable(self) -> None:
+        with self.assertRaises(UsageError):
+            Settings.read({"hub": " "}, {})
+        self.assertEqual(Settings.read({}, {"DEPLOYD_HUB": ""}).hub, "localhost:6001")
+
+    def test_no_repr_shows_the_secret(self) -> None:
+        self.assertNotIn("hunter2", repr(Settings.read({"secret": "hunter2"}, {})))
+
+    def test_only_endpoint_strings_may_need_tls(self) -> None:
+        for plain in ("hub", "hub:6001", "10.0.0.1:6001", "[::1]:6001", "tcp:hub:6001", "unix:/run/hub"):
+            self.assertFalse(needs_tls(plain), plain)
+        for other in ("tls:hub:6001", "ssl:hub:6001", "tls:hub:6001:trustRoots=/etc/ca", "plugin:x"):
+            self.assertTrue(needs_tls(other), other)

@@ -1,0 +1,231 @@
+"""All instances of a drone: assignments, restarts of the drone, hubs that come and go."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from attrs import evolve
+from twisted.internet.defer import Deferred, execute
+from twisted.trial.unittest import SynchronousTestCase
+
+from deployd.drone.instances import Instances
+from deployd.drone.journal import Journal
+from deployd.drone.logs import Logs
+from deployd.errors import Refused
+from deployd.model.instance import AssignedInstance, Goal
+from deployd.model.revision import Revision
+from deployd.planning.reconcile import CheckoutKey
+from tests.drone.house import COMMIT, TERM, House, line
+
+
+class InstancesTestCase(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.directory = Path(self.mktemp())
+        self.directory.mkdir()
+        self.journal = Journal(self.directory / "journal.sqlite")
+        self.addCleanup(lambda: self.journal.close())
+        self.house = House(self.directory)
+        self.addCleanup(lambda: self.house.close())
+        self.instances = self.begin()
+
+    def begin(self) -> Instances:
+        house = self.house
+        save: Any = lambda *process: execute(self.journal.started, *process)  # noqa: E731
+        house.means = evolve(house.means, save=save)
+        to_thread: Any = lambda function, *arguments: execute(function, *arguments)  # noqa: E731
+        return Instances(
+            house.means, self.journal, to_thread, house.checkouts, Logs(self.directory), lambda: None  # type: ignore[arg-type]
+        )
+
+    def kill_and_restart_the_drone(self) -> None:
+        """kill -9: the apps run on, nothing is said; the next life has only the journal."""
+        left = [process for process in self.house.reactor.processes if not process.ended]
+        self.house.ports.close()
+        self.journal.close()
+        self.journal = Journal(self.directory / "journal.sqlite")
+        self.house = House(self.directory)
+        self.house.reactor.processes.extend(left)
+        self.instances = self.begin()
+        self.instances.recall(self.journal.read())
+        self.house.reactor.advance(0)
+
+    def join(self, epoch: str = "e1") -> None:
+        self.successResultOf(Deferred.fromCoroutine(self.instances.meet(epoch)))
+
+    def assign(self, number: int, *lines: AssignedInstance, epoch: str = "e1") -> None:
+        self.successResultOf(Deferred.fromCoroutine(self.instances.take(Revision(epoch, number), lines)))
+        self.house.reactor.advance(0)
+
+    def states(self) -> dict[str, str]:
+        return {seen.id: seen.state.value for seen in self.instances.observed()}
+
+
+class AssignmentTests(InstancesTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.join()
+
+    def test_brings_up_what_is_assigned(self) -> None:
+        self.assign(1, line(), line("say"))
+        self.assertEqual(self.states(), {"http-v1": "ready", "say-v1": "ready"})
+
+    def test_saves_an_assignment_before_it_acknowledges_or_follows_it(self) -> None:
+        self.successResultOf(Deferred.fromCoroutine(self.instances.take(Revision("e1", 1), (line(),))))
+        self.assertEqual(self.journal.read().revision, Revision("e1", 1))
+        self.assertEqual(self.house.reactor.processes, [])
+
+    def test_refuses_an_assignment_that_cannot_be_saved_and_goes_on(self) -> None:
+        self.assign(1, line())
+        self.journal.close()
+        self.failureResultOf(
+            Deferred.fromCoroutine(self.instances.take(Revision("e1", 2), ())), Refused
+        )
+        self.house.reactor.advance(0)
+        self.assertEqual((self.states(), self.instances.revision.number), ({"http-v1": "ready"}, 1))
+
+    def test_lets_an_older_assignment_pass(self) -> None:
+        self.assign(2, line())
+        self.assign(1)
+        self.assertEqual((self.states(), self.instances.revision.number), ({"http-v1": "ready"}, 2))
+
+    def test_the_same_assignment_again_changes_nothing(self) -> None:
+        self.assign(1, line())
+        self.assign(1, line())
+        self.assertEqual((len(self.house.reactor.processes), self.house.process.signals), (1, []))
+
+    def test_drains_then_stops_then_forgets_and_removes_the_checkout(self) -> None:
+        self.assign(1, line())
+        self.assign(2, line(goal=Goal.DRAIN))
+        self.assertEqual((self.states(), self.house.process.signals), ({"http-v1": "draining"}, []))
+        self.assign(3, line(goal=Goal.STOP))
+        self.assertEqual((self.states(), self.house.process.signals), ({"http-v1": "stopped"}, [TERM]))
+        self.assertEqual(self.house.checkouts.removed, [])
+        self.assign(4)
+        self.assertEqual(self.states(), {})
+        self.assertEqual(self.house.checkouts.removed, [CheckoutKey("webapp", "v1", COMMIT)])
+        self.assertEqual(self.journal.read().entries, ())
+
+    def test_keeps_the_checkout_of_a_release_that_another_role_still_runs(self) -> None:
+        self.assign(1, line(), line("say"))
+        self.assign(2, line())
+        self.house.reactor.advance(0)
+        self.assertEqual((self.states(), self.house.checkouts.removed), ({"http-v1": "ready"}, []))
+
+    def test_runs_releases_beside_each_other(self) -> None:
+        self.assign(1, line(), line(release="v2"))
+        ports = {seen.port for seen in self.instances.observed()}
+        self.assertEqual((len(ports), set(self.house.rows.table)), (2, {"http-v1", "http-v2"}))
+
+    def test_a_new_assignment_for_what_is_being_forgotten_starts_it_again(self) -> None:
+        self.assign(1, line())
+        self.assign(2, line(goal=Goal.STOP))
+        self.assign(3)
+        self.assign(4, line())
+        self.assertEqual(self.states(), {"http-v1": "ready"})
+        self.kill_and_restart_the_drone()
+        self.assertEqual(self.states(), {"http-v1": "ready"})
+
+
+class NewHubTests(InstancesTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.join()
+        self.assign(5, line(), line("say"))
+
+    def test_a_hub_of_a_new_epoch_stops_nothing_and_sees_orphans(self) -> None:
+        self.join("e2")
+        self.assertEqual(set(self.states().values()), {"orphan"})
+        self.assertEqual(self.instances.revision, Revision("e2", 0))
+        self.assign(1, line("say"), epoch="e2")
+        self.assertEqual(self.states(), {"http-v1": "orphan", "say-v1": "ready"})
+        self.assertEqual([process.signals for process in self.house.reactor.processes], [[], []])
+
+    def test_an_orphan_that_crashes_is_started_again(self) -> None:
+        self.join("e2")
+        self.house.reactor.processes[0].exit(1)
+        self.house.pass_time(1)
+        self.assertEqual((len(self.house.reactor.running), set(self.states().values())), (2, {"orphan"}))
+
+    def test_an_orphan_ends_when_the_hub_names_it(self) -> None:
+        self.join("e2")
+        self.assign(1, line(goal=Goal.STOP), epoch="e2")
+        self.assertEqual(self.states(), {"http-v1": "stopped", "say-v1": "orphan"})
+        self.assign(2, epoch="e2")
+        self.assertEqual(self.states(), {"say-v1": "orphan"})
+
+    def test_orphans_stay_over_a_restart_of_the_drone(self) -> None:
+        self.join("e2")
+        self.assign(1, epoch="e2")
+        self.kill_and_restart_the_drone()
+        self.assertEqual(set(self.states().values()), {"orphan"})
+        self.assertEqual(len(self.house.reactor.running), 2)
+
+    def test_the_old_hub_finds_everything_as_it_was(self) -> None:
+        self.join("e2")
+        self.join("e1")
+        self.assertEqual(len(self.house.reactor.running), 2)
+        self.assign(6, line(), line("say"))
+        self.assertEqual(set(self.states().values()), {"ready"})
+        self.assertEqual(len(self.house.reactor.processes), 2)
+
+    def test_a_new_hub_that_deploys_another_commit_under_the_same_number_gets_it(self) -> None:
+        other = evolve(line(), commit="beef" * 10)
+        self.join("e2")
+        self.assign(1, other, epoch="e2")
+        self.assertEqual(self.house.process.env["COMMIT"], "beef" * 10)
+        self.assertEqual(self.states(), {"http-v1": "ready", "say-v1": "orphan"})
+
+
+class RecallTests(InstancesTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.join()
+        self.assign(1, line(), line("say", goal=Goal.STOP))
+        self.port = self.instances.observed()[0].port
+
+    def test_brings_back_what_ran_without_the_hub_with_the_same_port(self) -> None:
+        self.kill_and_restart_the_drone()
+        self.assertEqual(self.states(), {"http-v1": "ready", "say-v1": "stopped"})
+        self.assertEqual(self.instances.observed()[0].port, self.port)
+        self.assertEqual(self.instances.revision, Revision("e1", 1))
+
+    def test_never_runs_two_of_one(self) -> None:
+        before = self.house.process
+        self.kill_and_restart_the_drone()
+        self.assertEqual(before.signals, [TERM])
+        self.assertEqual(len(self.house.reactor.running), 1)
+        self.assertEqual(self.house.happened, ["TERM http-v1", "start http-v1", "put http-v1"])
+
+    def test_ends_a_process_whose_start_was_never_saved(self) -> None:
+        """A kill between the spawn and the save: the journal knows the instance but no process of it."""
+        self.journal.started("http-v1", 0, 0, "", 0)
+        before = self.house.process
+        self.kill_and_restart_the_drone()
+        self.assertEqual((before.signals, len(self.house.reactor.running)), ([TERM], 1))
+
+    def test_ends_what_an_assignment_dropped_while_it_was_being_saved(self) -> None:
+        """A kill between the save of an assignment and its first step."""
+        self.journal.take(Revision("e1", 2), [])
+        before = self.house.process
+        self.kill_and_restart_the_drone()
+        self.house.reactor.advance(0)
+        self.assertEqual((before.signals, self.states()), ([TERM], {}))
+
+    def test_what_was_draining_is_not_started_again(self) -> None:
+        self.assign(2, line(goal=Goal.DRAIN), line("say", goal=Goal.STOP))
+        self.kill_and_restart_the_drone()
+        self.assertEqual((self.states()["http-v1"], self.house.reactor.running), ("stopped", []))
+
+    def test_a_drone_that_is_stopped_starts_its_apps_again_next_time(self) -> None:
+        self.successResultOf(self.instances.stop_all())
+        self.assertEqual((self.house.reactor.running, self.house.rows.table), ([], {}))
+        self.house.reactor.advance(1)
+        self.assertEqual(self.states(), {"http-v1": "stopped", "say-v1": "stopped"})
+        self.kill_and_restart_the_drone()
+        self.assertEqual(self.states(), {"http-v1": "ready", "say-v1": "stopped"})
+
+    def test_a_drone_that_leaves_its_apps_ends_nothing(self) -> None:
+        self.instances.leave_all()
+        self.house.pass_time(5)
+        self.assertEqual((self.house.process.signals, set(self.house.rows.table)), ([], {"http-v1"}))

@@ -1,0 +1,168 @@
+"""The book against a model that is too simple to be wrong: for each owner a dict, a session, and when it was lost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from attrs import define, field
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from twisted.trial.unittest import SynchronousTestCase
+
+from deployd.errors import NotOwner, Refused, Superseded
+from deployd.model.registration import Registration
+from deployd.registry.book import Book, Limits, Seat
+from tests.registry.rows import row
+
+TIMEOUT = 45.0
+QUOTA = 4
+
+owners = st.sampled_from(["alice", "bob", "carol"])
+ids = st.sampled_from(["a", "b", "c", "d", "e", "f"])
+some_rows = st.dictionaries(ids, st.integers(1, 3), max_size=5)
+
+
+@define
+class _Known:
+    seats: list[Seat] = field(factory=list)
+    live: bool = False
+    published: bool = False
+    lost_at: float | None = None
+    rows: dict[str, int] = field(factory=dict)
+
+
+class BookMachine(RuleBasedStateMachine):
+    @initialize()
+    def begin(self) -> None:
+        self.book = Book("epoch", Limits(rows_per_owner=QUOTA))
+        self.now = 0.0
+        self.known = {owner: _Known() for owner in ("alice", "bob", "carol")}
+        self.last = self.book.revision
+
+    # The model's rules.
+
+    def seat(self, owner: str, back: int) -> tuple[Seat, bool] | None:
+        """The owner's newest session, or one before it; whether it has any power."""
+        known = self.known[owner]
+        if back >= len(known.seats):
+            return None
+        return known.seats[-1 - back], back == 0 and known.live
+
+    def taken(self, owner: str, names: set[str]) -> bool:
+        return any(names & set(known.rows) for name, known in self.known.items() if name != owner)
+
+    def expected(self, owner: str, powerful: bool, names: set[str], after: int) -> type[Exception] | None:
+        if not powerful:
+            return Superseded
+        if self.taken(owner, names):
+            return NotOwner
+        return Refused if after > QUOTA else None
+
+    # What may happen.
+
+    @rule(owner=owners)
+    def attach(self, owner: str) -> None:
+        known = self.known[owner]
+        known.seats.append(self.book.attach(owner, owner, "10.0.0.1", True, self.now))
+        known.live, known.published = True, False
+        known.lost_at = self.now if known.rows else None
+
+    @rule(owner=owners, back=st.integers(0, 1), rows=some_rows)
+    def publish(self, owner: str, back: int, rows: dict[str, int]) -> None:
+        found = self.seat(owner, back)
+        if found is None:
+            return
+        seat, powerful = found
+        error = self.expected(owner, powerful, set(rows), len(rows))
+        if self._same(error, lambda: self.book.publish(seat, _rows(rows))):
+            known = self.known[owner]
+            known.rows, known.published, known.lost_at = dict(rows), True, None
+
+    @rule(owner=owners, back=st.integers(0, 1), put=some_rows, free=st.sets(ids, max_size=3))
+    def update(self, owner: str, back: int, put: dict[str, int], free: set[str]) -> None:
+        found = self.seat(owner, back)
+        if found is None:
+            return
+        seat, powerful = found
+        known = self.known[owner]
+        free -= set(put)
+        after = {name: port for name, port in (known.rows | put).items() if name not in free}
+        error = self.expected(owner, powerful, set(put) | free, len(after))
+        if powerful and not known.published:
+            error = Refused
+        if self._same(error, lambda: self.book.update(seat, _rows(put), sorted(free))):
+            known.rows = after
+
+    @rule(owner=owners, back=st.integers(0, 1))
+    def lose(self, owner: str, back: int) -> None:
+        found = self.seat(owner, back)
+        if found is None:
+            return
+        seat, powerful = found
+        known = self.known[owner]
+        assert self.book.lose(seat, self.now) == powerful
+        if powerful:
+            known.live, known.published = False, False
+            known.lost_at = self.now if known.rows else None
+
+    @rule(owner=owners, back=st.integers(0, 1))
+    def leave(self, owner: str, back: int) -> None:
+        found = self.seat(owner, back)
+        if found is None:
+            return
+        seat, powerful = found
+        if self._same(None if powerful else Superseded, lambda: self.book.leave(seat)):
+            self.known[owner] = _Known(self.known[owner].seats)
+
+    @rule(seconds=st.sampled_from([1.0, 20.0, 45.0, 100.0]))
+    def pass_time(self, seconds: float) -> None:
+        self.now += seconds
+        freed = {gone.id for gone in self.book.expire(self.now, TIMEOUT).freed}
+        fell = set()
+        for known in self.known.values():
+            if known.lost_at is not None and known.lost_at + TIMEOUT <= self.now:
+                fell |= set(known.rows)
+                known.rows, known.lost_at = {}, None
+        assert freed == fell
+
+    # What always holds.
+
+    @invariant()
+    def the_tables_agree(self) -> None:
+        expected = {
+            name: (port, owner, known.lost_at is not None)
+            for owner, known in self.known.items()
+            for name, port in known.rows.items()
+        }
+        found = {row.id: (row.port, row.owner, self.book.is_marked(row)) for row in self.book.rows()}
+        assert found == expected
+        assert list(found) == sorted(found)
+
+    @invariant()
+    def revisions_only_grow(self) -> None:
+        assert self.book.revision.reached(self.last)
+        assert all(row.revision <= self.book.revision.number for row in self.book.rows())
+        self.last = self.book.revision
+
+    def _same(self, error: type[Exception] | None, act: Callable[[], object]) -> bool:
+        """Do it, and see that exactly the expected error comes of it; whether it was done."""
+        before = (list(self.book.rows()), self.book.revision)
+        raised: Exception | None = None
+        try:
+            act()
+        except (Superseded, NotOwner, Refused) as problem:
+            raised = problem
+        assert (type(raised) if raised else None) is error
+        assert raised is None or (list(self.book.rows()), self.book.revision) == before
+        return raised is None
+
+
+def _rows(ports: dict[str, int]) -> list[Registration]:
+    return [row(name, port) for name, port in ports.items()]
+
+
+class BookModelTests(SynchronousTestCase):
+    def test_the_book_does_what_the_model_does(self) -> None:
+        steps = settings(max_examples=60, stateful_step_count=40, deadline=None)
+        run_state_machine_as_test(BookMachine, settings=steps)
