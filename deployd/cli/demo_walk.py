@@ -36,8 +36,10 @@ def show_demo(leave: bool) -> int:
     try:
         code = _walked(walk, shell, leave)
     finally:
-        left = walk.end()
-        shutil.rmtree(directory, ignore_errors=True)
+        try:
+            left = walk.end()
+        finally:
+            shutil.rmtree(directory, ignore_errors=True)
     if left:
         raise StepFailed(left)
     return code

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import ClassVar
 
@@ -33,6 +34,16 @@ class DaemonOptions(usage.Options):
     secret: Secret | None = None
     state_dir: Path
     interface: str = ""
+
+    def parseOptions(self, options: list[str] | None = None) -> None:
+        try:
+            super().parseOptions(options)
+        except usage.UsageError as error:
+            # twistd would print the whole help and then the sentence, to stdout; `twist` and tests have no parent.
+            if self.parent is None:
+                raise
+            print(f"deployd-{self.kind}: {error}", file=sys.stderr)
+            raise SystemExit(2) from None
 
     def postOptions(self) -> None:
         try:

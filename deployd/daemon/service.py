@@ -27,7 +27,7 @@ class DaemonService(MultiService):
     Note [Failing in one line]
     ~~~~~~~~~~~~~~~~~~~~~~~~~~
     twistd shows a traceback for an exception in startService and ends with 0 whatever happens later. So a refusal at
-    the start is a SystemExit with the sentence (stderr under ``-n``; a daemonizing parent says that its child failed),
+    the start is the sentence (stderr under ``-n``; a daemonizing parent says that its child failed) and a SystemExit,
     and one that comes later (a hub that refuses the secret) goes through ``fail``: sentence, orderly stop, exit 1.
     """
 
@@ -56,8 +56,8 @@ class DaemonService(MultiService):
                 self._log.warn("no secret: everybody who reaches {host} may do everything", host="this machine")
             self.begin()
         except (DeploydError, OSError) as error:
-            self._log.error("{error}", error=error)
-            raise SystemExit(f"deployd-{self.options.kind}: {error}") from None
+            self._say(error)
+            raise SystemExit(1) from None
         super().startService()
 
     def stopService(self) -> Deferred[Any]:
@@ -83,11 +83,16 @@ class DaemonService(MultiService):
 
     def fail(self, error: DeploydError) -> None:
         """End the daemon with exit code 1 and one line (Note [Failing in one line])."""
-        line = f"deployd-{self.options.kind}: {error}"
-        self._log.error("{line}", line=line)
-        print(line, file=sys.stderr, flush=True)
+        self._say(error)
         atexit.register(_exit_with_failure)
         self.reactor.stop()
+
+    def _say(self, error: Exception) -> None:
+        line = f"deployd-{self.options.kind}: {error}"
+        self._log.error("{line}", line=line)
+        # Not sys.stderr, which twistd has turned into a log by now.
+        if sys.__stderr__ is not None:
+            print(line, file=sys.__stderr__, flush=True)
 
 
 def _exit_with_failure() -> None:

@@ -97,9 +97,9 @@ def _widened(desired: Desired, before: Release, asked: Asked, views: Mapping[str
         wider = evolve(wider, need=_stricter(desired, wider, before.need, asked.need), timeout=asked.timeout)
     _check(desired, wider, asked)
     orders = _resumed(desired, wider)
-    if not deploying and not orders and wider.selector == before.selector and _healthy(desired, wider, views):
+    if not deploying and not orders and _same_drones(desired, before, wider) and _healthy(desired, wider, views):
         # Not the need: whatever it takes next time is asked for then.
-        same = evolve(before, reason="", outcome=())
+        same = evolve(before, selector=wider.selector, reason="", outcome=())
         return Decided(same, Changes(releases=() if same == before else (same,)), changed=False, fresh=False)
     if not deploying:
         orders += _shaken(desired, wider, views)
@@ -118,6 +118,11 @@ def _check(desired: Desired, release: Release, asked: Asked) -> None:
     count = len(chosen(release, drones))
     if release.need.count(count) > count:
         raise Refused(f"{release.need.text} drones have to be ready, but only {count} can be chosen")
+
+
+def _same_drones(desired: Desired, one: Release, other: Release) -> bool:
+    drones = desired.drones.values()
+    return chosen(one, drones) == chosen(other, drones)
 
 
 def _healthy(desired: Desired, release: Release, views: Mapping[str, View]) -> bool:

@@ -81,10 +81,6 @@ class Ledger:
         for changed in self.changed:
             changed()
 
-    async def events(self, newest: int) -> list[Event]:
-        """The newest events, oldest of them first."""
-        return await self._store.events(newest)
-
     async def close(self) -> None:
         """Let what is being saved end, then refuse everything."""
         await self._lock.acquire()

@@ -123,7 +123,7 @@ class Hub:
         return {
             "version": __version__,
             "epoch": self.ledger.epoch,
-            "addresses": dict(self.addresses),
+            "addresses": {name: self.addresses.get(name, "") for name in ("amp", "http", "registry")},
             "apps": len(desired.apps),
             "drones": {"connected": connected, "away": len(desired.drones) - connected},
             "releases": dict(sorted(Counter(each.state.value for each in desired.releases.values()).items())),

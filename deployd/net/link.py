@@ -106,6 +106,8 @@ class Link(ClientService):
         await peer.shake_hands(self._dial, self._conversation)
         # From here on both sides talk: attaching may already be answered with calls.
         await self._attach(peer)
+        if not self.running:
+            raise CancelledError
         self.peer = peer
         peer.when_closed().addCallback(lambda _: self._lost(peer))
 

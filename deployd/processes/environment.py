@@ -43,7 +43,7 @@ def app_environment(
         "DEPLOYD_REGISTRY": registry,
         "DEPLOYD_REGISTRY_URL": url,
         "DEPLOYD_PEERS_URL": (
-            f"{url}/v1/ports/{instance.commit}?app={quote(instance.app, safe='')}&release={instance.release}"
+            f"{url}/v1/ports/{instance.commit}?app={quote(instance.app)}&release={instance.release}"
         ),
     }
     if port is not None:

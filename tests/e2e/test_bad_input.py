@@ -19,7 +19,7 @@ def running(cluster: Cluster) -> Iterator[tuple[Cluster, Repository]]:
     cluster.start_drone("d1", "--", "python3", "web.py")
     repository = cluster.repository("webapp", {"web.py": HELLO})
     repository.push("webapp")
-    cluster.deployctl("deploy", "webapp", "master")
+    cluster.deployctl("deploy", "webapp", "master", "--drone", "d1")
     before = cluster.ports()
     yield cluster, repository
     assert {daemon.kind for daemon in cluster.daemons.values() if daemon.running} == {"registry", "hub", "drone"}

@@ -164,6 +164,15 @@ async def test_without_the_secret_the_hub_refuses_and_a_wrong_one_everybody(stag
 
 
 @pytest_twisted.ensureDeferred
+async def test_a_registry_that_the_hub_names_by_a_tls_endpoint_is_dialled_with_tls(stage: Stage) -> None:
+    """deployctl leaves TLS out of its start, so here it starts anew."""
+    stage.hub.facts["registry"] = "tls:127.0.0.1:1"
+    ran = await stage.ran("ports")
+    assert ran.code == 3
+    assert "cannot reach tls:127.0.0.1:1: connection refused" in ran.error
+
+
+@pytest_twisted.ensureDeferred
 async def test_a_deploy_prints_its_progress_and_its_end(stage: Stage) -> None:
     stage.hub.drones = [drone("d1", "pending")]
     command = stage.command("deploy", "webapp", "master")

@@ -69,11 +69,13 @@ class Servers:
     """What a test listens on; all of it is closed after it."""
 
     ports: list[IListeningPort] = field(factory=list)
+    factories: list[Eavesdropped] = field(factory=list)
 
     async def amp(self, endpoint: str) -> tuple[Eavesdropped, int]:
         """A hub at ``endpoint``, and its port number."""
         conversations = {"deploy": lambda peer, session: Echo()}
         factory = Eavesdropped(reactor, ServerTerms(kind="hub", secret=Secret(SECRET), conversations=conversations))
+        self.factories.append(factory)
         return factory, await self.listen(endpoint, factory)
 
     async def listen(self, endpoint: str, factory: Any) -> int:
@@ -82,8 +84,13 @@ class Servers:
         return int(port.getHost().port)
 
     async def close(self) -> None:
+        """Stop listening, and wait until every peer is gone, as the client is that it talked to."""
         for port in self.ports:
             await port.stopListening()
+        self.ports.clear()
+        for factory in self.factories:
+            for peer in list(factory.peers):
+                await peer.when_closed().addTimeout(DEADLINE, reactor)
 
 
 @pytest_twisted.async_yield_fixture
@@ -184,7 +191,6 @@ async def test_a_link_tells_of_a_wrong_certificate_and_goes_on_trying_until_it_i
     await failed.addTimeout(DEADLINE, reactor)
     assert "certificate" in str(failures[0])
     await servers.close()
-    servers.ports.clear()
     await servers.amp(authorities.trusted.certify("localhost").listener(port))
     peer = await attached.addTimeout(DEADLINE, reactor)
     await link.stopService()

@@ -121,6 +121,22 @@ class LinkTests(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.assertEqual(self.endpoint.factory.peers, set())
 
+    def test_stopping_while_it_attaches_leaves_no_session_behind(self) -> None:
+        """Also from within the attaching itself, which nobody can interrupt then."""
+        stopped: list[Deferred] = []
+
+        async def attach(peer: Peer) -> None:
+            stopped.append(link.stopService())
+
+        link = Link(Dial(self.clock, self.endpoint, "hub:6001", credentials()), attach, failed=self.failures.append)
+        link.startService()
+        self.endpoint.flush()
+        self.successResultOf(stopped[0])
+        self.assertIsNone(link.peer)
+        self.assertEqual(self.endpoint.factory.peers, set())
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertEqual(self.failures, [])
+
     def test_stopping_while_it_waits_is_quick(self) -> None:
         self.endpoint.up = False
         link = self.start()

@@ -51,7 +51,7 @@ class AppEnvironmentTests(SynchronousTestCase):
     def test_peers_are_those_of_the_same_app_and_release(self) -> None:
         self.assertEqual(
             environment()["DEPLOYD_PEERS_URL"],
-            f"http://10.0.0.1:6080/v1/ports/{COMMIT}?app=team%2Fwebapp&release=v12",
+            f"http://10.0.0.1:6080/v1/ports/{COMMIT}?app=team/webapp&release=v12",
         )
 
     def test_a_role_without_a_port_has_none(self) -> None:

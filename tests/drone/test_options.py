@@ -1,0 +1,65 @@
+"""The command line of `twistd deployd-drone`."""
+
+from __future__ import annotations
+
+import socket
+
+from twisted.python.usage import UsageError
+from twisted.trial.unittest import SynchronousTestCase
+
+from deployd.drone.options import DroneOptions
+from deployd.model.drone import DroneDescription
+
+
+def parsed(*arguments: str) -> DroneOptions:
+    options = DroneOptions()
+    options.parseOptions(["--hub", "localhost:6001", *arguments])
+    return options
+
+
+class OptionsTests(SynchronousTestCase):
+    def refused(self, sentence: str, *arguments: str) -> None:
+        with self.assertRaisesRegex(UsageError, sentence):
+            parsed(*arguments)
+
+    def test_takes_a_command_with_options_of_its_own(self) -> None:
+        options = parsed("--role", "say", "--name", "d1", "--", "python3", "say.py", "--hub", "x")
+        self.assertEqual(
+            options.described("owner"),
+            DroneDescription("d1", "owner", command=("python3", "say.py", "--hub", "x"), role="say"),
+        )
+
+    def test_a_command_plays_http_and_the_drone_has_the_name_of_its_machine(self) -> None:
+        described = parsed("--", "node", "web.js").described("owner")
+        self.assertEqual((described.role, described.name), ("http", socket.gethostname()))
+
+    def test_takes_labels_apps_and_roles(self) -> None:
+        described = parsed(
+            "--name", "d1", "--label", "region=eu", "--label=disk=ssd", "--app", "webapp", "--app", "team/x",
+            "--roles", "http, say,http",
+        ).described("owner")
+        self.assertEqual(described.labels, {"region": "eu", "disk": "ssd"})
+        self.assertEqual((described.apps, described.roles), (("webapp", "team/x"), ("http", "say")))
+
+    def test_the_defaults_are_those_of_the_contract(self) -> None:
+        options = parsed()
+        self.assertEqual((options.ports, options["on-stop"], options["registry"]), ((20000, 29999), "stop", ""))
+
+    def test_needs_a_hub(self) -> None:
+        with self.assertRaisesRegex(UsageError, "--hub HOST:PORT is missing"):
+            DroneOptions().parseOptions([])
+
+    def test_refuses_what_cannot_be_with_a_sentence(self) -> None:
+        self.refused("is not a label", "--label", "region")
+        self.refused("is not an app name", "--app", "../../x")
+        self.refused("is not a drone name", "--name", "a b")
+        self.refused("--on-stop is stop or keep", "--on-stop", "kill")
+        self.refused("is not a host", "--advertise", "a b")
+        for text in ("20000", "0-10", "30000-20000", "1-65536", "a-b", "-1-5"):
+            self.refused("--port-range is FIRST-LAST", f"--port-range={text}")
+        self.refused("give one after --", "--role", "say")
+        self.refused("is not a role", "--role", "a b", "--", "x")
+        self.refused("'release' is not supported", "--role", "release", "--", "x")
+        self.refused("does not read", "--roles", "http", "--", "x")
+        self.refused("is not a role", "--roles", "http,")
+        self.refused("the secret is empty", "--secret", "")

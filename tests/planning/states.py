@@ -1,0 +1,97 @@
+"""Hypothesis strategies for desired states and for what drones see."""
+
+from __future__ import annotations
+
+from hypothesis import strategies as st
+
+from deployd.model.desired import Changes, Desired, KnownDrone, Order
+from deployd.model.drone import DroneDescription
+from deployd.model.instance import ObservedInstance, State, instance_id
+from deployd.model.manifest import RoleCommand, role_has_port
+from deployd.model.release import Need, Release, ReleaseState, Selector
+from deployd.model.revision import Revision
+
+APPS = ("team/webapp", "webapp")
+NAMES = ("d1", "d2", "d3")
+ROLES = ("http", "say", "worker")
+LABELS = ({}, {"region": "eu"}, {"region": "us", "kind": "web"})
+
+roles = st.lists(st.sampled_from(ROLES), unique=True, min_size=1).map(
+    lambda names: tuple(RoleCommand(name, ("run", name), role_has_port(name)) for name in names)
+)
+selectors = st.builds(
+    Selector,
+    every=st.booleans(),
+    names=st.frozensets(st.sampled_from(NAMES)),
+    where=st.sampled_from([(), ((("region", "eu"),),), ((("kind", "web"), ("region", "us")),)]),
+)
+needs = st.sampled_from(["all", "1", "2", "50%", "100%"]).map(Need)
+
+
+@st.composite
+def drones(draw: st.DrawFn, name: str) -> KnownDrone:
+    description = DroneDescription(
+        name=name,
+        owner=f"owner of {name}",
+        labels=draw(st.sampled_from(LABELS)),
+        command=draw(st.sampled_from([(), ("serve",)])),
+        role=draw(st.sampled_from(ROLES)),
+        roles=draw(st.sampled_from([(), ("http",), ("say", "worker"), ("other",)])),
+        apps=draw(st.sampled_from([(), ("webapp",)])),
+    )
+    return KnownDrone(description, "192.0.2.1")
+
+
+@st.composite
+def releases(draw: st.DrawFn, app: str, number: int) -> Release:
+    return Release(
+        app=app,
+        number=number,
+        commit=f"{number:040x}",
+        state=draw(st.sampled_from(ReleaseState)),
+        created=0.0,
+        selector=draw(selectors),
+        need=draw(needs),
+        roles=draw(st.none() | roles),
+        attempt=draw(st.integers(0, 2)),
+    )
+
+
+@st.composite
+def desired(draw: st.DrawFn) -> Desired:
+    """Up to three drones and six releases, with orders to some instances that there could be."""
+    known = tuple(draw(drones(name)) for name in draw(st.lists(st.sampled_from(NAMES), unique=True)))
+    keys = draw(st.lists(st.tuples(st.sampled_from(APPS), st.integers(1, 3)), unique=True, max_size=6))
+    made = tuple(draw(releases(app, number)) for app, number in keys)
+    possible = [
+        Order(instance_id(drone.owner, release.app, release.name, role), release.app, release.name, stopped, restarts)
+        for drone in known
+        for release in made
+        for role in ROLES
+        for stopped, restarts in draw(st.sampled_from([(), ((True, 0),), ((False, 2),), ((True, 1),)]))
+    ]
+    return Desired().after(Changes(drones=known, releases=made, orders=tuple(possible)))
+
+
+@st.composite
+def observed(draw: st.DrawFn, state: Desired, drone: KnownDrone) -> dict[str, ObservedInstance]:
+    """What ``drone`` may report: any instances of its own, in any state, those of unknown releases too."""
+    found = {}
+    for app, number, role in draw(
+        st.lists(st.tuples(st.sampled_from(APPS), st.integers(1, 4), st.sampled_from(ROLES)), unique=True, max_size=8)
+    ):
+        id = instance_id(drone.owner, app, f"v{number}", role)
+        found[id] = ObservedInstance(
+            id,
+            app,
+            f"v{number}",
+            f"{number:040x}",
+            role,
+            draw(st.sampled_from([each for each in State if each is not State.AWAY])),
+            port=draw(st.sampled_from([0, 20000])),
+            generation=draw(st.integers(0, 3)),
+            failures=draw(st.integers(0, 5)),
+            fatal=draw(st.booleans()),
+            deregistered=draw(st.sampled_from([None, Revision("registry", 1)])),
+        )
+    return found

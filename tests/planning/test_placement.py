@@ -1,0 +1,169 @@
+"""What drones are assigned (design rule 2: properties of the planner)."""
+
+from __future__ import annotations
+
+from attrs import evolve
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from deployd.model.desired import Changes, Desired, KnownDrone, Order
+from deployd.model.drone import DroneDescription
+from deployd.model.instance import AssignedInstance, Goal, ObservedInstance, State
+from deployd.model.manifest import RoleCommand
+from deployd.model.release import Release, ReleaseState, Selector
+from deployd.model.revision import Revision
+from deployd.planning.placement import NO_COMMAND, assignment, chosen, concerns, needs_procfile, runs, wanted_lines
+from tests.planning.states import desired, observed
+
+OBSERVED = {Goal.RUN: State.READY, Goal.DRAIN: State.DRAINING, Goal.STOP: State.STOPPED}
+
+
+def obeyed(lines: tuple[AssignedInstance, ...], seen: dict[str, ObservedInstance]) -> dict[str, ObservedInstance]:
+    """What a drone reports that has done exactly what it was told; orphans run on."""
+    orphans = {id: one for id, one in seen.items() if one.state is State.ORPHAN}
+    done = {
+        line.id: ObservedInstance(
+            line.id,
+            line.app,
+            line.release,
+            line.commit,
+            line.role,
+            OBSERVED[line.goal],
+            generation=line.generation,
+            deregistered=Revision("registry", 2) if line.goal is Goal.DRAIN else None,
+        )
+        for line in lines
+    }
+    return orphans | done
+
+
+@st.composite
+def situations(draw: st.DrawFn) -> tuple[Desired, KnownDrone, dict[str, ObservedInstance]]:
+    state = draw(desired().filter(lambda state: state.drones))
+    drone = state.drones[draw(st.sampled_from(sorted(state.drones)))]
+    return state, drone, draw(observed(state, drone))
+
+
+class AssignmentProperties(SynchronousTestCase):
+    @given(situations())
+    def test_doing_what_is_assigned_settles(self, situation: tuple) -> None:
+        """Drain, stop, leave out: after at most three rounds nothing changes any more."""
+        state, drone, seen = situation
+        for _ in range(3):
+            seen = obeyed(assignment(state, drone.description, seen), seen)
+        settled = assignment(state, drone.description, seen)
+        self.assertEqual(assignment(state, drone.description, obeyed(settled, seen)), settled)
+        self.assertNotIn(Goal.DRAIN, {line.goal for line in settled})
+
+    @given(situations())
+    def test_settled_it_is_just_what_is_wanted(self, situation: tuple) -> None:
+        state, drone, seen = situation
+        for _ in range(3):
+            seen = obeyed(assignment(state, drone.description, seen), seen)
+        settled = {line.id: line for line in assignment(state, drone.description, seen)}
+        wanted = {line.id for release in state.wanted for line in wanted_lines(state, release, drone.description)}
+        orphans = {id for id, one in seen.items() if one.state is State.ORPHAN}
+        self.assertLessEqual(wanted, settled.keys())
+        self.assertLessEqual(settled.keys() - wanted, orphans)
+
+    @given(situations(), st.randoms(use_true_random=False))
+    def test_the_order_of_what_comes_in_is_irrelevant(self, situation: tuple, random) -> None:
+        state, drone, seen = situation
+
+        def shuffled(mapping: dict) -> dict:
+            items = list(mapping.items())
+            random.shuffle(items)
+            return dict(items)
+
+        other = Desired(state.apps, shuffled(state.drones), shuffled(state.releases), shuffled(state.orders))
+        self.assertEqual(
+            assignment(state, drone.description, seen), assignment(other, drone.description, shuffled(seen))
+        )
+
+    @given(situations(), st.booleans())
+    def test_never_runs_more_than_is_asked(self, situation: tuple, strange: bool) -> None:
+        """RUN only what a wanted release selects here and nobody stopped, each once."""
+        state, drone, seen = situation
+        lines = assignment(state, drone.description, seen, strange)
+        self.assertEqual(len({line.id for line in lines}), len(lines))
+        for line in lines:
+            if line.goal is Goal.RUN:
+                release = state.releases[line.app, int(line.release[1:])]
+                self.assertTrue(release.state.wanted)
+                self.assertTrue(release.selector.selects(drone.name, drone.description.labels))
+                self.assertFalse(line.id in state.orders and state.orders[line.id].stopped)
+                self.assertTrue(line.argv)
+
+    @given(situations(), st.booleans())
+    def test_nothing_is_ended_without_a_reason(self, situation: tuple, strange: bool) -> None:
+        """What is told to end is unwanted or was ordered to; of a stranger and of orphans only the latter."""
+        state, drone, seen = situation
+        wanted = {line.id for release in state.wanted for line in wanted_lines(state, release, drone.description)}
+        for line in assignment(state, drone.description, seen, strange):
+            if line.goal is not Goal.RUN and (line.id in wanted or strange or seen[line.id].state is State.ORPHAN):
+                self.assertTrue(state.orders[line.id].stopped)
+
+    @given(situations())
+    def test_what_has_a_row_is_drained_before_it_is_stopped(self, situation: tuple) -> None:
+        state, drone, seen = situation
+        for line in assignment(state, drone.description, seen):
+            if line.goal is Goal.STOP and line.id in seen:
+                self.assertNotIn(seen[line.id].state, (State.READY, State.REGISTERING, State.STARTING))
+
+    @given(situations())
+    def test_what_drained_too_long_is_stopped(self, situation: tuple) -> None:
+        state, drone, seen = situation
+        lines = assignment(state, drone.description, seen, overdue=set(seen))
+        self.assertNotIn(Goal.DRAIN, {line.goal for line in lines})
+
+
+def release(**changes: object) -> Release:
+    return evolve(Release("webapp", 1, "c" * 40, ReleaseState.DEPLOYED, 0.0), **changes)
+
+
+def drone(**changes: object) -> DroneDescription:
+    return evolve(DroneDescription("d1", "owner"), **changes)
+
+
+ROLES = (RoleCommand("http", ("a",), True), RoleCommand("say", ("b",), True))
+
+
+class RunsTests(SynchronousTestCase):
+    def test_a_command_of_its_own_comes_before_the_procfile(self) -> None:
+        own = runs(release(roles=ROLES), drone(command=("x", "y"), role="worker"))
+        self.assertEqual(own.roles, (RoleCommand("worker", ("x", "y"), False),))
+
+    def test_the_procfile_is_narrowed_by_the_roles_of_the_drone(self) -> None:
+        self.assertEqual(runs(release(roles=ROLES), drone()).roles, ROLES)
+        self.assertEqual(runs(release(roles=ROLES), drone(roles=("say", "other"))).roles, ROLES[1:])
+        self.assertEqual(runs(release(roles=ROLES), drone(roles=("other",))), runs(release(), drone(apps=("x",))))
+
+    def test_neither_is_a_problem_for_the_apps_it_takes(self) -> None:
+        self.assertEqual(runs(release(), drone()).problem, NO_COMMAND)
+        self.assertEqual(runs(release(), drone(apps=("other",))).problem, "")
+        self.assertTrue(needs_procfile("webapp", drone()))
+        self.assertFalse(needs_procfile("webapp", drone(command=("x",))))
+        self.assertFalse(concerns("webapp", drone(apps=("other",))))
+
+    def test_the_chosen_are_sorted_by_name(self) -> None:
+        drones = [KnownDrone(drone(name=name), "h") for name in ("d2", "d3", "d1")]
+        named = release(selector=Selector(False, frozenset({"d3", "d1"})))
+        self.assertEqual([each.name for each in chosen(named, drones)], ["d1", "d3"])
+
+    def test_an_order_to_restart_and_a_retry_both_make_a_new_generation(self) -> None:
+        known = KnownDrone(drone(command=("x",)), "h")
+        state = Desired().after(Changes(drones=(known,), releases=(release(attempt=2),)))
+        (line,) = assignment(state, known.description, {})
+        self.assertEqual(line.generation, 2)
+        state = state.after(Changes(orders=(Order(line.id, "webapp", "v1", restarts=3),)))
+        (line,) = assignment(state, known.description, {})
+        self.assertEqual((line.generation, line.goal), (5, Goal.RUN))
+
+    def test_a_stop_of_what_does_not_run_is_told_at_once(self) -> None:
+        known = KnownDrone(drone(command=("x",)), "h")
+        state = Desired().after(Changes(drones=(known,), releases=(release(),)))
+        (line,) = assignment(state, known.description, {})
+        state = state.after(Changes(orders=(Order(line.id, "webapp", "v1", stopped=True),)))
+        (line,) = assignment(state, known.description, {})
+        self.assertEqual(line.goal, Goal.STOP)
