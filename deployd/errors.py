@@ -56,7 +56,6 @@ class UsageError(DeploydError):
     exit_code = 2
 
 
-
 class UnknownApp(UsageError):
     """There is no such app on the hub; `git push` creates it."""
 

@@ -64,4 +64,3 @@ async def prepare(means: Means, line: AssignedInstance, take_port: Callable[[], 
     if missing is not None:
         raise Hopeless(missing)
     return Attempt(line, place, bind, port, cwd, env)
-

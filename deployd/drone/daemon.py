@@ -101,9 +101,7 @@ class DroneDaemon(DaemonService):
         drone: Drone
         self._checkouts = Checkouts(reactor, tree, self._git.run, lambda app: drone.source(app), GitLimits())
         self._prefetching = Prefetching(self._checkouts)
-        self._surroundings = Surroundings(
-            reactor, self._table, options["registry"], options["advertise"], self._note
-        )
+        self._surroundings = Surroundings(reactor, self._table, options["registry"], options["advertise"], self._note)
         reporting = Reporting(reactor, lambda: (self._instances.revision, self._instances.observed()))
         self._instances = Instances(
             self._means(), self._journal, self._saving.run, self._checkouts, self._logs, reporting.changed

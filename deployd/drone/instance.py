@@ -194,7 +194,6 @@ class Instance:
     def mourn(self, how: running.Exit) -> None:
         self._health.died(how, self._means.reactor.seconds())
         self._log.info("{id} {reason}", id=self.line.id, reason=self._health.reason)
-        self._row.drop()
         self._begin(self._end_tree(LEFTOVER_GRACE), lambda _: self._machine.ended())
 
     def bury(self, how: running.Exit) -> None:

@@ -178,5 +178,3 @@ class Instances:
 
     def _not_done(self, failure: Failure) -> None:
         self._log.warn("{error}", error=failure.value)
-
-

@@ -53,6 +53,4 @@ class Prefetching:
         self._next()
 
     def _failed(self, failure: Failure, app: str, commit: str) -> None:
-        self._log.info(
-            "did not prefetch {app} {commit}: {error}", app=app, commit=commit[:12], error=failure.value
-        )
+        self._log.info("did not prefetch {app} {commit}: {error}", app=app, commit=commit[:12], error=failure.value)

@@ -124,5 +124,3 @@ def _host(address: str) -> str:
         return Address.parse(address).host
     except Invalid:
         return ""
-
-

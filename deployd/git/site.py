@@ -102,3 +102,6 @@ class GitSite(Site):
         super().__init__(resource, requestFactory=GitRequest, timeout=timeout, reactor=reactor)
         self.git = git
         self.spool = str(spool)
+
+    def log(self, request: Request) -> None:
+        """No line for each request: strangers make most of them, and what changes something is logged where it does."""

@@ -6,6 +6,7 @@ from attrs import frozen
 
 from deployd.errors import DeploydError, Refused, UnknownApp, UnknownCommit, UsageError
 from deployd.hub.deploying import Procfile
+from deployd.hub.fleet import check_command
 from deployd.hub.ledger import Ledger
 from deployd.interfaces import InThread, Repositories
 from deployd.model.desired import Desired
@@ -84,7 +85,12 @@ def read_procfile(repositories: Repositories, app: str, commit: str) -> Procfile
     """The Procfile of a commit (blocking); trouble with it matters only to those who need it."""
     try:
         content = repositories.read_file(app, commit, PROCFILE, MAX_PROCFILE)
-        return Procfile() if content is None else Procfile(procfile(content.decode("utf-8")))
+        if content is None:
+            return Procfile()
+        roles = procfile(content.decode("utf-8"))
+        for role in roles:
+            check_command(role.argv, f"the command of the Procfile's role {role.role!r}")
+        return Procfile(roles)
     except UnicodeDecodeError:
         return Procfile(problem="the Procfile is not UTF-8")
     except (Invalid, Refused) as error:

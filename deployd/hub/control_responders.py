@@ -38,9 +38,7 @@ class ControlConversation(Conversation):
         self._hub.news.leave(self)
 
     @responder(Deploy)
-    async def deploy(
-        self, app: str, commit: str, drones: Any, where: Any, need: str, timeout: float
-    ) -> dict[str, Any]:
+    async def deploy(self, app: str, commit: str, drones: Any, where: Any, need: str, timeout: float) -> dict[str, Any]:
         request = Request(app, commit, words(drones, "drones"), words(where, "labels"), need, timeout)
         decided = await self._hub.deploys.deploy(request, self._who)
         return {"commit": decided.release.commit, "release": decided.release.name, "changed": decided.changed}

@@ -85,7 +85,7 @@ class HubDaemon(DaemonService):
             registry=options["registry"],
             scheme=options.scheme,
         )
-        if options.scheme == "http" and beyond_loopback([http]):
+        if options.secret and options.scheme == "http" and beyond_loopback([http]):
             self._log.warn(
                 "git listens beyond this machine without TLS: pushes show the secret; give --git-listen ssl:..."
             )

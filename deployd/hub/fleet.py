@@ -21,6 +21,7 @@ from deployd.model.registration import host_name
 from deployd.net.peer import Peer
 from deployd.planning.placement import Seen, chosen, concerns
 from deployd.planning.rollout import View
+from deployd.wire.documents import dump
 
 LOOPBACK = "127.0.0.1"
 MAX_WORDS = 100
@@ -40,9 +41,7 @@ class Fleet:
 
     _log = Logger()
 
-    def __init__(
-        self, clock: IReactorTime, ledger: Ledger, advertise: str, changed: Callable[[str], None]
-    ) -> None:
+    def __init__(self, clock: IReactorTime, ledger: Ledger, advertise: str, changed: Callable[[str], None]) -> None:
         self._clock = clock
         self._ledger = ledger
         self._advertise = advertise or LOOPBACK
@@ -162,9 +161,7 @@ class Fleet:
             old.name for old in desired.drones.values() if old.owner == drone.owner and old.name != drone.name
         )
         what = "drone joined" if known is None else "drone changed"
-        return Changes(
-            drones=(drone,), forgotten=renamed, events=(self._ledger.event(what, who, detail=drone.name),)
-        )
+        return Changes(drones=(drone,), forgotten=renamed, events=(self._ledger.event(what, who, detail=drone.name),))
 
     def _host(self, peer: str, advertise: str) -> str:
         """The host of the drone's rows: its own word, else where the hub sees it."""
@@ -189,10 +186,15 @@ def check_description(description: DroneDescription) -> None:
         app_name(app)
     if max(len(description.labels), len(description.roles), len(description.apps)) > MAX_WORDS:
         raise Invalid(f"a drone has at most {MAX_WORDS} labels, roles and apps each")
-    if sum(len(word.encode("utf-8", "surrogatepass")) for word in description.command) > MAX_COMMAND:
-        raise Invalid(f"the command is longer than {MAX_COMMAND} bytes")
-    if any("\0" in word for word in description.command):
-        raise Invalid("a command cannot hold NUL")
+    check_command(description.command, "the command")
+
+
+def check_command(argv: tuple[str, ...], what: str) -> None:
+    """Raise Invalid for a command that cannot be assigned (it has to fit one AMP value) or executed."""
+    if len(dump(argv)) > MAX_COMMAND:
+        raise Invalid(f"{what} is longer than {MAX_COMMAND} bytes; put it into a script")
+    if any("\0" in word for word in argv):
+        raise Invalid(f"{what} holds a NUL, which no command can")
 
 
 def unknown_drone(name: str) -> UnknownDrone:

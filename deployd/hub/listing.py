@@ -95,14 +95,17 @@ class Listing:
     def _releases(self, desired: Desired, asked: Filter, commit: str) -> Iterator[tuple[str, Row]]:
         for _, release in sorted(desired.releases.items()):
             if _is_of(release, asked.app, commit):
-                yield _key(release.app, release.number), {
-                    "app": release.app,
-                    "release": release.name,
-                    "commit": release.commit,
-                    "state": release.state.value,
-                    "reason": release.reason,
-                    "created": release.created,
-                }
+                yield (
+                    _key(release.app, release.number),
+                    {
+                        "app": release.app,
+                        "release": release.name,
+                        "commit": release.commit,
+                        "state": release.state.value,
+                        "reason": release.reason,
+                        "created": release.created,
+                    },
+                )
 
     def _instances(self, desired: Desired, asked: Filter, commit: str) -> Iterator[tuple[str, Row]]:
         drones = desired.drones.values() if not asked.drone else [desired.drones[asked.drone]]

@@ -14,6 +14,8 @@ from deployd.model.release import DroneStatus, Need, Release
 from deployd.planning.placement import chosen, is_stopped, runs, wanted_lines
 
 HOPELESS_FAILURES = 4
+# What ends is of an earlier attempt, and so are its failures.
+_ENDING = (State.DRAINING, State.STOPPING, State.STOPPED)
 
 
 @frozen
@@ -95,7 +97,8 @@ def _of_instance(desired: Desired, line: AssignedInstance, view: View) -> DroneS
         if seen.generation == line.generation:
             return DroneStatus("", "ready")
         return DroneStatus("", "pending", "is being started anew")
-    if seen.fatal or seen.failures >= HOPELESS_FAILURES:
+    hopeless = seen.fatal or seen.failures >= HOPELESS_FAILURES
+    if hopeless and seen.state not in _ENDING:
         return DroneStatus("", "failed", seen.reason or "does not become ready", seen.tail)
     return DroneStatus("", "pending", seen.reason or _waiting_for(seen), seen.tail)
 

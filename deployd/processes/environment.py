@@ -42,9 +42,7 @@ def app_environment(
         "PROCESS_ID": instance.id,
         "DEPLOYD_REGISTRY": registry,
         "DEPLOYD_REGISTRY_URL": url,
-        "DEPLOYD_PEERS_URL": (
-            f"{url}/v1/ports/{instance.commit}?app={quote(instance.app)}&release={instance.release}"
-        ),
+        "DEPLOYD_PEERS_URL": (f"{url}/v1/ports/{instance.commit}?app={quote(instance.app)}&release={instance.release}"),
     }
     if port is not None:
         said["PORT"] = str(port)

@@ -148,9 +148,7 @@ def _release_row(release: Release) -> tuple[Any, ...]:
 
 
 def _events(cursor: sqlite3.Cursor, newest: int) -> list[Event]:
-    cursor.execute(
-        "select moment, what, who, app, detail from events order by number desc limit ?", (max(0, newest),)
-    )
+    cursor.execute("select moment, what, who, app, detail from events order by number desc limit ?", (max(0, newest),))
     return [Event(*row) for row in reversed(cursor.fetchall())]
 
 

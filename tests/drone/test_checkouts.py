@@ -58,9 +58,7 @@ class CheckoutsTestCase(SynchronousTestCase):
         self.checkouts = self.begin()
 
     def begin(self) -> Checkouts:
-        checkouts = Checkouts(
-            self.clock, self.tree, self.to_thread, self.hub.source, GitLimits(), fetch=self.hub.fetch
-        )
+        checkouts = Checkouts(self.clock, self.tree, self.to_thread, self.hub.source, GitLimits(), fetch=self.hub.fetch)
         checkouts.clean()
         return checkouts
 

@@ -317,9 +317,7 @@ class RestartingTests(InstanceTestCase):
         self.house.happened.clear()
         instance.restart(line(generation=1))
         self.house.reactor.advance(0)
-        self.assertEqual(
-            self.house.happened, ["free http-v1", "TERM http-v1", "start http-v1", "put http-v1"]
-        )
+        self.assertEqual(self.house.happened, ["free http-v1", "TERM http-v1", "start http-v1", "put http-v1"])
         seen = instance.observed()
         self.assertEqual((seen.state, seen.port, seen.generation, seen.restarts), (State.READY, port, 1, 1))
 

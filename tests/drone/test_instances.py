@@ -35,7 +35,12 @@ class InstancesTestCase(SynchronousTestCase):
         house.means = evolve(house.means, save=save)
         to_thread: Any = lambda function, *arguments: execute(function, *arguments)  # noqa: E731
         return Instances(
-            house.means, self.journal, to_thread, house.checkouts, Logs(self.directory), lambda: None  # type: ignore[arg-type]
+            house.means,
+            self.journal,
+            to_thread,
+            house.checkouts,
+            Logs(self.directory),
+            lambda: None,  # type: ignore[arg-type]
         )
 
     def kill_and_restart_the_drone(self) -> None:
@@ -78,9 +83,7 @@ class AssignmentTests(InstancesTestCase):
     def test_refuses_an_assignment_that_cannot_be_saved_and_goes_on(self) -> None:
         self.assign(1, line())
         self.journal.close()
-        self.failureResultOf(
-            Deferred.fromCoroutine(self.instances.take(Revision("e1", 2), ())), Refused
-        )
+        self.failureResultOf(Deferred.fromCoroutine(self.instances.take(Revision("e1", 2), ())), Refused)
         self.house.reactor.advance(0)
         self.assertEqual((self.states(), self.instances.revision.number), ({"http-v1": "ready"}, 1))
 

@@ -35,13 +35,24 @@ class OptionsTests(SynchronousTestCase):
 
     def test_takes_labels_apps_and_roles(self) -> None:
         described = parsed(
-            "--name", "d1", "--label", "region=eu", "--label=disk=ssd", "--app", "webapp", "--app", "team/x",
-            "--roles", "http, say,http",
+            "--name",
+            "d1",
+            "--label",
+            "region=eu",
+            "--label=disk=ssd",
+            "--app",
+            "webapp",
+            "--app",
+            "team/x",
+            "--roles",
+            "http, say,http",
         ).described("owner")
         self.assertEqual(described.labels, {"region": "eu", "disk": "ssd"})
         self.assertEqual((described.apps, described.roles), (("webapp", "team/x"), ("http", "say")))
 
     def test_the_defaults_are_those_of_the_contract(self) -> None:
+        parsed("--hub", "tls:hub.example:6001:trustRoots=/etc/ca")
+        parsed("--hub", "hub.example")
         options = parsed()
         self.assertEqual((options.ports, options["on-stop"], options["registry"]), ((20000, 29999), "stop", ""))
 
@@ -54,6 +65,8 @@ class OptionsTests(SynchronousTestCase):
         self.refused("is not an app name", "--app", "../../x")
         self.refused("is not a drone name", "--name", "a b")
         self.refused("--on-stop is stop or keep", "--on-stop", "kill")
+        self.refused("--registry: 'a b' is not an address", "--registry", "a b")
+        self.refused("--hub: 'a b:6001' is not an address", "--hub", "a b:6001")
         self.refused("is not a host", "--advertise", "a b")
         for text in ("20000", "0-10", "30000-20000", "1-65536", "a-b", "-1-5"):
             self.refused("--port-range is FIRST-LAST", f"--port-range={text}")

@@ -150,12 +150,15 @@ class DroneTestCase(SynchronousTestCase):
         self.prefetched: list[tuple[str, str, str]] = []
         reporting = Reporting(self.clock, lambda: (self.instances.revision, self.instances.observed()))
         self.instances = Instances(
-            means, self.journal, to_thread, self.house.checkouts, Logs(directory), reporting.changed  # type: ignore[arg-type]
+            means,
+            self.journal,
+            to_thread,
+            self.house.checkouts,
+            Logs(directory),
+            reporting.changed,  # type: ignore[arg-type]
         )
         prefetching: Any = type("Noting", (Prefetching,), {"add": lambda _, *push: self.prefetched.append(push)})
-        crew = Crew(
-            self.instances, prefetching(self.house.checkouts), self.surroundings, table, reporting
-        )
+        crew = Crew(self.instances, prefetching(self.house.checkouts), self.surroundings, table, reporting)
         events = Events(lambda: self.accepted.append(None), self.refused.append)
         self.identity = Identity.create()
         drone = Drone(DroneDescription("d1", self.identity.owner), "", crew, events, self.known)
@@ -206,7 +209,9 @@ class JoiningTests(DroneTestCase):
         self.hub.assign(1, line())
         self.flush()
         env = self.house.process.env
-        self.assertEqual((env["DEPLOYD_REGISTRY"], env["DEPLOYD_REGISTRY_URL"]), ("127.0.0.1:6000", "http://127.0.0.1:6080"))
+        self.assertEqual(
+            (env["DEPLOYD_REGISTRY"], env["DEPLOYD_REGISTRY_URL"]), ("127.0.0.1:6000", "http://127.0.0.1:6080")
+        )
         self.assertEqual(env["HOST"], "0.0.0.0")
         self.assertEqual(self.hub.reports[-1][1][0].host, "192.0.2.7")
 
@@ -337,5 +342,3 @@ class KnownDroneTests(DroneTestCase):
         self.hub.refusal = None
         self.flush(10)
         self.assertEqual(len(self.accepted), 1)
-
-

@@ -343,6 +343,8 @@ class ProcfileTests(SynchronousTestCase):
             (b"nonsense", "line 1"),
             (b"\xff\xfe", "UTF-8"),
             (b"http: x\n" * 20_000, "limit"),
+            (b"http: " + b"x" * 20_000, "longer"),
+            (b"http: x\0y", "NUL"),
         ):
             self.cluster.push(files={"Procfile": content})
             if not self.cluster.drones:

@@ -309,4 +309,3 @@ class AddressTests(SynchronousTestCase):
         for peer in ("127.0.0.1", "::1", "::ffff:127.0.0.1", ""):
             self.assertEqual(self.host(peer), "127.0.0.1")
             self.assertEqual(self.host(peer, hub_advertises="hub.example.org"), "hub.example.org")
-

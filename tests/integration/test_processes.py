@@ -191,8 +191,7 @@ async def test_an_app_that_ignores_term_is_killed_after_its_grace(app: App) -> N
 async def test_grandchildren_that_fled_are_ended(app: App) -> None:
     """One by setsid and a double fork, one that cleared its environment too; both ignore TERM."""
     app.sh(
-        "trap '' TERM; (setsid sh -c 'sleep 61 & echo $!' &); (env -i sleep 62 & echo $!);"
-        " sleep 0.1; echo up; sleep 63"
+        "trap '' TERM; (setsid sh -c 'sleep 61 & echo $!' &); (env -i sleep 62 & echo $!); sleep 0.1; echo up; sleep 63"
     )
     await app.said("up")
     await until(lambda: app.left() == 4)

@@ -73,6 +73,11 @@ def desired(draw: st.DrawFn) -> Desired:
     return Desired().after(Changes(drones=known, releases=made, orders=tuple(possible)))
 
 
+saved_states = st.builds(
+    lambda state, apps: state.after(Changes(apps=apps)), desired(), st.sampled_from([(), ("webapp", "team/webapp")])
+)
+
+
 @st.composite
 def observed(draw: st.DrawFn, state: Desired, drone: KnownDrone) -> dict[str, ObservedInstance]:
     """What ``drone`` may report: any instances of its own, in any state, those of unknown releases too."""

@@ -96,6 +96,10 @@ class StatusTests(SynchronousTestCase):
         self.assertEqual(self.seen(failures=4, **down), DroneStatus("d1", "failed", "exited", "bye"))
         self.assertEqual(self.seen(failures=0, fatal=True, **down).state, "failed")
 
+    def test_failures_of_what_is_ending_are_of_an_earlier_attempt(self) -> None:
+        for state in (State.DRAINING, State.STOPPING, State.STOPPED):
+            self.assertEqual(self.seen(failures=9, fatal=True, state=state).state, "pending")
+
     def test_every_state_has_words_for_what_is_waited_for(self) -> None:
         for state in State:
             if state is not State.READY:

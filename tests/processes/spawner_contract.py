@@ -59,9 +59,7 @@ def run(world: World, script: str, acts: Callable[[FakeProcess], None]) -> Heard
         assert heard.process, "the end is never told before the start has returned"
         heard.exits.append(exit)
 
-    heard.process = start(
-        world.spawner, ("/bin/sh", "-c", script), ENV, world.directory, heard.output.append, exited
-    )
+    heard.process = start(world.spawner, ("/bin/sh", "-c", script), ENV, world.directory, heard.output.append, exited)
     world.play(heard.process, acts)
     return heard
 

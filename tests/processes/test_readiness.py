@@ -89,9 +89,7 @@ class UntilListeningTests(SynchronousTestCase):
         self.assertNoResult(waiting)
         self.pump(0.2)
         error = self.failureResultOf(waiting, errors.NoAnswer)
-        self.assertEqual(
-            str(error.value), "nothing listens on port 20001 of 127.0.0.1 after 3 s (connection refused)"
-        )
+        self.assertEqual(str(error.value), "nothing listens on port 20001 of 127.0.0.1 after 3 s (connection refused)")
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_a_silent_attempt_is_given_up_and_made_again(self) -> None:

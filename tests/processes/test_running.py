@@ -166,9 +166,7 @@ class MissingTests(SynchronousTestCase):
         self.assertIsNone(self.missing("./bin/app"))
 
     def test_a_command_that_is_nowhere(self) -> None:
-        self.assertEqual(
-            self.missing("node", "x.js"), "node: command not found on this drone (PATH /nowhere:bin)"
-        )
+        self.assertEqual(self.missing("node", "x.js"), "node: command not found on this drone (PATH /nowhere:bin)")
 
     def test_a_file_that_is_not_there_or_is_a_directory(self) -> None:
         self.assertEqual(self.missing("./run"), "./run: no such file on this drone")

@@ -173,5 +173,3 @@ class ReferenceTests(SynchronousTestCase):
 def pid_max() -> int:
     with open("/proc/sys/kernel/pid_max") as file:  # noqa: PTH123
         return int(file.read())
-
-

@@ -5,9 +5,7 @@ from twisted.application.service import ServiceMaker
 registry = ServiceMaker(
     "deployd registry", "deployd.registry.tap", "The port table of a deployd cluster.", "deployd-registry"
 )
-hub = ServiceMaker(
-    "deployd hub", "deployd.hub.tap", "Git, releases and control of a deployd cluster.", "deployd-hub"
-)
+hub = ServiceMaker("deployd hub", "deployd.hub.tap", "Git, releases and control of a deployd cluster.", "deployd-hub")
 drone = ServiceMaker(
     "deployd drone", "deployd.drone.tap", "Runs every release of a deployd cluster on this machine.", "deployd-drone"
 )

@@ -1,0 +1,88 @@
+"""What the hub relies on in a store; SQLite and memory both pass (design rule 8)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attrs import evolve
+
+from deployd.interfaces import MAX_EVENTS
+from deployd.model.desired import Changes, Desired, Event, Order
+from deployd.model.release import DroneStatus, Release, ReleaseState, Selector
+
+EVENT = Event(1700000000.5, "deploy", "deployctl 0.1@192.0.2.1", "webapp", "v1")
+
+
+def contents(state: Desired) -> Changes:
+    """The changes that make ``state`` from nothing."""
+    return Changes(
+        apps=tuple(state.apps),
+        drones=tuple(state.drones.values()),
+        releases=tuple(state.releases.values()),
+        orders=tuple(state.orders.values()),
+    )
+
+
+class StoreContract:
+    """A test case mixes it in and gives ``new`` and ``reopened``, a store on what the given one left."""
+
+    def new(self: Any) -> Any:
+        raise AssertionError("the test case says how")
+
+    def reopened(self: Any, store: Any) -> Any:
+        raise AssertionError("the test case says how")
+
+    def loaded(self: Any, store: Any) -> Desired:
+        return self.successResultOf(self.reopened(store).open()).desired
+
+    def test_a_new_store_is_empty_and_starts_an_epoch(self: Any) -> None:
+        one, other = (self.successResultOf(self.new().open()) for _ in range(2))
+        self.assertEqual((one.desired, one.opened), (Desired(), 1))
+        self.assertNotEqual(one.epoch, other.epoch)
+        self.assertGreaterEqual(len(one.epoch), 16)
+
+    def test_opening_it_again_keeps_the_epoch_and_counts(self: Any) -> None:
+        store = self.new()
+        first = self.successResultOf(store.open())
+        again = self.successResultOf(self.reopened(store).open())
+        self.assertEqual((again.epoch, again.opened), (first.epoch, 2))
+
+    def check_saved_is_there_again(self: Any, state: Desired) -> None:
+        """A property; Hypothesis wants each class to have a test of its own for it."""
+        store = self.new()
+        self.successResultOf(store.open())
+        self.successResultOf(store.save(contents(state)))
+        self.assertEqual(self.loaded(store), state)
+
+    def test_later_changes_replace_and_drop(self: Any) -> None:
+        store = self.new()
+        self.successResultOf(store.open())
+        release = Release("webapp", 1, "c" * 40, ReleaseState.DEPLOYING, 1700000000.25)
+        orders = (Order("http-1", "webapp", "v1"), Order("http-2", "webapp", "v1", stopped=True))
+        failed = evolve(
+            release,
+            state=ReleaseState.FAILED,
+            reason="ключ",
+            settled=Selector(False, frozenset({"d1"})),
+            outcome=(DroneStatus("d1", "failed", "exited", "tail \x1b[0m\ud800"),),
+        )
+        for changes in (
+            Changes(releases=(release,), orders=orders),
+            Changes(releases=(failed,), orders=(evolve(orders[0], restarts=3),), dropped=("http-2", "nosuch")),
+            Changes(forgotten=("nosuch",)),
+        ):
+            self.successResultOf(store.save(changes))
+        expected = Desired().after(Changes(releases=(failed,), orders=(evolve(orders[0], restarts=3),)))
+        self.assertEqual(self.loaded(store), expected)
+
+    def test_events_are_kept_in_order_and_bounded(self: Any) -> None:
+        store = self.new()
+        self.successResultOf(store.open())
+        some = tuple(evolve(EVENT, detail=str(number)) for number in range(MAX_EVENTS - 1))
+        self.successResultOf(store.save(Changes(events=some)))
+        self.successResultOf(store.save(Changes(events=(EVENT, EVENT, EVENT))))
+        kept = self.successResultOf(self.reopened(store).events(MAX_EVENTS * 2))
+        self.assertEqual(len(kept), MAX_EVENTS)
+        self.assertEqual(kept[0].detail, "2")
+        self.assertEqual(self.successResultOf(store.events(2)), [EVENT, EVENT])
+        self.assertEqual(self.successResultOf(store.events(0)), [])
