@@ -43,7 +43,9 @@ class Machines:
         command = self.there(command.removesuffix(" &"))
         command = command.replace(f"deployd-{kind}", f"deployd-{kind} --state-dir {place}/state")
         with (place / "log").open("wb") as log:
-            shell = [*self.network.prefix(machine), "sh", "-c", f"exec {command}"]
+            # A host name of its own, as a machine has.
+            shell = [*self.network.prefix(machine), "unshare", "--uts", "sh", "-c"]
+            shell.append(f"hostname {machine} && exec {command}")
             process = subprocess.Popen(shell, cwd=place, env=self.environment(machine), stdout=log, stderr=log)
         self._background.append(process)
         until((place / "state" / "addresses.json").exists, f"{kind} on {machine} is ready: {place}/log")
