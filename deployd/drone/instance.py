@@ -25,11 +25,8 @@ from deployd.processes.readiness import until_listening
 from deployd.processes.tail import Tail
 from deployd.processes.trees import ProcessRef
 
-READY_DEADLINE = 60.0
-PORTLESS_READY = 1.0
-GRACE = 10.0
-LEFTOVER_GRACE = 2.0
-RETRY = 5.0
+READY_DEADLINE, PORTLESS_READY = 60.0, 1.0
+GRACE, LEFTOVER_GRACE, RETRY = 10.0, 2.0, 5.0
 
 
 class Instance:
@@ -194,6 +191,7 @@ class Instance:
     def mourn(self, how: running.Exit) -> None:
         self._health.died(how, self._means.reactor.seconds())
         self._log.info("{id} {reason}", id=self.line.id, reason=self._health.reason)
+        self._row.drop()
         self._begin(self._end_tree(LEFTOVER_GRACE), lambda _: self._machine.ended())
 
     def bury(self, how: running.Exit) -> None:
@@ -238,9 +236,8 @@ class Instance:
                 self._process = None
                 self._machine.exited(how)
 
-        process = running.start(
-            self._means.reactor, attempt.line.argv, attempt.env, str(attempt.cwd), self._output, exited
-        )
+        reactor, line = self._means.reactor, attempt.line
+        process = running.start(reactor, line.argv, attempt.env, str(attempt.cwd), self._output, exited)
         return process
 
     def _output(self, lines: bytes) -> None:
@@ -249,15 +246,14 @@ class Instance:
 
     def _save(self) -> None:
         """Save the process; a disk that is full must not keep an app down, as leftovers are found without it."""
-        pid, created = (self._session.pid, self._session.created) if self._session else (0, "")
-        port = self._port.number if self._port else 0
+        port, session = self._port.number if self._port else 0, self._session
+        pid, created = (session.pid, session.created) if session else (0, "")
         self._saved = self._means.save(self.line.id, port, pid, created, self._restarts)
         self._saved.addErrback(lambda failure: self._log.warn("{error}", error=failure.value))
 
     async def _check(self) -> None:
-        attempt = self._attempt
+        attempt, reactor = self._attempt, self._means.reactor
         assert attempt is not None
-        reactor = self._means.reactor
         if attempt.port is None:
             await deferLater(reactor, PORTLESS_READY)
             return

@@ -103,5 +103,5 @@ class GitSite(Site):
         self.git = git
         self.spool = str(spool)
 
-    def log(self, request: Request) -> None:
+    def log(self, request: object) -> None:
         """No line for each request: strangers make most of them, and what changes something is logged where it does."""

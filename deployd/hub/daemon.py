@@ -14,14 +14,13 @@ from twisted.python.threadpool import ThreadPool
 from deployd.daemon.service import DaemonService
 from deployd.errors import DeploydError, InternalError
 from deployd.git.repositories import Repositories
-from deployd.git.site import GitSite
 from deployd.git.smart_http import GitResource
 from deployd.hub.access import GitAccess
 from deployd.hub.control_responders import ControlConversation
 from deployd.hub.fleet_responders import DroneConversation
 from deployd.hub.options import HubOptions
 from deployd.hub.service import Hub, Means
-from deployd.hub.web import Root
+from deployd.hub.web import HubSite, Root
 from deployd.net.addresses import beyond_loopback, listening_address
 from deployd.net.server import ServerFactory, ServerTerms
 from deployd.storage.sqlite import SqliteStore, connection_pool, make_private
@@ -68,7 +67,7 @@ class HubDaemon(DaemonService):
             pushed=self._hub.pushed,
         )
         self._factory = ServerFactory(self.reactor, self._terms())
-        site = GitSite(Root(git), git, reactor=self.reactor, spool=spool)
+        site = HubSite(Root(git), git, reactor=self.reactor, spool=spool)
         amp = self.listen(options.amp_listener(options.amp_port), self._factory)
         http = self.listen(options.git_listener(), site)
         _hold([amp, http])

@@ -136,11 +136,11 @@ def _stricter(desired: Desired, release: Release, one: Need, other: Need) -> Nee
 
 
 def _resumed(desired: Desired, release: Release) -> tuple[Order, ...]:
-    """Orders that let what was stopped of ``release`` run again."""
+    """Orders that let what was stopped of ``release`` run again, as an orphan of that name too."""
     return tuple(
-        evolve(order, stopped=False, restarts=order.restarts + 1)
+        evolve(order, stopped=False, restarts=order.restarts + 1, orphan=False)
         for order in desired.orders_of(release)
-        if order.stopped and not order.orphan
+        if order.stopped
     )
 
 

@@ -7,8 +7,14 @@ from twisted.web.resource import IResource, Resource
 from twisted.web.server import Request
 
 from deployd import __version__
+from deployd.git.site import GitSite
+from deployd.net.http import BoundedSite
 
 RESERVED = (b"-", b"metrics")
+
+
+class HubSite(BoundedSite, GitSite):
+    """The git site with its connections bounded (deployd.net.http), the bodies being so already."""
 
 
 class Page(Resource):

@@ -4,8 +4,9 @@ Note [What a peer may cost]
 ~~~~~~~~~~~~~~~~~~~~~~~~~~~
 AMP keeps a box until it ends and answers whoever asks, so each end bounds: the bytes of one box (small before the
 handshake), the commands it answers at once, the calls it waits for, the time it waits, the silence it bears, and, on
-the server, the answers that the peer does not read (reading stops while they wait, so a peer that never reads soon
-cannot ask either; the keepalive then drops it). A broken or hostile peer costs its own connection and one log line.
+the server, the answers that the peer does not read (while they wait, nothing more is read from it, nor answered of what
+was read, so a peer that never reads soon cannot ask either; the keepalive then drops it). A broken or hostile peer
+costs its own connection and one log line.
 """
 
 from __future__ import annotations
@@ -36,16 +37,16 @@ CALL_TIMEOUT = 10.0
 
 @implementer(IPushProducer)
 class _ReadGate:
-    """Stops reading from a peer that does not read what it asked for."""
+    """Stops reading from a peer, and answering what was read, while it does not read what it asked for."""
 
-    def __init__(self, transport: Any) -> None:
-        self._transport = transport
+    def __init__(self, peer: Peer) -> None:
+        self._peer = peer
 
     def pauseProducing(self) -> None:
-        self._transport.pauseProducing()
+        self._peer.pauseProducing()
 
     def resumeProducing(self) -> None:
-        self._transport.resumeProducing()
+        self._peer.resumeProducing()
 
     def stopProducing(self) -> None:
         """The connection is gone; nothing is left to stop."""
@@ -143,7 +144,7 @@ class Peer(amp.AMP):
 
     def gate_reading(self) -> None:
         """Stop reading while the peer does not read (Note [What a peer may cost]); servers call this."""
-        self.transport.registerProducer(_ReadGate(self.transport), True)
+        self.transport.registerProducer(_ReadGate(self), True)
 
     def dataReceived(self, data: bytes) -> None:
         try:

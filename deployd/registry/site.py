@@ -8,19 +8,16 @@ from typing import Any
 
 from attrs import frozen
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IAddress, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
-from twisted.python.failure import Failure
-from twisted.web.http import HTTPChannel
 from twisted.web.resource import Resource
-from twisted.web.server import NOT_DONE_YET, Request, Site
+from twisted.web.server import NOT_DONE_YET, Request
+
+from deployd.net.http import MAX_CONNECTIONS, BoundedChannel, BoundedSite
 
 MAX_BODY = 4096
-MAX_CONNECTIONS = 6000
 IDLE = 30.0
 
-CONNECTION_DONE = Failure(ConnectionDone())
 _TOO_LARGE = b'{"error": "the request is larger than the registry takes"}\n'
 
 
@@ -114,43 +111,18 @@ class SmallRequest(Request):
         channel.loseConnection()
 
 
-class SmallChannel(HTTPChannel):
-    """One connection; the time for a request to arrive is bounded, however it trickles."""
-
-    transport: Any
-
-    def connectionMade(self) -> None:
-        super().connectionMade()
-        self.factory.channels.add(self)
-
-    def connectionLost(self, reason: Failure = CONNECTION_DONE) -> None:
-        self.factory.channels.discard(self)
-        super().connectionLost(reason)
+class SmallChannel(BoundedChannel):
+    """The time for a request to arrive is bounded, its little body included."""
 
     def resetTimeout(self) -> None:
-        """twisted.web would start the time anew with each byte; here each request has IDLE seconds."""
+        """Each request has IDLE seconds, however it trickles."""
 
 
-class JsonSite(Site):
+class JsonSite(BoundedSite):
     """A site of JsonResources on ``reactor``'s clock; more than ``limit`` connections are closed at once."""
 
-    noisy = False
     protocol: Any = SmallChannel
 
     def __init__(self, resource: Resource, reactor: IReactorTime, limit: int = MAX_CONNECTIONS) -> None:
         super().__init__(resource, requestFactory=SmallRequest, timeout=IDLE, reactor=reactor)
-        self._limit = limit
-        self.channels: set[SmallChannel] = set()
-
-    def startFactory(self) -> None:
-        """No access log, and so no clock for its lines."""
-
-    def stopFactory(self) -> None:
-        """Nothing was started."""
-
-    def buildProtocol(self, addr: IAddress | None) -> Any:
-        return None if len(self.channels) >= self._limit else super().buildProtocol(addr)
-
-    def close_all(self) -> None:
-        for channel in list(self.channels):
-            channel.transport.loseConnection()
+        self.limit = limit

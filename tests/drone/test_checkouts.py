@@ -222,6 +222,12 @@ class SpareTests(CheckoutsTestCase):
             self.spare(self.hub.commit(b"%d" % number))
         self.assertTrue(fetching.has(self.tree.mirror("webapp"), first))
 
+    def test_makes_none_of_what_is_here_already(self) -> None:
+        commit = self.hub.commit()
+        self.have(self.key(commit))
+        self.spare(commit)
+        self.assertFalse(self.tree.spare("webapp", commit).exists())
+
     def test_spares_are_found_after_a_restart(self) -> None:
         commit = self.hub.commit()
         self.spare(commit)

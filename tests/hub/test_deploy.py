@@ -404,6 +404,19 @@ class RestartOfTheHubTests(SynchronousTestCase):
         self.assertEqual(goals, [Goal.DRAIN, Goal.STOP])
         self.assertEqual((stranger.rows("instances"), stranger.hub.ledger.desired.orders), ([], {}))
 
+    def test_an_order_to_stop_an_orphan_does_not_stop_a_later_release(self) -> None:
+        """The order waits for a drone that is away; the release that comes meanwhile has the orphan's id."""
+        self.cluster.deploy()
+        stranger = Cluster()
+        stranger.push()
+        stranger.drone("d2", apps=("other",)).leave()
+        self.drone.cluster = stranger
+        self.drone.join()
+        stranger.person.ask(Stop, ids=[row["id"] for row in stranger.rows("instances")])
+        self.assertEqual(len(stranger.hub.ledger.desired.orders), 1)
+        stranger.deploy(need="1")
+        self.assertEqual((stranger.states()[0], self.drone.lines), ("deployed", {"http.v1": Goal.RUN}))
+
 
 class RetireTests(SynchronousTestCase):
     def setUp(self) -> None:

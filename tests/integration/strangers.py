@@ -72,6 +72,13 @@ class Stranger:
                 raise TimeoutError("the server goes on talking")
         return received
 
+    def shut(self) -> None:
+        """Say that nothing more will come; what the server says can still be read."""
+        try:
+            self._socket.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass
+
     def reset(self) -> None:
         """End with a TCP reset."""
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
