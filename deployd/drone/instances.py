@@ -81,9 +81,14 @@ class Instances:
         if revision.epoch == self.revision.epoch and revision.number < self.revision.number:
             return
         await self._save(revision, lines)
-        self.revision, self._lines = revision, lines
         # AMP's answer goes out first: spawning takes milliseconds.
-        self._means.reactor.callLater(0, self._reconcile)
+        self._means.reactor.callLater(0, self._follow, revision, lines)
+
+    def _follow(self, revision: Revision, lines: tuple[AssignedInstance, ...]) -> None:
+        # With the revision, since a report between the two would show old states as those of this assignment.
+        if revision.epoch == self.revision.epoch and revision.number >= self.revision.number:
+            self.revision, self._lines = revision, lines
+            self._reconcile()
 
     def observed(self) -> tuple[ObservedInstance, ...]:
         return tuple(instance.observed() for _, instance in sorted(self._all.items()))
