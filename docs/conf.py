@@ -9,3 +9,5 @@ extensions = ["myst_parser"]
 myst_heading_anchors = 3
 html_theme = "alabaster"
 exclude_patterns = ["build"]
+# The diagrams are for viewers that draw them; here they are shown as text.
+suppress_warnings = ["misc.highlighting_failure"]
