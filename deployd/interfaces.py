@@ -10,19 +10,23 @@ from twisted.internet.defer import Deferred
 from deployd.model.desired import Changes, Desired, Event
 
 MAX_EVENTS = 10_000
+OPENED, SAVED = 1, 256
 
 
 @frozen
 class Saved:
     """What a store holds when it is opened.
 
-    ``epoch`` is the store's for life; ``opened`` counts how often it was opened, this time included, so that numbers
-    made from it grow over restarts without being saved one by one.
+    ``counter`` never falls: each open adds OPENED, this one included, and each save adds SAVED. Numbers made from it
+    grow over restarts without being saved one by one, and those of a store that was put back from a backup are lower
+    than before; opening such a store many times does not make up for one save that it lost. ``restored`` says that the
+    store found this out itself; ``epoch`` is then a new one.
     """
 
     epoch: str
-    opened: int
+    counter: int
     desired: Desired
+    restored: bool = False
 
 
 class HubStore(Protocol):
@@ -32,12 +36,12 @@ class HubStore(Protocol):
     that call has happened.
     """
 
-    def open(self) -> Deferred[Saved]:
-        """What is there; a new store starts a new epoch."""
+    def open(self, restored: Event) -> Deferred[Saved]:
+        """What is there; a new store starts a new epoch. One that was restored does too, and saves ``restored``."""
         ...
 
-    def save(self, changes: Changes) -> Deferred[None]:
-        """Make ``changes`` in one transaction, durable once this fires."""
+    def save(self, changes: Changes, epoch: str = "") -> Deferred[int]:
+        """Make ``changes`` in one transaction, durable once this fires with the counter; start ``epoch`` if given."""
         ...
 
     def events(self, newest: int) -> Deferred[list[Event]]:

@@ -18,7 +18,7 @@ from deployd.cli.settings import HUB_PORT, REGISTRY_PORT, Settings
 from deployd.errors import DeploydError, NoAnswer, SecretRefused, Unreachable
 from deployd.model.address import Address, reachable
 from deployd.model.invalid import Invalid
-from deployd.net.addresses import client_endpoint
+from deployd.net.addresses import client_endpoint, host_of
 from deployd.net.client import Dial, connect
 from deployd.net.handshake import Credentials
 from deployd.net.peer import CALL_TIMEOUT, Peer
@@ -127,10 +127,7 @@ class Cluster:
 
     async def hub_host(self) -> str:
         """The host under which the hub was dialled."""
-        try:
-            return Address.parse(self.settings.hub).host
-        except Invalid:
-            return (await self.hub()).peer_host()
+        return host_of(self.settings.hub) or (await self.hub()).peer_host()
 
     # The registry.
 

@@ -24,6 +24,7 @@ from deployd.model.address import Address, reachable
 from deployd.model.invalid import Invalid
 from deployd.model.registration import Registration, checked
 from deployd.model.revision import Revision
+from deployd.net.addresses import host_of
 from deployd.net.client import Dial
 from deployd.net.link import Link
 from deployd.net.peer import Peer
@@ -196,8 +197,5 @@ def _seen_from_here(peer: Peer, dialled: str) -> str:
         address = Address.parse(text)
     except Invalid:
         return text
-    try:
-        host = Address.parse(dialled).host
-    except Invalid:
-        host = peer.peer_host()
+    host = host_of(dialled) or peer.peer_host()
     return str(reachable(address, host)) if host else text

@@ -17,6 +17,7 @@ from twisted.python.failure import Failure
 
 from deployd.daemon.logs import observer
 from deployd.daemon.options import DaemonOptions
+from deployd.daemon.sockets import raise_file_limit, with_backlog
 from deployd.daemon.state import StateDirectory
 from deployd.errors import DeploydError, Refused
 
@@ -69,8 +70,9 @@ class DaemonService(MultiService):
 
     def listen(self, endpoint: str, factory: IProtocolFactory) -> IListeningPort:
         """Listen now; raise Refused with one sentence when that cannot be."""
+        raise_file_limit()
         try:
-            listening = serverFromString(self.reactor, endpoint).listen(factory)
+            listening = serverFromString(self.reactor, with_backlog(endpoint)).listen(factory)
         except Exception as error:  # endpoint parsers raise whatever their plugins do
             raise Refused(f"cannot listen on {_kind(endpoint)}: {error}") from error
         results: list[Any] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from functools import partial
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -26,8 +27,9 @@ from deployd.drone.service import Crew, Drone, Events
 from deployd.drone.surroundings import REGISTRY_PORT, Surroundings
 from deployd.drone.threads import Threads
 from deployd.errors import DeploydError, Refused
+from deployd.git import fetching
 from deployd.git.limits import GitLimits
-from deployd.net.addresses import client_endpoint
+from deployd.net.addresses import client_endpoint, trust_of
 from deployd.net.client import Dial
 from deployd.net.handshake import Credentials
 from deployd.net.identity import Identity
@@ -99,7 +101,8 @@ class DroneDaemon(DaemonService):
         options, reactor = self.options, self.reactor
         tree = Tree(self.state.path)
         drone: Drone
-        self._checkouts = Checkouts(reactor, tree, self._git.run, lambda app: drone.source(app), GitLimits())
+        fetch = partial(fetching.fetch, trust=trust_of(options["hub"]))
+        self._checkouts = Checkouts(reactor, tree, self._git.run, lambda app: drone.source(app), GitLimits(), fetch)
         self._prefetching = Prefetching(self._checkouts)
         self._surroundings = Surroundings(reactor, self._table, options["registry"], options["advertise"], self._note)
         reporting = Reporting(reactor, lambda: (self._instances.revision, self._instances.observed()))

@@ -25,9 +25,8 @@ from deployd.errors import (
     Unreachable,
     UsageError,
 )
-from deployd.model.address import Address
 from deployd.model.drone import DroneDescription
-from deployd.model.invalid import Invalid
+from deployd.net.addresses import host_of
 from deployd.net.client import Dial
 from deployd.net.link import Link
 from deployd.net.peer import Peer
@@ -97,7 +96,7 @@ class Drone(MultiService):
 
     async def _attach(self, peer: Peer) -> None:
         answer = await peer.call(Join, description=self._description, advertise=self._advertise)
-        joined = Joined(**answer).seen_from(_host(self._dialled) or peer.peer_host())
+        joined = Joined(**answer).seen_from(host_of(self._dialled) or peer.peer_host())
         self._peer = peer
         peer.when_closed().addCallback(lambda _: self._lost(peer))
         self._crew.surroundings.joined(joined)
@@ -117,10 +116,3 @@ class Drone(MultiService):
         elif str(error) != self._said:
             self._said = str(error)
             self._log.warn("{error}; trying on", error=error)
-
-
-def _host(address: str) -> str:
-    try:
-        return Address.parse(address).host
-    except Invalid:
-        return ""

@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 from deployd.drone.means import Place
 from deployd.drone.port_table import PortTable, RegistryTerms
 from deployd.errors import NoAnswer, Refused
-from deployd.model.address import Address, reachable
+from deployd.model.address import Address, is_loopback, reachable
 from deployd.model.invalid import Invalid
 
 PATIENCE = 10.0
@@ -115,11 +115,15 @@ class Surroundings:
 
 def _seen(text: str, dialled: str) -> str:
     """``HOST:PORT`` or ``SCHEME://HOST:PORT`` as it is reached from here; endpoint strings stay as they are."""
-    scheme, separator, address = text.rpartition("://")
+    scheme, separator, rest = text.rpartition("://")
     try:
-        return scheme + separator + str(reachable(Address.parse(address), dialled))
+        address = Address.parse(rest)
     except Invalid:
         return text
+    if scheme == "https" and is_loopback(address.host):
+        # Even where loopback would do, a certificate is for the name by which the hub is known.
+        address = Address(dialled, address.port)
+    return scheme + separator + str(reachable(address, dialled))
 
 
 def _plain(address: str) -> str:

@@ -54,7 +54,7 @@ def fetch(
 ) -> None:
     """Bring ``commit`` (40 hex digits) from the repository at ``url`` into ``mirror``, which is made when missing.
 
-    The hub gives it when it is the tip of a branch or tag, or was deployed. Two fetches into one mirror wait for each
+    The hub gives it when it is in a branch or tag, or was deployed. Two fetches into one mirror wait for each
     other. ``timeout`` is for everything, in seconds. Raise Unreachable, SecretRefused, UnknownApp, UnknownCommit or
     Refused, each with one sentence and never with the token.
     """

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
 
 from attrs import define
 from dulwich.objects import parse_tree
@@ -74,11 +75,17 @@ class History:
 
     def descends(self, new: bytes, old: bytes, fresh: Mapping[bytes, tuple[bytes, ...]]) -> bool:
         """Whether commit ``old`` is ``new`` or one of its ancestors; ``fresh`` are parents of commits not in packs."""
-        queue, known = deque([new]), {new}
+        return any(commit == old for commit in self.ancestors({new}, fresh))
+
+    def ancestors(
+        self, tips: Iterable[bytes], fresh: Mapping[bytes, tuple[bytes, ...]] = MappingProxyType({})
+    ) -> Iterator[bytes]:
+        """``tips`` and every commit before them, each once, the near ones first."""
+        queue = deque(tips)
+        known = set(queue)
         while queue:
             commit = queue.popleft()
-            if commit == old:
-                return True
+            yield commit
             parents = fresh.get(commit)
             if parents is None:
                 parents = commit_parents(self.packs.read(commit)[1])
@@ -86,4 +93,3 @@ class History:
                 if parent not in known:
                     known.add(parent)
                     queue.append(parent)
-        return False

@@ -23,11 +23,15 @@ from dulwich.repo import BaseRepo
 from dulwich.server import Backend, UploadPackHandler
 
 from deployd.git import pktlines
+from deployd.git.history import History
+from deployd.git.kinds import COMMIT
+from deployd.git.packs import Packs
 from deployd.git.problems import BadRequest, NotOurs
 from deployd.git.receiving import CAPABILITIES
 from deployd.git.refs import TAGS, Refs, read_refs
 
 PIECE = 65536
+_WANTED = b"refs/wanted/"
 UPLOAD, RECEIVE = "git-upload-pack", "git-receive-pack"
 _NO_REFS = [(b"capabilities^{}", b"0" * 40)]
 _UPLOAD_WORDS = (
@@ -61,7 +65,8 @@ def upload_pack(repository: Path, request: bytes, deployed: bool, write: Callabl
     Raise BadRequest for what is not git's protocol, NotOurs for a want of what is not offered.
     """
     refs = read_refs(repository)
-    wants = _check(request, refs, deployed)
+    wants, offered = _wants(request), set(refs.shown(deployed).values())
+    _check(repository, wants - offered, offered)
     output = _Gathered(write)
     with _Readable(repository, refs, wants) as readable:
         protocol = ReceivableProtocol(BytesIO(request).read, output.write)
@@ -84,12 +89,12 @@ def _lines(refs: Sequence[tuple[bytes, bytes]], peeled: Mapping[bytes, bytes], w
     return b"".join(pktlines.line(line + b"\n") for line in lines) + pktlines.FLUSH
 
 
-def _check(request: bytes, refs: Refs, deployed: bool) -> set[bytes]:
-    """Hold every line against the grammar before dulwich sees it, since it answers some of them with a traceback.
+def _wants(request: bytes) -> set[bytes]:
+    """The ids that are wanted.
 
-    Return the ids that are wanted.
+    Every line is held against the grammar before dulwich sees it, since that answers some with a traceback.
     """
-    offered, wants = set(refs.shown(deployed).values()), set()
+    wants: set[bytes] = set()
     stream = BytesIO(request)
     first = True
     while stream.tell() < len(request):
@@ -101,9 +106,26 @@ def _check(request: bytes, refs: Refs, deployed: bool) -> set[bytes]:
         first = False
         if content.startswith(b"want "):
             wants.add(content[5:45])
-            if content[5:45] not in offered:
-                raise NotOurs(f"{content[5:45].decode()} is not the tip of a branch or tag here, and was not deployed")
     return wants
+
+
+def _check(repository: Path, others: set[bytes], offered: set[bytes]) -> None:
+    """Raise NotOurs unless ``others``, wanted though no ref is on them, are in the history of what is ``offered``.
+
+    A push may move a branch between a reader's two requests, who then wants what the branch was on before.
+    """
+    if not others:
+        return
+    left = {bytes.fromhex(want.decode()) for want in others}
+    with Packs(repository / "objects") as packs:
+        history = History(packs)
+        if all(packs.kind(want) == COMMIT for want in left):
+            tips = {tip for value in offered if (tip := history.commit_at(value)) is not None}
+            for commit in history.ancestors(tips):
+                left.discard(commit)
+                if not left:
+                    return
+    raise NotOurs(f"{min(left).hex()} is in no branch or tag here, and was not deployed")
 
 
 def _sentence(error: Exception) -> str:
@@ -132,16 +154,18 @@ class _Gathered:
 
 
 class _Readable(BaseRepo):
-    """A repository of which a reader sees only the refs that it wants, and the tags that may come along."""
+    """A repository of which a reader sees only what it wants, as refs, and the tags that may come along."""
 
     def __init__(self, repository: Path, refs: Refs, wants: set[bytes]) -> None:
         self._store = DiskObjectStore(str(repository / "objects"), object_format=DEFAULT_OBJECT_FORMAT)
         self._peels = refs.peeled
-        self._shown = {
+        self._shown: dict[Ref, ObjectID] = {
             Ref(name): ObjectID(value)
             for name, value in refs.values.items()
             if value in wants or (name in self._peels and name.startswith(TAGS))
         }
+        # dulwich takes a want only where a ref is on it.
+        self._shown |= {Ref(_WANTED + want): ObjectID(want) for want in wants - set(refs.values.values())}
         super().__init__(self._store, DictRefsContainer({}))
         self.object_format = DEFAULT_OBJECT_FORMAT
         self.repo = self

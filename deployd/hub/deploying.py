@@ -10,6 +10,7 @@ from deployd.errors import Refused
 from deployd.model.desired import Changes, Desired, Order
 from deployd.model.instance import State
 from deployd.model.manifest import RoleCommand
+from deployd.model.names import release_number
 from deployd.model.release import Need, Release, ReleaseState, Selector
 from deployd.planning.placement import chosen, needs_procfile, wanted_lines
 from deployd.planning.rollout import UNSEEN, Verdict, View, statuses, verdict
@@ -50,9 +51,8 @@ def decide(desired: Desired, asked: Asked, views: Mapping[str, View], now: float
     """What ``asked`` changes; raise Refused with the reason why it cannot be deployed."""
     before = _release(desired, asked)
     if before is None:
-        numbers = [release.number for release in desired.releases_of(asked.app)]
-        first = Release(asked.app, max(numbers, default=0) + 1, asked.commit, ReleaseState.DEPLOYING, now)
-        return _started(desired, first, asked)
+        number = _new_number(desired, asked, views)
+        return _started(desired, Release(asked.app, number, asked.commit, ReleaseState.DEPLOYING, now), asked)
     if not before.state.wanted:
         again = evolve(before, attempt=before.attempt + 1)
         return _started(desired, again, asked)
@@ -63,6 +63,22 @@ def _release(desired: Desired, asked: Asked) -> Release | None:
     if asked.release:
         return desired.releases[asked.app, int(asked.release[1:])]
     return desired.newest(asked.app, asked.commit)
+
+
+def _new_number(desired: Desired, asked: Asked, views: Mapping[str, View]) -> int:
+    """The next number; or that of the commit's orphans, which the release takes in.
+
+    A hub that lost its state would count from an earlier number again, and ids follow from numbers: the new release
+    would take the place of what runs on as an orphan, instead of running beside it.
+    """
+    numbers = {release.number for release in desired.releases_of(asked.app)}
+    orphans: dict[int, set[str]] = {}
+    for one in (one for view in views.values() for one in view.instances.values() if one.app == asked.app):
+        number = release_number(one.release)
+        if number is not None and number not in numbers:
+            orphans.setdefault(number, set()).add(one.commit)
+    same = [number for number, commits in orphans.items() if commits == {asked.commit}]
+    return max(same) if same else max({0, *numbers, *orphans}) + 1
 
 
 def _started(desired: Desired, release: Release, asked: Asked) -> Decided:

@@ -41,9 +41,9 @@ class DroneSession:
     ) -> None:
         self.drone = drone
         self.peer = peer
+        self.epoch = epoch
         self.seen: Seen = {}
         self._clock = clock
-        self._epoch = epoch
         self._changed = changed
         self._assembly: Assembly[ObservedInstance] = Assembly()
         self._reported: Revision | None = None
@@ -80,7 +80,7 @@ class DroneSession:
         """Assign what ``desired`` means for this drone, if that is something else than before."""
         if self._reported is None or self._closed:
             return
-        strange = self._reported.epoch != self._epoch or self._reported.number == 0
+        strange = self._reported.epoch != self.epoch or self._reported.number == 0
         lines = assignment(desired, self.drone.description, self.seen, strange, self._overdue)
         self._time_drains(lines)
         if self._assigned is not None and lines == self._lines:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from functools import partial
 
 from attrs import frozen
 from twisted.internet.interfaces import IReactorTime
@@ -18,6 +19,7 @@ from deployd.model.instance import ObservedInstance, State
 from deployd.model.invalid import Invalid
 from deployd.model.names import app_name, drone_name, label, role_name, shown
 from deployd.model.registration import host_name
+from deployd.model.revision import Revision
 from deployd.net.peer import Peer
 from deployd.planning.placement import Seen, chosen, concerns
 from deployd.planning.rollout import View
@@ -72,6 +74,16 @@ class Fleet:
         self._changed(name)
         return Joined(session, drone.address)
 
+    async def check(self, session: DroneSession, reported: Revision) -> None:
+        """Let every drone join again if this one has met a later state of the hub. Raise Refused."""
+        await self._ledger.check(reported, session.drone.owner, session.drone.name)
+        if session.epoch == self._ledger.epoch:
+            return
+        for old in [known for known in self._sessions.values() if known.epoch != self._ledger.epoch]:
+            self.leave(old)
+            old.peer.drop("the hub was restored; all drones have to join again")
+        raise Refused("the hub was restored; join again")
+
     def leave(self, session: DroneSession) -> None:
         """This session is over; the drone is away unless it has a newer one."""
         session.close()
@@ -122,7 +134,7 @@ class Fleet:
         for name in self._sessions.keys() if names is None else names:
             session = self._sessions.get(name)
             if session is not None:
-                session.plan(self._ledger.desired, self._ledger.number)
+                session.plan(self._ledger.desired, partial(self._ledger.number, session.drone.owner))
 
     def prefetch(self, app: str, ref: str, commit: str) -> None:
         """Tell the drones that may soon have to run it of a push."""

@@ -52,10 +52,12 @@ class DroneConversation(Conversation):
         }
 
     @responder(Report)
-    def report(
+    async def report(
         self, assignment: Revision, part: int, parts: int, instances: tuple[ObservedInstance, ...]
     ) -> dict[str, Any]:
-        self._joined().report(assignment, part, parts, instances)
+        drone = self._joined()
+        await self._hub.fleet.check(drone, assignment)
+        drone.report(assignment, part, parts, instances)
         return {}
 
     @responder(FetchToken)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from uuid import uuid4
 
 from twisted.internet.defer import DeferredLock
 from twisted.logger import Logger
 
 from deployd.errors import Refused
-from deployd.interfaces import HubStore
+from deployd.hub.numbers import Numbers
+from deployd.interfaces import HubStore, Saved
 from deployd.model.desired import Changes, Desired, Event
 from deployd.model.revision import Revision
 
 NOTHING = Changes()
-_RESERVED = 32
+HUB = "hub"
+RESTORED = "hub restored"
 
 Decide = Callable[[Desired], Changes]
 
@@ -33,7 +36,7 @@ class Ledger:
         self._store = store
         self._wall = wall
         self._lock = DeferredLock()
-        self._numbers = Revision("", 0)
+        self._numbers = Numbers(Saved("", 0, Desired()))
         self._closed = False
         self.desired = Desired()
         self.changed: list[Callable[[], None]] = []
@@ -44,15 +47,29 @@ class Ledger:
 
     async def open(self) -> None:
         """Read what is saved; raise Refused."""
-        saved = await self._store.open()
-        # Numbers go on above all that an earlier run can have given out, without a save for each.
-        self._numbers = Revision(saved.epoch, saved.opened << _RESERVED)
+        why = "its database is older than it was at its last start"
+        saved = await self._store.open(self.event(RESTORED, HUB, detail=why))
+        self._numbers = Numbers(saved)
         self.desired = saved.desired
+        if saved.restored:
+            self._log.warn("the hub was restored from a backup ({why}): a new epoch begins", why=why)
 
-    def number(self) -> Revision:
-        """A revision that was never given out before."""
-        self._numbers = self._numbers.next()
-        return self._numbers
+    def number(self, owner: str = "") -> Revision:
+        """A revision that was never given out before, for a drone's owner."""
+        return self._numbers.next(owner)
+
+    async def check(self, revision: Revision, owner: str, name: str) -> None:
+        """Begin a new epoch if the drone has a revision of a lost state (Note [A restored store is found out])."""
+        why = f"{name} has been told what this hub does not know"
+
+        def decide(desired: Desired) -> Changes:
+            if not self._numbers.is_foreign(revision, owner):
+                return NOTHING
+            self._log.warn("the hub was restored from a backup ({why}): a new epoch begins", why=why)
+            return Changes(events=(self.event(RESTORED, HUB, detail=why),))
+
+        if self._numbers.is_foreign(revision, owner):
+            await self.change(decide, epoch=uuid4().hex)
 
     def event(self, what: str, who: str, app: str = "", detail: str = "") -> Event:
         return Event(self._wall(), what, who, app, detail[:1000])
@@ -61,8 +78,11 @@ class Ledger:
         """Seconds since 1970."""
         return self._wall()
 
-    async def change(self, decide: Decide) -> None:
-        """Make the changes that ``decide`` returns; nothing is changed when it raises, or saving does (Refused)."""
+    async def change(self, decide: Decide, epoch: str = "") -> None:
+        """Make the changes that ``decide`` returns; nothing is changed when it raises, or saving does (Refused).
+
+        ``epoch``: one that begins with them, if there are any.
+        """
         await self._lock.acquire()
         try:
             if self._closed:
@@ -70,7 +90,7 @@ class Ledger:
             changes = decide(self.desired)
             if changes == NOTHING:
                 return
-            await self._store.save(changes)
+            self._numbers.advance(await self._store.save(changes, epoch), epoch)
             self.desired = self.desired.after(changes)
             for event in changes.events:
                 self._log.info(

@@ -12,13 +12,12 @@ from twisted.python.failure import Failure
 
 from deployd.errors import DeploydError
 from deployd.hub.fleet import Fleet
-from deployd.hub.ledger import NOTHING, Ledger
+from deployd.hub.ledger import HUB, NOTHING, Ledger
 from deployd.model.desired import Changes, Desired, Key
 from deployd.model.release import DroneStatus, Release, ReleaseState
 from deployd.planning.placement import chosen
 from deployd.planning.rollout import Verdict, status, statuses, summary, verdict
 
-HUB = "hub"
 RETRY = 5.0
 MAX_REASON = 1000
 MAX_TAIL = 2000

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.endpoints import HostnameEndpoint, clientFromString, quoteStringArgument
 from twisted.internet.interfaces import IListeningPort, IStreamClientEndpoint
@@ -12,9 +14,15 @@ from deployd.errors import UsageError
 from deployd.model.address import Address, is_loopback
 from deployd.model.invalid import Invalid
 
+if TYPE_CHECKING:
+    from ssl import SSLContext
+
 # Seconds before the next address of a name is tried beside the first. Twisted's 0.3 is what `localhost` would cost
 # wherever it means ::1 first, and what a refused connection would take to be noticed.
 ATTEMPT_DELAY = 0.02
+
+# One part of an endpoint string; a backslash takes its meaning from the character after it.
+_ARGUMENT = re.compile(r"((?:[^:\\]|\\.)+)")
 
 
 def client_endpoint(reactor: Any, text: str, default_port: int) -> tuple[IStreamClientEndpoint, str]:
@@ -46,6 +54,41 @@ def _from_string(reactor: Any, text: str, default_port: int) -> tuple[IStreamCli
 
 def _by_name(reactor: Any, host: str, port: int) -> HostnameEndpoint:
     return HostnameEndpoint(reactor, host, port, attemptDelay=ATTEMPT_DELAY)
+
+
+def host_of(address: str) -> str:
+    """The host in an ADDRESS: of HOST, HOST:PORT, ``KIND:HOST:PORT...``; "" where there is none (``unix:PATH``)."""
+    try:
+        return Address.parse(address).host
+    except Invalid:
+        pass
+    if ":" not in address and "/" not in address:
+        return address
+    _, host, port = (_ARGUMENT.findall(address) + ["", "", ""])[:3]
+    return _unescaped(host) if port.isdigit() else ""
+
+
+def trust_of(address: str) -> SSLContext | None:
+    """Whom a TLS client endpoint string trusts, for HTTPS to the same machine; None: whom this system trusts.
+
+    So a drone's ``--hub tls:HOST:PORT:trustRoots=DIR`` serves its git fetches too. Raise UsageError.
+    """
+    # Here and not above: deployctl has no use for it, and it would make its start longer.
+    import ssl
+
+    named = [part.partition("=")[2] for part in _ARGUMENT.findall(address) if part.startswith("trustRoots=")]
+    if not named:
+        return None
+    try:
+        roots = [path.read_text() for path in sorted(Path(_unescaped(named[0])).glob("*.pem"))]
+        # Without any, this would trust whom the system does.
+        return ssl.create_default_context(cadata="\n".join(roots)) if roots else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"the certificates in {_unescaped(named[0])} cannot be read") from error
+
+
+def _unescaped(argument: str) -> str:
+    return re.sub(r"\\(.)", r"\1", argument)
 
 
 def tcp_listener(port: int, interface: str) -> str:

@@ -14,13 +14,14 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
 
 from deployd.errors import Refused
-from deployd.interfaces import MAX_EVENTS, Saved
+from deployd.interfaces import MAX_EVENTS, OPENED, SAVED, Saved
 from deployd.model.desired import Changes, Desired, Event, KnownDrone, Order
 from deployd.model.drone import DroneDescription
 from deployd.model.release import Release
 from deployd.storage.codec import text_of, value_of
+from deployd.storage.mark import read_mark, write_mark
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _SCHEMA = (
     "create table meta (name text primary key, value text not null) without rowid",
     "create table apps (name text primary key) without rowid",
@@ -51,17 +52,24 @@ def connection_pool(reactor: Any, path: Path) -> ConnectionPool:
 
 
 class SqliteStore:
-    """``pool`` connects to ``path``; a transaction is on disk when its Deferred fires."""
+    """``pool`` connects to ``path``; a transaction is on disk when its Deferred fires.
+
+    Note [The mark beside the store]
+    ~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~
+    A file beside the database has the counter as of its last open. It is written after that open is saved, so a
+    database that is behind it is not the one that was opened then: somebody has put back an older one. A mark that is
+    missing or behind (a kill came between) says nothing.
+    """
 
     def __init__(self, path: Path, pool: ConnectionPool) -> None:
         self._path = path
         self._pool = pool
 
-    def open(self) -> Deferred[Saved]:
-        return self._transaction("open", lambda cursor: _open(cursor, self._path))
+    def open(self, restored: Event) -> Deferred[Saved]:
+        return self._transaction("open", lambda cursor: _open(cursor, self._path, restored)).addCallback(self._mark)
 
-    def save(self, changes: Changes) -> Deferred[None]:
-        return self._transaction("save to", lambda cursor: _save(cursor, changes))
+    def save(self, changes: Changes, epoch: str = "") -> Deferred[int]:
+        return self._transaction("save to", lambda cursor: _save(cursor, changes, epoch))
 
     def events(self, newest: int) -> Deferred[list[Event]]:
         return self._transaction("read", lambda cursor: _events(cursor, newest))
@@ -69,6 +77,10 @@ class SqliteStore:
     def close(self) -> Deferred[None]:
         self._pool.close()
         return succeed(None)
+
+    def _mark(self, saved: Saved) -> Deferred[Saved]:
+        marking = self._transaction("open", lambda cursor: write_mark(self._path, saved.counter))
+        return marking.addCallback(lambda _: saved)
 
     def _transaction(self, deed: str, work: Callable[[Any], T]) -> Deferred[T]:
         done: Deferred[T] = self._pool.runInteraction(work)
@@ -86,7 +98,7 @@ def _configure(connection: sqlite3.Connection) -> None:
     connection.execute("pragma synchronous = full")
 
 
-def _open(cursor: sqlite3.Cursor, path: Path) -> Saved:
+def _open(cursor: sqlite3.Cursor, path: Path, restored: Event) -> Saved:
     cursor.execute("begin immediate")
     (version,) = cursor.execute("pragma user_version").fetchone()
     if version > SCHEMA_VERSION:
@@ -97,12 +109,32 @@ def _open(cursor: sqlite3.Cursor, path: Path) -> Saved:
     if version == 0:
         for statement in _SCHEMA:
             cursor.execute(statement)
-        cursor.execute("insert into meta values ('epoch', ?), ('opened', '0')", (uuid4().hex,))
-        cursor.execute(f"pragma user_version = {SCHEMA_VERSION}")
+        cursor.execute("insert into meta values ('epoch', ?), ('counter', '0')", (uuid4().hex,))
         path.chmod(0o600)
-    cursor.execute("update meta set value = value + 1 where name = 'opened'")
-    meta = dict(cursor.execute("select name, value from meta").fetchall())
-    return Saved(meta["epoch"], int(meta["opened"]), _desired(cursor, path))
+    elif version == 1:
+        cursor.execute("update meta set name = 'counter', value = value * ? where name = 'opened'", (SAVED,))
+    cursor.execute(f"pragma user_version = {SCHEMA_VERSION}")
+    behind = read_mark(path) - _counted(cursor, 0)
+    is_restored = version > 0 and behind > 0
+    if is_restored:
+        _start_epoch(cursor, uuid4().hex)
+        _add_events(cursor, (restored,))
+        # The mark never falls, so that putting the other database back again is found out too.
+        _counted(cursor, behind)
+    counter = _counted(cursor, OPENED)
+    ((epoch,),) = cursor.execute("select value from meta where name = 'epoch'").fetchall()
+    return Saved(epoch, counter, _desired(cursor, path), is_restored)
+
+
+def _counted(cursor: sqlite3.Cursor, more: int) -> int:
+    """The counter, ``more`` higher than before."""
+    cursor.execute("update meta set value = value + ? where name = 'counter'", (more,))
+    ((value,),) = cursor.execute("select value from meta where name = 'counter'").fetchall()
+    return int(value)
+
+
+def _start_epoch(cursor: sqlite3.Cursor, epoch: str) -> None:
+    cursor.execute("update meta set value = ? where name = 'epoch'", (epoch,))
 
 
 def _desired(cursor: sqlite3.Cursor, path: Path) -> Desired:
@@ -122,7 +154,7 @@ def _desired(cursor: sqlite3.Cursor, path: Path) -> Desired:
     return Desired().after(changes)
 
 
-def _save(cursor: sqlite3.Cursor, changes: Changes) -> None:
+def _save(cursor: sqlite3.Cursor, changes: Changes, epoch: str) -> int:
     cursor.executemany("insert or ignore into apps values (?)", [(name,) for name in changes.apps])
     cursor.executemany("delete from drones where name = ?", [(name,) for name in changes.forgotten])
     cursor.executemany("delete from orders where id = ?", [(id,) for id in changes.dropped])
@@ -131,9 +163,16 @@ def _save(cursor: sqlite3.Cursor, changes: Changes) -> None:
     cursor.executemany(
         "insert or replace into orders values (?, ?)", [(order.id, text_of(order)) for order in changes.orders]
     )
+    _add_events(cursor, changes.events)
+    if epoch:
+        _start_epoch(cursor, epoch)
+    return _counted(cursor, SAVED)
+
+
+def _add_events(cursor: sqlite3.Cursor, events: tuple[Event, ...]) -> None:
     cursor.executemany(
         "insert into events (moment, what, who, app, detail) values (?, ?, ?, ?, ?)",
-        [(event.when, event.what, event.who, event.app, event.detail) for event in changes.events],
+        [(event.when, event.what, event.who, event.app, event.detail) for event in events],
     )
     cursor.execute("delete from events where number <= (select max(number) from events) - ?", (MAX_EVENTS,))
 

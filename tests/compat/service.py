@@ -16,8 +16,8 @@ from deployd.git.access import Action
 from deployd.git.limits import GitLimits
 from deployd.git.receiving import RefUpdate
 from deployd.git.repositories import Repositories
-from deployd.git.site import GitSite
 from deployd.git.smart_http import GitResource
+from deployd.hub.web import HubSite
 
 SECRET = "be:ep/b@op %ü"
 TOKEN = "one-token"
@@ -52,7 +52,7 @@ class Service:
             threadpool=self.pool,
             pushed=self._pushed,
         )
-        self.site = GitSite(git, git, reactor=reactor, spool=self.repositories.root)
+        self.site = HubSite(git, git, reactor=reactor, spool=self.repositories.root)
         self.port = reactor.listenTCP(0, self.site, interface="127.0.0.1")
         self.url = f"http://127.0.0.1:{self.port.getHost().port}"
 

@@ -19,9 +19,11 @@ from twisted.internet.ssl import PrivateCertificate
 from twisted.internet.threads import deferToThread
 
 from deployd.errors import DeploydError, Refused, SecretRefused, UnknownApp, UnknownCommit, Unreachable
+from deployd.git import pktlines
 from deployd.git.checkouts import checkout
 from deployd.git.fetching import fetch, forget, has
 from deployd.git.limits import GitLimits
+from deployd.git.serving import upload_pack
 from tests.compat.service import TOKEN, Git, Service
 
 
@@ -56,28 +58,56 @@ async def failure_of(deferred: Deferred[None]) -> DeploydError:
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_branch_tip_and_a_deployed_commit_can_be_fetched(service: Service, git: Git, tmp_path: Path) -> None:
-    """The tip before it is deployed; an older commit only once it is; each checks out as git has it."""
+async def test_a_commit_of_a_branch_and_a_deployed_one_can_be_fetched(
+    service: Service, git: Git, tmp_path: Path
+) -> None:
+    """The tip, one before it, and one that no branch has any more only once it is deployed; each as git has it."""
     work = await git.repository()
+    url = f"{service.url}/webapp"
     (work / "run").write_text("#!/bin/sh\n")
     (work / "run").chmod(0o755)
     (work / "link").symlink_to("src/app.txt")
     first = await git.commit(work, {"a/b/c.txt": "deep\n"})
-    await git(work, "push", f"{service.url}/webapp", "master")
     second = await git.commit(work, {"src/app.txt": "two\n"})
-    await git(work, "push", f"{service.url}/webapp", "master")
+    await git(work, "push", url, "master")
+    await git(work, "checkout", "-q", "-b", "gone")
+    gone = await git.commit(work, {"src/app.txt": "three\n"})
+    await git(work, "push", url, "gone")
     mirror = tmp_path / "drone" / "webapp"
-    await fetching(service, mirror, second)
-    assert has(mirror, second)
-    assert isinstance(await failure_of(fetching(service, mirror, first)), UnknownCommit)
-    service.repositories.keep("webapp", first)
-    await fetching(service, mirror, first)
+    for commit in (second, first):
+        await fetching(service, mirror, commit)
+        assert has(mirror, commit)
+    await git(work, "push", url, ":gone")
+    assert isinstance(await failure_of(fetching(service, mirror, gone)), UnknownCommit)
+    await git(work, "push", url, "gone")
+    service.repositories.keep("webapp", gone)
+    await git(work, "push", url, ":gone")
+    await fetching(service, mirror, gone)
     await git(mirror, "fsck", "--full")
-    for commit in (first, second):
+    for commit in (first, second, gone):
         target = tmp_path / "apps" / commit
         checkout(mirror, commit, target, GitLimits())
         await git(work, "--work-tree", str(target), "diff", "--exit-code", commit)
         await git(work, "--work-tree", str(target), "diff", "--exit-code", commit, "--", "link", "run")
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_was_offered_can_be_had_though_the_branch_has_moved_since(
+    service: Service, git: Git, tmp_path: Path
+) -> None:
+    """A push may come between the two requests of a clone."""
+    work = await git.repository()
+    url = f"{service.url}/webapp"
+    await git(work, "push", url, "master")
+    offered = (await git(work, "ls-remote", url, "master")).split()[0]
+    await git.commit(work, {"src/app.txt": "two\n"})
+    await git(work, "push", url, "master")
+    path = service.repositories.path("webapp")
+    want = f"want {offered} multi_ack_detailed no-done side-band-64k thin-pack ofs-delta no-progress\n"
+    request = pktlines.line(want.encode()) + pktlines.FLUSH + pktlines.line(b"done\n")
+    answer: list[bytes] = []
+    await deferToThread(upload_pack, path, request, False, answer.append)
+    assert b"PACK" in b"".join(answer)
 
 
 @pytest_twisted.ensureDeferred

@@ -161,7 +161,9 @@ class SurroundingsTests(SynchronousTestCase):
     def test_addresses_of_a_hub_that_knows_itself_by_loopback_are_those_it_was_dialled_at(self) -> None:
         answer = joined("127.0.0.1:6000", "https://127.0.0.1:6002")
         self.assertEqual(answer.seen_from("10.0.0.9"), joined("10.0.0.9:6000", "https://10.0.0.9:6002"))
-        self.assertEqual(answer.seen_from("localhost"), answer)
+        plain = joined("127.0.0.1:6000", "http://127.0.0.1:6002")
+        self.assertEqual(plain.seen_from("localhost"), plain)
+        self.assertEqual(answer.seen_from("localhost").git, "https://localhost:6002", "the name in its certificate")
         endpoint = joined("tls:127.0.0.1:6000:trustRoots=/etc/ca")
         self.assertEqual(endpoint.seen_from("10.0.0.9").registry, endpoint.registry)
 

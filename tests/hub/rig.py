@@ -79,6 +79,11 @@ class Cluster:
         done(Deferred.fromCoroutine(self.hub.close()), self.settle)
         self.start()
 
+    def restore(self, backup: MemoryStore) -> None:
+        """A kill, and a start on a copy of the store that was made earlier."""
+        self.store = backup
+        self.restart()
+
     def settle(self) -> None:
         for _ in range(40):
             self.clock.advance(0)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from copy import copy
+
 from attrs import evolve
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from deployd.errors import (
+    DeploydError,
     Malformed,
     NameInUse,
     PermissionRefused,
@@ -19,11 +22,14 @@ from deployd.git.receiving import RefUpdate
 from deployd.hub.drone_session import RETRY
 from deployd.hub.fleet import MAX_COMMAND, Fleet
 from deployd.model.instance import Goal, ObservedInstance, State
+from deployd.model.revision import Revision
 from deployd.net.secret import drone_credential
-from deployd.wire.control import ForgetDrone
+from deployd.wire.control import ForgetDrone, Stop
 from deployd.wire.fleet import FetchToken, Join, Report
-from tests.hub.rig import Cluster, done
+from tests.hub.rig import Cluster, FakeDrone, done
 from tests.net.links import SECRET
+
+STATES = {"v1": "ready", "v2": "orphan"}
 
 
 class JoinTests(SynchronousTestCase):
@@ -220,6 +226,163 @@ class ReportTests(SynchronousTestCase):
         self.assertEqual(self.cluster.rows("instances")[0]["state"], "ready")
         self.drone.report()
         self.assertEqual(self.cluster.rows("instances")[0]["state"], "ready")
+
+
+class RestoreTests(SynchronousTestCase):
+    """The hub's state was put back from a backup: two drones run v2, of which it knows nothing."""
+
+    def setUp(self) -> None:
+        self.cluster = Cluster()
+        self.drones = [self.cluster.drone("d1"), self.cluster.drone("d2")]
+        self.cluster.push()
+        self.cluster.deploy()
+        self.backup = copy(self.cluster.store)
+        self.cluster.push()
+        self.cluster.deploy()
+        self.epoch = self.cluster.hub.ledger.epoch
+        self.told = [len(drone.told) for drone in self.drones]
+
+    def instances(self) -> dict[str, str]:
+        rows = self.cluster.rows("instances")
+        return {f"{row['drone']}.{row['release']}": row["state"] for row in rows}
+
+    def rejoin(self, drone: FakeDrone) -> None:
+        """As a drone does: on an error it joins again."""
+        try:
+            drone.join()
+        except DeploydError:
+            drone.join()
+
+    def check_nothing_was_told(self) -> None:
+        """A drone of the lost state takes numbers of its epoch for old ones, or obeys: it must not get any."""
+        self.assertEqual([len(drone.told) for drone in self.drones], self.told)
+
+    def check_all_is_well(self) -> None:
+        states = {f"{name}.{release}": state for name in ("d1", "d2") for release, state in STATES.items()}
+        self.assertEqual(self.instances(), states)
+        self.assertNotEqual(self.cluster.hub.ledger.epoch, self.epoch)
+        self.assertEqual(self.cluster.events().count("hub restored"), 1)
+        for drone in self.drones:
+            self.assertEqual(drone.lines, {"http.v1": Goal.RUN})
+
+    def test_the_first_report_of_the_lost_state_starts_a_new_epoch_in_which_nothing_is_stopped(self) -> None:
+        self.cluster.restore(self.backup)
+        for drone in self.drones:
+            self.rejoin(drone)
+        self.check_all_is_well()
+
+    def test_drones_that_have_joined_already_have_to_join_again(self) -> None:
+        first, second = self.drones
+        self.cluster.restore(self.backup)
+        for drone in self.drones:
+            drone.join(reports=False)
+        self.cluster.settle()
+        self.check_nothing_was_told()
+        with self.assertRaises(DeploydError):
+            first.report()
+        self.assertTrue(first.peer.is_closed and second.peer.is_closed)
+        self.check_nothing_was_told()
+        for drone in self.drones:
+            drone.join()
+        self.check_all_is_well()
+
+    def test_a_drone_with_nothing_of_the_lost_state_joins_again_too(self) -> None:
+        bystander = self.cluster.drone("d3", apps=("other",))
+        bystander.revision, bystander.seen = Revision(self.epoch, 1), {}
+        self.cluster.restore(self.backup)
+        bystander.join()
+        self.assertFalse(bystander.peer.is_closed)
+        self.rejoin(self.drones[0])
+        self.assertTrue(bystander.peer.is_closed)
+        bystander.join()
+        self.assertNotEqual(bystander.joined["epoch"], self.epoch)
+
+    def test_a_drone_that_comes_after_many_changes_is_heard_too(self) -> None:
+        early, late = self.drones
+        self.cluster.restore(self.backup)
+        early.revision = Revision(self.epoch, 1)  # it was away when v2 was deployed
+        early.seen = {id: one for id, one in early.seen.items() if one.release == "v1"}
+        early.join()
+        for _ in range(3):
+            self.cluster.push()
+            self.cluster.deploy(drones=["d1"])
+        self.rejoin(late)
+        self.assertEqual(self.instances()["d2.v2"], "orphan")
+        self.assertEqual(late.lines, {"http.v1": Goal.RUN})
+
+    def test_a_full_disk_delays_it_and_nothing_is_told_before(self) -> None:
+        self.cluster.restore(self.backup)
+        self.cluster.store.full = True
+        for drone in self.drones:
+            with self.assertRaises(Refused):
+                drone.join()
+        self.cluster.settle()
+        self.check_nothing_was_told()
+        self.cluster.store.full = False
+        with self.assertRaises(DeploydError):
+            self.drones[0].report()
+        for drone in self.drones:
+            drone.join()
+        self.check_all_is_well()
+
+    def test_a_kill_before_it_is_saved_changes_nothing(self) -> None:
+        self.cluster.restore(self.backup)
+        self.cluster.store.full = True
+        with self.assertRaises(Refused):
+            self.drones[0].join()
+        self.cluster.store.full = False
+        self.cluster.restart()
+        for drone in self.drones:
+            self.rejoin(drone)
+        self.check_all_is_well()
+
+    def test_a_kill_after_it_is_saved_changes_nothing(self) -> None:
+        self.cluster.restore(self.backup)
+        with self.assertRaises(DeploydError):
+            self.drones[0].join()
+        self.cluster.restart()
+        for drone in self.drones:
+            drone.join()
+        self.check_all_is_well()
+
+    def test_an_orphan_is_stopped_when_somebody_says_so(self) -> None:
+        self.cluster.restore(self.backup)
+        for drone in self.drones:
+            self.rejoin(drone)
+        (orphan,) = [one.id for one in self.drones[0].seen.values() if one.state is State.ORPHAN]
+        self.cluster.person.ask(Stop, ids=[orphan])
+        self.assertEqual(self.instances(), {"d1.v1": "ready", "d2.v1": "ready", "d2.v2": "orphan"})
+
+    def test_another_commit_runs_beside_the_orphans(self) -> None:
+        self.cluster.restore(self.backup)
+        for drone in self.drones:
+            self.rejoin(drone)
+        self.cluster.push()
+        self.cluster.deploy()
+        for drone in self.drones:
+            self.assertEqual(drone.lines, {"http.v1": Goal.RUN, "http.v3": Goal.RUN})
+        self.assertEqual(self.instances()["d1.v2"], "orphan")
+
+    def test_deploying_the_lost_commit_takes_its_orphans_in(self) -> None:
+        commit = self.cluster.rows("apps")[0]["head"]
+        self.cluster.restore(self.backup)
+        for drone in self.drones:
+            self.rejoin(drone)
+        self.cluster.push()
+        self.cluster.deploy()
+        before = self.drones[0].ids["http.v2"]
+        self.cluster.deploy(commit)
+        self.assertEqual(self.cluster.releases(), {"v1": "deployed", "v2": "deployed", "v3": "deployed"})
+        self.assertNotIn("orphan", self.instances().values())
+        self.assertEqual(self.drones[0].ids["http.v2"], before)
+
+    def test_a_plain_restart_keeps_the_epoch(self) -> None:
+        for _ in range(3):
+            self.cluster.restart()
+            for drone in self.drones:
+                drone.join()
+        self.assertEqual(self.cluster.hub.ledger.epoch, self.epoch)
+        self.assertNotIn("orphan", self.instances().values())
 
 
 class ForgetTests(SynchronousTestCase):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import secrets
+import select
 import socket
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -62,22 +64,25 @@ class Stranger:
         except ConnectionResetError:
             return b""
 
+    def is_open(self) -> bool:
+        """Whether the server neither said anything nor ended the connection so far."""
+        readable, _, _ = select.select([self._socket], [], [], 0)
+        return not readable
+
     def until_hung_up(self) -> bytes:
         """Everything until the server ends the connection; TimeoutError when it does not within PATIENCE."""
         deadline = time.monotonic() + PATIENCE
-        received = b""
+        received = []
         while piece := self.receive():
-            received += piece
+            received.append(piece)
             if time.monotonic() > deadline:
                 raise TimeoutError("the server goes on talking")
-        return received
+        return b"".join(received)
 
     def shut(self) -> None:
         """Say that nothing more will come; what the server says can still be read."""
-        try:
+        with suppress(OSError):
             self._socket.shutdown(socket.SHUT_WR)
-        except OSError:
-            pass
 
     def reset(self) -> None:
         """End with a TCP reset."""

@@ -111,7 +111,7 @@ GARBAGE = {
     "amp-empty-box": b"\x00\x00",
     "amp-no-command": b"\x00\x04_ask\x00\x011\x00\x00",
     "amp-stray-answer": b"\x00\x07_answer\x00\x0299\x00\x00",
-    "amp-stray-error": b"\x00\x06_error\x00\x0299\x00\x0b_error_code\x00\x01X\x00\x12_error_description\x00\x01X\x00\x00",
+    "amp-stray-error": b"\x00\x06_error\x00\x0299\x00\x0b_error_code\x00\x01X\x00\x00",
     "chunked-nonsense": b"POST /x/git-receive-pack HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
     "two-lengths": b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nxx",
     "negative-length": b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
@@ -152,10 +152,12 @@ def test_a_megabyte_without_an_end_is_not_kept(target: Target) -> None:
         beginnings += [head + b"X: ", head + b"Content-Length: 1000000000\r\n\r\n", head + CHUNKED]
     before = resident(target.pid)
     forget_peak(target.pid)
-    for beginning in beginnings:
-        with Stranger(target.address) as stranger:
+    with ExitStack() as connections:
+        strangers = [connections.enter_context(Stranger(target.address)) for _ in beginnings]
+        for stranger, beginning in zip(strangers, beginnings, strict=True):
             stranger.send(beginning)
             stranger.send(b"x" * MEGABYTE)
+        for stranger in strangers:
             assert b"200 OK" not in stranger.until_hung_up()
     assert peak(target.pid) - before < 8 * MEGABYTE
 
@@ -208,15 +210,15 @@ def questions(target: Target, count: int) -> tuple[Stranger, bytes]:
     stranger = target.logged_in()
     command: type[Command] = ListRows if target.daemon == "registry" else Status
     arguments = EVERYTHING if target.daemon == "registry" else {}
-    return stranger, b"".join(stranger.box(command, **arguments) for _ in range(count))
+    return stranger, stranger.box(command, **arguments) * count
 
 
 def test_a_peer_that_never_reads_its_answers_soon_gets_no_more(target: Target) -> None:
-    """Ten of them ask ten thousand times each."""
+    """Five of them ask ten thousand times each."""
     before = resident(target.pid)
     forget_peak(target.pid)
     with ExitStack() as connections:
-        for _ in range(10):
+        for _ in range(5):
             stranger, asked = questions(target, 10_000)
             connections.enter_context(stranger)
             stranger.send_while_taken(asked, 0.05)

@@ -19,10 +19,12 @@ import pytest_twisted
 from twisted.internet import reactor
 from twisted.internet.defer import gatherResults
 
-from deployd.model.desired import Changes
+from deployd.interfaces import OPENED, SAVED
+from deployd.model.desired import Changes, Event
 from deployd.storage.sqlite import SqliteStore, connection_pool, make_private
 
 TWISTD = Path(sys.executable).parent / "twistd"
+PUT_BACK = Event(0.0, "hub restored", "hub")
 
 
 class HubProcess:
@@ -161,11 +163,11 @@ async def test_the_store_saves_in_its_thread_in_order(tmp_path: Path) -> None:
     path = tmp_path / "hub.sqlite"
     make_private(path)
     store = SqliteStore(path, connection_pool(reactor, path))
-    first = await store.open()
+    first = await store.open(PUT_BACK)
     await gatherResults([store.save(Changes(apps=(f"app{number}",))) for number in range(50)])
     await store.close()
     again = SqliteStore(path, connection_pool(reactor, path))
-    saved = await again.open()
-    assert (saved.epoch, saved.opened) == (first.epoch, 2)
+    saved = await again.open(PUT_BACK)
+    assert (saved.epoch, saved.counter) == (first.epoch, 2 * OPENED + 50 * SAVED)
     assert len(saved.desired.apps) == 50
     await again.close()

@@ -103,6 +103,18 @@ class PeerTests(SynchronousTestCase):
         self.successResultOf(answers[0])
         self.successResultOf(self.ask("x"))
 
+    def test_what_was_read_is_answered_only_as_far_as_the_peer_reads(self) -> None:
+        """While answers wait for the peer, nothing more is read, and nothing answered of what was read already."""
+        gate = self.ends.server.transport.producer
+        gate.pauseProducing()
+        self.assertTrue(self.ends.server.transport.paused)
+        answers = [self.ask("x") for _ in range(10)]
+        for answer in answers:
+            self.assertNoResult(answer)
+        gate.resumeProducing()
+        self.ends.flush()
+        self.assertEqual([self.successResultOf(answer) for answer in answers], [{"text": "x"}] * 10)
+
     def test_calls_at_once_are_bounded(self) -> None:
         for _ in range(MAX_CALLS):
             self.ends.client.call(Ask, how="wait").addErrback(lambda _: None)

@@ -6,11 +6,12 @@ from typing import Any
 
 from attrs import evolve
 
-from deployd.interfaces import MAX_EVENTS
+from deployd.interfaces import MAX_EVENTS, OPENED, SAVED
 from deployd.model.desired import Changes, Desired, Event, Order
 from deployd.model.release import DroneStatus, Release, ReleaseState, Selector
 
 EVENT = Event(1700000000.5, "deploy", "deployctl 0.1@192.0.2.1", "webapp", "v1")
+PUT_BACK = Event(1700000001.0, "hub restored", "hub")
 
 
 def contents(state: Desired) -> Changes:
@@ -33,30 +34,48 @@ class StoreContract:
         raise AssertionError("the test case says how")
 
     def loaded(self: Any, store: Any) -> Desired:
-        return self.successResultOf(self.reopened(store).open()).desired
+        return self.successResultOf(self.reopened(store).open(PUT_BACK)).desired
 
     def test_a_new_store_is_empty_and_starts_an_epoch(self: Any) -> None:
-        one, other = (self.successResultOf(self.new().open()) for _ in range(2))
-        self.assertEqual((one.desired, one.opened), (Desired(), 1))
+        one, other = (self.successResultOf(self.new().open(PUT_BACK)) for _ in range(2))
+        self.assertEqual((one.desired, one.counter, one.restored), (Desired(), OPENED, False))
         self.assertNotEqual(one.epoch, other.epoch)
         self.assertGreaterEqual(len(one.epoch), 16)
 
     def test_opening_it_again_keeps_the_epoch_and_counts(self: Any) -> None:
         store = self.new()
-        first = self.successResultOf(store.open())
-        again = self.successResultOf(self.reopened(store).open())
-        self.assertEqual((again.epoch, again.opened), (first.epoch, 2))
+        first = self.successResultOf(store.open(PUT_BACK))
+        again = self.successResultOf(self.reopened(store).open(PUT_BACK))
+        self.assertEqual((again.epoch, again.counter, again.restored), (first.epoch, 2 * OPENED, False))
+
+    def test_every_save_counts_and_later_opens_go_on_from_there(self: Any) -> None:
+        store = self.new()
+        self.successResultOf(store.open(PUT_BACK))
+        counters = [self.successResultOf(store.save(Changes(apps=(name,)))) for name in ("a", "b")]
+        self.assertEqual(counters, [OPENED + SAVED, OPENED + 2 * SAVED])
+        again = self.successResultOf(self.reopened(store).open(PUT_BACK))
+        self.assertEqual(again.counter, 2 * OPENED + 2 * SAVED)
+
+    def test_a_new_epoch_is_saved_with_its_changes(self: Any) -> None:
+        store = self.new()
+        first = self.successResultOf(store.open(PUT_BACK))
+        self.successResultOf(store.save(Changes(apps=("webapp",), events=(EVENT,)), "another"))
+        again = self.reopened(store)
+        saved = self.successResultOf(again.open(PUT_BACK))
+        self.assertEqual((saved.epoch, saved.desired.apps, saved.restored), ("another", {"webapp"}, False))
+        self.assertGreater(saved.counter, first.counter)
+        self.assertEqual(self.successResultOf(again.events(10)), [EVENT])
 
     def check_saved_is_there_again(self: Any, state: Desired) -> None:
         """A property; Hypothesis wants each class to have a test of its own for it."""
         store = self.new()
-        self.successResultOf(store.open())
+        self.successResultOf(store.open(PUT_BACK))
         self.successResultOf(store.save(contents(state)))
         self.assertEqual(self.loaded(store), state)
 
     def test_later_changes_replace_and_drop(self: Any) -> None:
         store = self.new()
-        self.successResultOf(store.open())
+        self.successResultOf(store.open(PUT_BACK))
         release = Release("webapp", 1, "c" * 40, ReleaseState.DEPLOYING, 1700000000.25)
         orders = (Order("http-1", "webapp", "v1"), Order("http-2", "webapp", "v1", stopped=True))
         failed = evolve(
@@ -77,7 +96,7 @@ class StoreContract:
 
     def test_events_are_kept_in_order_and_bounded(self: Any) -> None:
         store = self.new()
-        self.successResultOf(store.open())
+        self.successResultOf(store.open(PUT_BACK))
         some = tuple(evolve(EVENT, detail=str(number)) for number in range(MAX_EVENTS - 1))
         self.successResultOf(store.save(Changes(events=some)))
         self.successResultOf(store.save(Changes(events=(EVENT, EVENT, EVENT))))

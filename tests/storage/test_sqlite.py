@@ -12,10 +12,12 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from deployd.errors import Refused
+from deployd.interfaces import OPENED, SAVED, Saved
 from deployd.model.desired import Changes, Desired, Event
+from deployd.storage.mark import mark_path
 from deployd.storage.sqlite import SCHEMA_VERSION, SqliteStore, _configure, make_private
 from tests.planning.states import saved_states
-from tests.storage.store_contract import EVENT, StoreContract
+from tests.storage.store_contract import EVENT, PUT_BACK, StoreContract
 
 
 class InlinePool:
@@ -45,7 +47,7 @@ class InlinePool:
         return result
 
 
-class SqliteTests(StoreContract, SynchronousTestCase):
+class SqliteCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.pools: list[InlinePool] = []
 
@@ -57,6 +59,14 @@ class SqliteTests(StoreContract, SynchronousTestCase):
         self.pools.append(InlinePool(path))
         return SqliteStore(path, self.pools[-1])  # type: ignore[arg-type]
 
+    def sentence(self, doing: Deferred[Any]) -> str:
+        """The one sentence of a refusal."""
+        text = str(self.failureResultOf(doing, Refused).value)
+        self.assertNotIn("\n", text)
+        return text
+
+
+class SqliteTests(StoreContract, SqliteCase):
     def new(self) -> SqliteStore:
         return self.at(Path(self.mktemp()))
 
@@ -68,36 +78,30 @@ class SqliteTests(StoreContract, SynchronousTestCase):
     def test_everything_saved_is_there_again(self, state: Desired) -> None:
         self.check_saved_is_there_again(state)
 
-    def sentence(self, doing: Deferred[Any]) -> str:
-        """The one sentence of a refusal."""
-        text = str(self.failureResultOf(doing, Refused).value)
-        self.assertNotIn("\n", text)
-        return text
-
     def test_a_store_of_a_newer_deployd_is_refused(self) -> None:
         store = self.new()
-        self.successResultOf(store.open())
+        self.successResultOf(store.open(PUT_BACK))
         assert self.pools[-1].connection is not None
         self.pools[-1].connection.execute(f"pragma user_version = {SCHEMA_VERSION + 1}")
-        self.assertIn("newer deployd", self.sentence(self.reopened(store).open()))
+        self.assertIn("newer deployd", self.sentence(self.reopened(store).open(PUT_BACK)))
 
     def test_what_is_no_store_is_refused(self) -> None:
         path = Path(self.mktemp())
         path.write_bytes(b"not a database" * 1000)
-        self.assertIn(str(path), self.sentence(self.at(path).open()))
-        self.assertIn("cannot open", self.sentence(self.at(path / "x").open()))
+        self.assertIn(str(path), self.sentence(self.at(path).open(PUT_BACK)))
+        self.assertIn("cannot open", self.sentence(self.at(path / "x").open(PUT_BACK)))
 
     def test_a_damaged_row_is_refused(self) -> None:
         store = self.new()
-        self.successResultOf(store.open())
+        self.successResultOf(store.open(PUT_BACK))
         assert self.pools[-1].connection is not None
         self.pools[-1].connection.execute("insert into orders values ('x', '{}')")
         self.pools[-1].connection.commit()
-        self.assertIn("cannot be read", self.sentence(self.reopened(store).open()))
+        self.assertIn("cannot be read", self.sentence(self.reopened(store).open(PUT_BACK)))
 
     def test_a_full_disk_refuses_the_whole_change_and_the_store_lives(self) -> None:
         store = self.new()
-        self.successResultOf(store.open())
+        self.successResultOf(store.open(PUT_BACK))
         connection = self.pools[-1].connection
         assert connection is not None
         (pages,) = connection.execute("pragma page_count").fetchone()
@@ -112,12 +116,100 @@ class SqliteTests(StoreContract, SynchronousTestCase):
     def test_only_its_owner_can_read_it(self) -> None:
         path = Path(self.mktemp())
         make_private(path)
-        self.successResultOf(self.at(path).open())
+        self.successResultOf(self.at(path).open(PUT_BACK))
         self.assertEqual(path.stat().st_mode & 0o777, 0o600)
 
     def test_commits_wait_for_the_disk(self) -> None:
-        self.successResultOf(self.new().open())
+        self.successResultOf(self.new().open(PUT_BACK))
         connection = self.pools[-1].connection
         assert connection is not None
         self.assertEqual(connection.execute("pragma journal_mode").fetchone(), ("wal",))
         self.assertEqual(connection.execute("pragma synchronous").fetchone(), (2,))
+
+    def test_a_store_of_schema_1_goes_on_above_its_numbers(self) -> None:
+        store = self.new()
+        epoch = self.successResultOf(store.open(PUT_BACK)).epoch
+        connection = self.pools[-1].connection
+        assert connection is not None
+        connection.execute("update meta set name = 'opened', value = '7' where name = 'counter'")
+        connection.execute("pragma user_version = 1")
+        connection.commit()
+        saved = self.successResultOf(self.reopened(store).open(PUT_BACK))
+        self.assertEqual((saved.epoch, saved.counter), (epoch, 7 * SAVED + OPENED))
+        self.assertEqual(self.successResultOf(self.reopened(store).open(PUT_BACK)).counter, saved.counter + OPENED)
+
+
+class BackupTests(SqliteCase):
+    """A database that is put back while its mark stays (Note [The mark beside the store])."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.path = Path(self.mktemp()).with_suffix(".sqlite")
+        self.first = self.opened()
+        self.backup = self.path.read_bytes()
+
+    def opened(self, changes: Changes | None = None) -> Saved:
+        """One life of the store, with a save if there are ``changes``."""
+        store = self.at(self.path)
+        saved = self.successResultOf(store.open(PUT_BACK))
+        if changes is not None:
+            self.successResultOf(store.save(changes))
+        self.last_events = self.successResultOf(store.events(10))
+        self.pools.pop().close()
+        return saved
+
+    def put_back(self, database: bytes) -> None:
+        self.path.write_bytes(database)
+
+    def test_an_older_database_starts_a_new_epoch_once(self) -> None:
+        self.opened(Changes(apps=("webapp",)))
+        lost = self.opened()
+        self.put_back(self.backup)
+        saved = self.opened()
+        self.assertTrue(saved.restored)
+        self.assertNotIn(saved.epoch, ("", self.first.epoch))
+        self.assertEqual((saved.desired.apps, self.last_events), (frozenset(), [PUT_BACK]))
+        self.assertGreater(saved.counter, lost.counter)
+        again = self.opened()
+        self.assertEqual((again.epoch, again.restored, self.last_events), (saved.epoch, False, [PUT_BACK]))
+
+    def test_putting_the_newer_one_back_again_is_found_out_too(self) -> None:
+        self.opened(Changes(apps=("webapp",)))
+        newer = self.path.read_bytes()
+        self.opened()
+        self.put_back(self.backup)
+        restored = self.opened()
+        self.put_back(newer)
+        saved = self.opened()
+        self.assertTrue(saved.restored)
+        self.assertNotIn(saved.epoch, (self.first.epoch, restored.epoch))
+        self.assertEqual(saved.desired.apps, {"webapp"})
+
+    def test_an_open_whose_mark_was_cut_off_is_no_restore(self) -> None:
+        mark = mark_path(self.path).read_bytes()
+        self.opened(Changes(apps=("webapp",)))
+        mark_path(self.path).write_bytes(mark)
+        self.assertEqual(self.opened().epoch, self.first.epoch)
+
+    def test_a_mark_that_is_missing_or_no_number_says_nothing(self) -> None:
+        mark_path(self.path).unlink()
+        self.assertEqual(self.opened().epoch, self.first.epoch)
+        mark_path(self.path).write_text("x")
+        self.assertEqual(self.opened().epoch, self.first.epoch)
+
+    def test_a_new_database_beside_an_old_mark_is_just_new(self) -> None:
+        self.path.unlink()
+        saved = self.opened()
+        self.assertNotEqual(saved.epoch, self.first.epoch)
+        self.assertEqual((saved.restored, self.last_events), (False, []))
+
+    def test_the_mark_is_replaced_whole_and_private(self) -> None:
+        mark = mark_path(self.path)
+        self.assertEqual((mark.read_text(), mark.stat().st_mode & 0o777), (f"{OPENED}\n", 0o600))
+        self.assertEqual([path.name for path in mark.parent.glob(mark.name + "*")], [mark.name])
+
+    def test_a_mark_that_cannot_be_written_is_a_refusal(self) -> None:
+        mark = mark_path(self.path)
+        mark.unlink()
+        mark.with_name(mark.name + ".new").mkdir()
+        self.assertIn("cannot open", self.sentence(self.at(self.path).open(PUT_BACK)))
