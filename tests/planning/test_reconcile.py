@@ -77,7 +77,8 @@ class Drone:
 
     def settle(self, lines: Collection[AssignedInstance] | None) -> list[Step]:
         done: list[Step] = []
-        while todo := steps(HUB, lines, list(self.known.values()), self.checkouts):
+        # What is stopping ends by itself, and may then have another step before it.
+        while (todo := steps(HUB, lines, list(self.known.values()), self.checkouts)) or self.is_stopping():
             self.rounds += 1
             assert self.rounds < 10, todo
             for step in todo:
@@ -107,6 +108,9 @@ class Drone:
     def told(self, wanted: AssignedInstance, goal: Goal, state: State) -> None:
         before = self.known.get(wanted.id) or Known(wanted, HUB, None, State.WAITING)
         self.known[wanted.id] = evolve(before, line=wanted, doing=goal, state=state)
+
+    def is_stopping(self) -> bool:
+        return any(each.state is State.STOPPING for each in self.known.values())
 
     def finish(self) -> None:
         for id, each in self.known.items():
