@@ -14,6 +14,7 @@ import pytest
 
 from tests.conftest import require
 from tests.e2e.cluster import BIN, PYTHON_ENVIRONMENT, SECRET, Cluster, Daemon, get
+from tests.e2e.waiting import until
 
 pytestmark = [require("git")]
 
@@ -111,7 +112,8 @@ def test_an_app_of_the_drones_user_cannot_read_the_drone(cluster: Cluster, drone
     assert Path(f"/proc/{cluster.processes()[0]}").stat().st_uid != 0
     neighbour = subprocess.Popen([*as_nobody(), "sleep", "60"], cwd="/", env={"PATH": os.environ["PATH"], "X": "y"})
     try:
-        assert "X=y" in get(address, f"/{neighbour.pid}/environ")[1]
+        # Until setpriv has become another user's sleep, it is root's.
+        until(lambda: "X=y" in get(address, f"/{neighbour.pid}/environ")[1], "a neighbour can be read")
         for what in PRIVATE[1:4]:
             assert get(address, f"/{neighbour.pid}/{what}")[1] != "refused"
     finally:
