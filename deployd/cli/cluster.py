@@ -15,14 +15,14 @@ from twisted.protocols.amp import Command
 from deployd import __version__
 from deployd.cli.running import needs_tls
 from deployd.cli.settings import HUB_PORT, REGISTRY_PORT, Settings
-from deployd.errors import DeploydError, NoAnswer, SecretRefused, Unreachable
+from deployd.errors import DeploydError, NoAnswer, SecretRefused, UnknownDrone, Unreachable
 from deployd.model.address import Address, reachable
 from deployd.model.invalid import Invalid
 from deployd.net.addresses import client_endpoint, host_of
 from deployd.net.client import Dial, connect
 from deployd.net.handshake import Credentials
 from deployd.net.peer import CALL_TIMEOUT, Peer
-from deployd.wire.control import AwaitChange, List
+from deployd.wire.control import AwaitChange, ForgetDrone, List, Restart
 
 REDIAL = 0.2
 MAX_PAGES = 2000
@@ -73,15 +73,20 @@ class Cluster:
     async def call(self, command: type[Command], patience: float = CALL_TIMEOUT, **arguments: Any) -> Row:
         """Ask the hub, and wait ``patience`` seconds for its answer.
 
-        Where a hub that had answered goes away, ask again until the deadline. All of deployctl's commands may be asked
-        twice: they say how things should be, not what to change.
+        Where a hub that had answered goes away, ask again until the deadline. Most of deployctl's commands may be asked
+        twice: they say how things should be, not what to change. Not so a restart, of which Unreachable is raised, and
+        a drone can be forgotten once only.
         """
+        sent = False
         while True:
             try:
                 hub = await self.hub()
-                answer: Row = await hub.ask(command, arguments, min(patience, self.remaining()))
-                return answer
+                repeated, sent = sent, True
+                return await self._ask(hub, command, arguments, min(patience, self.remaining()), repeated)
             except Unreachable:
+                if sent and command is Restart:
+                    why = "the hub went away before it answered; see `deployctl ps` for what it did"
+                    raise Unreachable(why) from None
                 if not self._met_hub or self.remaining() <= REDIAL:
                     raise
                 if self._hub is not None:
@@ -89,8 +94,19 @@ class Cluster:
                     self._hub = None
                 await self.pause(REDIAL)
 
+    async def _ask(
+        self, hub: Peer, command: type[Command], arguments: dict[str, Any], patience: float, repeated: bool
+    ) -> Row:
+        try:
+            answer: Row = await hub.ask(command, arguments, patience)
+        except UnknownDrone:
+            if repeated and command is ForgetDrone:
+                return {}
+            raise
+        return answer
+
     async def rows(self, kind: str, app: str = "", commit: str = "", drone: str = "") -> list[Row]:
-        """All rows of one kind that the hub has (wire.control.LISTS)."""
+        """All rows of one kind that the hub has (wire.control.List)."""
         return (await self.listing(kind, app, commit, drone))[0]
 
     async def listing(self, kind: str, app: str = "", commit: str = "", drone: str = "") -> tuple[list[Row], int]:

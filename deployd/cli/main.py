@@ -58,6 +58,8 @@ def run(arguments: Sequence[str]) -> int:
         return _failed("interrupted", INTERRUPTED)
     except BrokenPipeError:
         return _nobody_reads()
+    except OSError as error:
+        return _failed(f"cannot go on: {(error.strerror or type(error).__name__).lower()}", 1)
     except Exception as error:  # whatever it is, a person gets a sentence
         return _failed(*_explained(error))
     return result if isinstance(result, int) else 0

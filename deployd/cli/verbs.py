@@ -40,7 +40,7 @@ class Seconds(click.ParamType[float]):
         except ValueError:
             seconds = 0.0
         if not 0 < seconds < MAX_SECONDS:
-            self.fail(f"{str(value)[:40]!r} is not a number of seconds above 0", param, ctx)
+            self.fail(f"{str(value)[:40]!r} is not a number of seconds above 0 and below {MAX_SECONDS:g}", param, ctx)
         return seconds
 
 

@@ -52,6 +52,8 @@ class DaemonOptions(usage.Options):
             raise usage.UsageError(str(error)) from None
         if self["log-format"] not in LOG_FORMATS:
             raise usage.UsageError(f"--log-format is text or json, not {self['log-format']!r}")
+        if self["state-dir"] == "":
+            raise usage.UsageError("--state-dir is empty; name a directory, or leave the option away")
         self.state_dir = Path(self["state-dir"]).absolute() if self["state-dir"] else default_state_dir(self.kind)
         self.interface = self["interface"] if self["interface"] is not None else ("" if self.secret else "127.0.0.1")
 

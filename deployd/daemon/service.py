@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 from twisted.application.service import MultiService
@@ -28,8 +29,8 @@ class DaemonService(MultiService):
     Note [Failing in one line]
     ~~~~~~~~~~~~~~~~~~~~~~~~~~
     twistd shows a traceback for an exception in startService and ends with 0 whatever happens later. So a refusal at
-    the start is the sentence (stderr under ``-n``; a daemonizing parent says that its child failed) and a SystemExit,
-    and one that comes later (a hub that refuses the secret) goes through ``fail``: sentence, orderly stop, exit 1.
+    the start is the sentence on stderr and a SystemExit under ``-n``. In the background it is the error itself, which
+    twistd hands to the waiting parent process; that one would wait for ever for a child that just exits. And one that comes later (a hub that refuses the secret) goes through ``fail``: sentence, orderly stop, exit 1.
     """
 
     _log = Logger()
@@ -58,15 +59,21 @@ class DaemonService(MultiService):
             self.begin()
         except (DeploydError, OSError) as error:
             self._say(error)
+            if self._in_background():
+                raise
             raise SystemExit(1) from None
         super().startService()
 
     def stopService(self) -> Deferred[Any]:
         self.state.withdraw_addresses()
-        closing = [maybeDeferred(port.stopListening) for port in self._ports]
-        closing.append(maybeDeferred(super().stopService))
+        closing = [self.stop_listening(), maybeDeferred(super().stopService)]
         done: Deferred[Any] = DeferredList(closing, consumeErrors=True)
         return done.addBoth(lambda _: self.state.release())
+
+    def stop_listening(self) -> Deferred[Any]:
+        """Take no new connections; those that are open stay."""
+        ports, self._ports = self._ports, []
+        return DeferredList([maybeDeferred(port.stopListening) for port in ports], consumeErrors=True)
 
     def listen(self, endpoint: str, factory: IProtocolFactory) -> IListeningPort:
         """Listen now; raise Refused with one sentence when that cannot be."""
@@ -89,12 +96,23 @@ class DaemonService(MultiService):
         atexit.register(_exit_with_failure)
         self.reactor.stop()
 
+    def _in_background(self) -> bool:
+        """Whether twistd's first process waits to hear how the start went."""
+        twistd: Any = self.options.parent
+        return twistd is not None and twistd.get("statusPipe") is not None
+
     def _say(self, error: Exception) -> None:
-        line = f"deployd-{self.options.kind}: {error}"
+        line = f"deployd-{self.options.kind}: {_sentence(error, self.state.path)}"
         self._log.error("{line}", line=line)
         # Not sys.stderr, which twistd has turned into a log by now.
         if sys.__stderr__ is not None:
             print(line, file=sys.__stderr__, flush=True)
+
+
+def _sentence(error: Exception, place: Path) -> str:
+    if not isinstance(error, OSError):
+        return str(error)
+    return f"cannot use {error.filename or f'the state directory {place}'}: {(error.strerror or str(error)).lower()}"
 
 
 def _exit_with_failure() -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 from attrs import frozen
 
 from deployd.drone.means import Means, Place
-from deployd.drone.problem import Hopeless
+from deployd.drone.problem import Hopeless, Outage
+from deployd.errors import Busy, Unreachable
 from deployd.model.instance import AssignedInstance
 from deployd.model.registration import Registration
 from deployd.planning.reconcile import CheckoutKey
@@ -45,9 +46,15 @@ class Attempt:
 
 
 async def prepare(means: Means, line: AssignedInstance, take_port: Callable[[], Port]) -> Attempt:
-    """Raise a DeploydError that says why ``line`` cannot be started: Hopeless when that will not change by itself."""
-    cwd = await means.checkouts.ensure(CheckoutKey.of(line))
-    place = await means.place()
+    """Raise a DeploydError that says why ``line`` cannot be started.
+
+    Hopeless when that will not change by itself, Outage when it has nothing to do with the app.
+    """
+    try:
+        cwd = await means.checkouts.ensure(CheckoutKey.of(line))
+        place = await means.place()
+    except (Unreachable, Busy) as error:
+        raise Outage(str(error)) from error
     bind = bind_host(place.host, await means.to_thread(machine_addresses))
     port = take_port() if line.port else None
     env = app_environment(

@@ -20,6 +20,7 @@ from deployd.planning.reconcile import CheckoutKey
 from deployd.processes.ending import ToThread
 
 FETCH_TIMEOUT = 600.0
+SPARE_TIMEOUT = 30.0
 SETTLE_AFTER = 30.0
 MAX_SPARE = 10
 
@@ -38,6 +39,8 @@ class Source:
 class Checkouts:
     """``to_thread`` runs blocking work in a few threads; ``source`` asks the hub where an app comes from.
 
+    ``made`` is called after each checkout that somebody waited for, whether it is there now or could not be made.
+
     Note [Spare checkouts]
     ~~~~~~~~~~~~~~~~~~~~~~
     What is pushed is likely to be deployed, so it is fetched and checked out at once, as a *spare* under its commit.
@@ -55,6 +58,7 @@ class Checkouts:
         source: Callable[[str], Deferred[Source]],
         limits: GitLimits,
         fetch: Fetch = fetching.fetch,
+        made: Callable[[], None] = lambda: None,
     ) -> None:
         self._clock = clock
         self._tree = tree
@@ -67,7 +71,7 @@ class Checkouts:
         self._waiting: dict[CheckoutKey, list[Deferred[Path]]] = {}
         self._locks: dict[str, DeferredLock] = {}
         self._settling: dict[CheckoutKey, IDelayedCall] = {}
-        self.idle: Callable[[], None] = lambda: None
+        self._say_made = made
 
     def clean(self) -> None:
         """Find what is on disk and delete what a kill left half done. Blocks; call it once, first."""
@@ -82,7 +86,7 @@ class Checkouts:
 
     @property
     def busy(self) -> bool:
-        """Whether a deploy waits for a checkout; ``idle`` is called when none does any more."""
+        """Whether a deploy waits for a checkout."""
         return bool(self._waiting)
 
     def keys(self) -> frozenset[CheckoutKey]:
@@ -129,7 +133,7 @@ class Checkouts:
     async def _make(self, key: CheckoutKey) -> None:
         path = self._tree.checkout(key)
         if not await self._to_thread(disk.take_spare, self._tree.spare(key.app, key.commit), path):
-            await self._fetch(key.app, key.commit)
+            await self._fetch(key.app, key.commit, FETCH_TIMEOUT)
             await self._to_thread(disk.check_out, self._tree.mirror(key.app), key.commit, path, self._limits)
         self._spare.pop((key.app, key.commit), None)
         self._there.add(key)
@@ -139,13 +143,13 @@ class Checkouts:
         for waiter in self._waiting.pop(key):
             if not waiter.called:
                 waiter.callback(self._tree.checkout(key) if result is None else result)
-        if not self._waiting:
-            self.idle()
+        self._say_made()
 
     async def _make_spare(self, app: str, commit: str) -> None:
         if (app, commit) in self._spare or self._in_use(app, commit):
             return
-        await self._fetch(app, commit)
+        # A deploy of the app may have to wait for this.
+        await self._fetch(app, commit, SPARE_TIMEOUT)
         spare = self._tree.spare(app, commit)
         await self._to_thread(disk.check_out, self._tree.mirror(app), commit, spare, self._limits)
         self._spare[app, commit] = None
@@ -154,12 +158,12 @@ class Checkouts:
             del self._spare[oldest]
             await self._remove(self._tree.spare(*oldest), *oldest)
 
-    async def _fetch(self, app: str, commit: str) -> None:
+    async def _fetch(self, app: str, commit: str, timeout: float) -> None:
         mirror = self._tree.mirror(app)
         if await self._to_thread(disk.has, mirror, commit):
             return
         source = await self._source(app)
-        await self._to_thread(self._fetch_into, mirror, source.url, "drone", source.token, commit, FETCH_TIMEOUT)
+        await self._to_thread(self._fetch_into, mirror, source.url, "drone", source.token, commit, timeout)
 
     async def _remove(self, path: Path, app: str, commit: str) -> None:
         mirror = None if self._in_use(app, commit) else self._tree.mirror(app)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import random
 from functools import partial
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint
 from twisted.python.failure import Failure
 
 import deployd
@@ -37,6 +37,7 @@ from deployd.processes.ending import end
 from deployd.processes.environment import SYSTEM_PATH, machine_addresses
 from deployd.processes.hardening import make_undumpable
 from deployd.processes.ports import Ports
+from deployd.processes.readiness import by_address
 
 
 class DroneDaemon(DaemonService):
@@ -51,13 +52,16 @@ class DroneDaemon(DaemonService):
         self._git = Threads(reactor, "git", 2)
         # One: what is saved later must be on disk later.
         self._saving = Threads(reactor, "journal", 1)
-        self._logs = Logs(options.state_dir / "logs")
+        self._logs = Logs(options.state_dir / "logs", reactor, self._processes.run)
         self._table = PortTable(self._registry)
         self._app_ports = Ports(*options.ports, reactor, start=random.randrange(65536))
         self._refused = False
 
     def begin(self) -> None:
         make_undumpable()
+        # twistd in the background sets 077, under which the same commit would get other file modes than with -n. What
+        # is private lies in the state directory, which nobody else may enter.
+        os.umask(0o022)
         directory = self.state.path
         try:
             self._identity = Identity.load(directory / "identity")
@@ -102,7 +106,9 @@ class DroneDaemon(DaemonService):
         tree = Tree(self.state.path)
         drone: Drone
         fetch = partial(fetching.fetch, trust=trust_of(options["hub"]))
-        self._checkouts = Checkouts(reactor, tree, self._git.run, lambda app: drone.source(app), GitLimits(), fetch)
+        self._checkouts = Checkouts(
+            reactor, tree, self._git.run, lambda app: drone.source(app), GitLimits(), fetch, self._made
+        )
         self._prefetching = Prefetching(self._checkouts)
         self._surroundings = Surroundings(reactor, self._table, options["registry"], options["advertise"], self._note)
         reporting = Reporting(reactor, lambda: (self._instances.revision, self._instances.observed()))
@@ -120,7 +126,7 @@ class DroneDaemon(DaemonService):
             reactor=reactor,
             drone=self.options["name"],
             to_thread=processes,
-            connect=self._connect,
+            connect=by_address(reactor),
             end=lambda id, session, grace: end(reactor, processes, id, session, grace),
             ports=self._app_ports,
             checkouts=self._checkouts,
@@ -131,11 +137,6 @@ class DroneDaemon(DaemonService):
             jitter=random.random,
             path=SYSTEM_PATH,
         )
-
-    def _connect(self, host: str, port: int) -> Any:
-        # Readiness asks often, and an address needs no resolver.
-        endpoint = HostnameEndpoint if ":" in host else TCP4ClientEndpoint
-        return endpoint(self.reactor, host, port)
 
     def _registry(self, terms: RegistryTerms) -> OwnedRows:
         dial = self._dial(terms.address, REGISTRY_PORT, "register")
@@ -149,9 +150,14 @@ class DroneDaemon(DaemonService):
     def _note(self, **facts: str) -> Deferred[None]:
         return self._saving.run(self._journal.note, **facts)
 
+    def _made(self) -> None:
+        self._instances.look_again()
+        self._prefetching.go_on()
+
     def _accepted(self) -> None:
         self._note(accepted=self.options["name"]).addErrback(self._not_noted)
-        self.state.publish_addresses()
+        # A disk that is full keeps the drone not from its hub.
+        self._saving.run(self.state.publish_addresses).addErrback(self._not_noted)
 
     def _refuse(self, error: DeploydError) -> None:
         if not self._refused:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from attrs import frozen
+from twisted.logger import Logger
 
 from deployd.drone.problem import Hopeless
 from deployd.errors import Refused, UnknownCommit
@@ -12,7 +13,9 @@ from deployd.git import checkouts, fetching, marks
 from deployd.git.limits import GitLimits
 from deployd.planning.reconcile import CheckoutKey
 
-_SLASH = "+"
+_log = Logger()
+
+_SLASH, _MIRROR = "+", ".git"
 
 
 @frozen
@@ -25,7 +28,7 @@ class Tree:
     top: Path
 
     def mirror(self, app: str) -> Path:
-        return self.top / "mirrors" / f"{app.replace('/', _SLASH)}.git"
+        return self.top / "mirrors" / f"{app.replace('/', _SLASH)}{_MIRROR}"
 
     def checkout(self, key: CheckoutKey) -> Path:
         return self.top / "checkouts" / key.app.replace("/", _SLASH) / f"{key.release}-{key.commit}"
@@ -36,17 +39,45 @@ class Tree:
 
 def clean(tree: Tree) -> tuple[list[CheckoutKey], list[tuple[str, str]]]:
     """Delete what a kill left half done; return the checkouts and the spare ones (app, commit), the oldest first."""
-    keys, spare = [], []
+    spare = []
+    # What a power cut may have hollowed is made again, which must not need the hub.
+    used = {(key.app, key.commit) for key in _keys(tree)}
     for directory in _directories(tree.top / "checkouts"):
         checkouts.clean(directory)
-        for path in _directories(directory):
-            release, _, commit = path.name.partition("-")
-            keys.append(CheckoutKey(directory.name.replace(_SLASH, "/"), release, commit))
     for directory in _directories(tree.top / "spare"):
         checkouts.clean(directory)
         spare.extend(_directories(directory))
     spare.sort(key=lambda path: path.stat().st_mtime)
-    return keys, [(path.parent.name.replace(_SLASH, "/"), path.name) for path in spare]
+    spares = [(_app(path.parent.name), path.name) for path in spare]
+    _clean_mirrors(tree, used | set(spares))
+    return _keys(tree), spares
+
+
+def _keys(tree: Tree) -> list[CheckoutKey]:
+    found = []
+    for directory in _directories(tree.top / "checkouts"):
+        for path in _directories(directory):
+            release, _, commit = path.name.partition("-")
+            found.append(CheckoutKey(_app(directory.name), release, commit))
+    return found
+
+
+def _clean_mirrors(tree: Tree, used: set[tuple[str, str]]) -> None:
+    """Forget what was fetched and is checked out nowhere: nothing else would ever delete it."""
+    mirrors = tree.top / "mirrors"
+    fetching.clean(mirrors)
+    for mirror in _directories(mirrors):
+        app = _app(mirror.name.removesuffix(_MIRROR))
+        try:
+            for commit in fetching.commits(mirror):
+                if (app, commit) not in used:
+                    fetching.forget(mirror, commit)
+        except Exception as error:  # a damaged mirror fails in many ways; its space can wait, the apps cannot
+            _log.warn("cannot clean the mirror of {app}: {error!r}", app=app, error=error)
+
+
+def _app(name: str) -> str:
+    return name.replace(_SLASH, "/")
 
 
 def take_spare(spare: Path, target: Path) -> bool:
@@ -65,13 +96,17 @@ def has(mirror: Path, commit: str) -> bool:
 
 
 def check_out(mirror: Path, commit: str, target: Path, limits: GitLimits) -> None:
-    """Raise Hopeless for a commit that may not be checked out; one that is not whole is fetched anew next time."""
+    """Raise Hopeless for a commit that may not be checked out; one that is not whole is fetched anew next time.
+
+    Either leaves nothing in the mirror: without a checkout nobody would delete it there.
+    """
     try:
         checkouts.checkout(mirror, commit, target, limits)
     except UnknownCommit:
         fetching.forget(mirror, commit)
         raise
     except Refused as error:
+        fetching.forget(mirror, commit)
         raise Hopeless(str(error)) from error
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -22,11 +23,10 @@ from deployd.planning.reconcile import Known
 from deployd.processes import running
 from deployd.processes.ports import Port
 from deployd.processes.readiness import until_listening
-from deployd.processes.tail import Tail
 from deployd.processes.trees import ProcessRef
 
-READY_DEADLINE, PORTLESS_READY = 60.0, 1.0
-GRACE, LEFTOVER_GRACE, RETRY = 10.0, 2.0, 5.0
+READY_DEADLINE, PORTLESS_READY = 600.0, 1.0
+GRACE, LEFTOVER_GRACE, RETRY = 7.0, 2.0, 5.0
 
 
 class Instance:
@@ -59,8 +59,8 @@ class Instance:
         self._row = Row(means, entry.line.id)
         self._until_ended: list[Deferred[None]] = []
         self._health = Health()
-        self._tail = Tail(lines=20, size=4096)
-        self._log_output = means.output(entry.line.id)
+        self._tail = ""
+        self._output = means.output(entry.line.id)
 
     # What it is told.
 
@@ -120,7 +120,7 @@ class Instance:
             failures=health.failures,
             fatal=health.fatal,
             reason=health.reason,
-            tail=self._tail.text() if health.reason else "",
+            tail=self._tail if health.reason else "",
             deregistered=self._row.freed,
         )
 
@@ -172,7 +172,7 @@ class Instance:
 
     def rejoice(self) -> None:
         self._health.ready(self._means.reactor.seconds())
-        self._tail.clear()
+        self._tail = ""
 
     def deregister(self) -> None:
         self._begin(self._row.free(), lambda _: self._changed(self))
@@ -182,26 +182,23 @@ class Instance:
 
     def rest(self) -> None:
         self._health.well()
-        self._tail.clear()
+        self._tail = ""
         self._save()
         waiting, self._until_ended = self._until_ended, []
         for waiter in waiting:
             waiter.callback(None)
 
     def mourn(self, how: running.Exit) -> None:
-        self._health.died(how, self._means.reactor.seconds())
-        self._log.info("{id} {reason}", id=self.line.id, reason=self._health.reason)
         self._row.drop()
-        self._begin(self._end_tree(LEFTOVER_GRACE), lambda _: self._machine.ended())
+        self._begin(self._mourn(how, self._means.reactor.seconds()), lambda _: self._machine.ended())
 
     def bury(self, how: running.Exit) -> None:
         self._log.info("{id} {how}", id=self.line.id, how=how.text)
         self.end()
 
     def give_up(self, problem: Problem) -> None:
-        self._health.fell(problem, self._means.reactor.seconds())
         self._log.info("{id}: {reason}", id=self.line.id, reason=problem.reason)
-        self.sweep()
+        self._begin(self._give_up(problem, self._means.reactor.seconds()), lambda _: self._machine.ended())
 
     # How it does that.
 
@@ -237,12 +234,12 @@ class Instance:
                 self._machine.exited(how)
 
         reactor, line = self._means.reactor, attempt.line
-        process = running.start(reactor, line.argv, attempt.env, str(attempt.cwd), self._output, exited)
+        output = self._output.open()
+        try:
+            process = running.start(reactor, line.argv, attempt.env, str(attempt.cwd), output, exited)
+        finally:
+            os.close(output)
         return process
-
-    def _output(self, lines: bytes) -> None:
-        self._tail.write(lines)
-        self._log_output(lines)
 
     def _save(self) -> None:
         """Save the process; a disk that is full must not keep an app down, as leftovers are found without it."""
@@ -279,6 +276,20 @@ class Instance:
             await self._row.free_soon()
         await self._end_tree(GRACE)
 
+    async def _mourn(self, how: running.Exit, now: float) -> None:
+        # First its last words: the report that it failed is the one which a deploy's error shows.
+        self._tail = await self._means.to_thread(self._output.tail)
+        self._health.died(how, now)
+        self._log.info("{id} {reason}", id=self.line.id, reason=self._health.reason)
+        self._changed(self)
+        await self._end_tree(LEFTOVER_GRACE)
+
+    async def _give_up(self, problem: Problem, now: float) -> None:
+        self._tail = await self._means.to_thread(self._output.tail) if self._process else ""
+        self._health.fell(problem, now)
+        self._changed(self)
+        await self._end_tree(GRACE)
+
     async def _end_tree(self, grace: float) -> None:
         """End all that runs of it, and go on trying for as long as something will not die: never two of one."""
         while self._may_run:
@@ -292,7 +303,4 @@ class Instance:
                 await deferLater(self._means.reactor, RETRY)
                 continue
             self._may_run = False
-        process, self._process = self._process, None
-        if process is not None:
-            process.close()
-        self._session = None
+        self._process = self._session = None

@@ -15,12 +15,14 @@ from deployd.drone.instance import Instance
 from deployd.drone.journal import Contents, Entry, Journal
 from deployd.drone.logs import Logs
 from deployd.drone.means import Means
+from deployd.errors import Refused
 from deployd.model.instance import AssignedInstance, ObservedInstance
 from deployd.model.revision import Revision
 from deployd.planning import reconcile
 from deployd.processes.ending import ToThread
 
 FOR_EVER = 2**62
+STOP_LIMIT = 60.0
 
 
 class Instances:
@@ -53,6 +55,7 @@ class Instances:
         self._all: dict[str, Instance] = {}
         self._lines: tuple[AssignedInstance, ...] | None = None
         self._following = True
+        self._met = ""
         self.revision = Revision("", 0)
 
     # What the service asks.
@@ -60,6 +63,7 @@ class Instances:
     def recall(self, contents: Contents) -> None:
         """Go on where the last life of the drone ended."""
         self.revision = revision = contents.revision
+        self._met = revision.epoch
         for entry in contents.entries:
             self._all[entry.line.id] = Instance(self._means, entry, fresh=False, changed=self._instance_changed)
         if revision.number:
@@ -69,6 +73,8 @@ class Instances:
 
     async def meet(self, epoch: str) -> None:
         """A hub of ``epoch`` has accepted the drone; raise Refused if that cannot be saved."""
+        # Before it is saved: the hub's first assignment may come meanwhile, and is saved after this.
+        self._met = epoch
         if epoch != self.revision.epoch:
             if self.revision.epoch:
                 self._log.info("this hub is of a new epoch: what it does not know runs on as orphans")
@@ -77,7 +83,12 @@ class Instances:
             self._reconcile()
 
     async def take(self, revision: Revision, lines: tuple[AssignedInstance, ...]) -> None:
-        """Follow an assignment, once it is saved; an older one than the drone has is let pass. Raise Refused."""
+        """Follow an assignment, once it is saved; an older one than the drone has is let pass. Raise Refused.
+
+        One of another hub than the drone has met last is not saved either: it would be the truth after a restart.
+        """
+        if revision.epoch != self._met:
+            raise Refused("an assignment of another hub; join again")
         if revision.epoch == self.revision.epoch and revision.number < self.revision.number:
             return
         await self._save(revision, lines)
@@ -94,13 +105,15 @@ class Instances:
         return tuple(instance.observed() for _, instance in sorted(self._all.items()))
 
     def stop_all(self) -> Deferred[Any]:
-        """End every instance for now, each as in a planned stop; fires once nothing runs."""
+        """End every instance for now, each as in a planned stop; fires once nothing runs, after a minute at most."""
         self._following = False
         running = [instance for instance in self._all.values() if instance.state != "stopped"]
         ended = [instance.ended() for instance in running]
         for instance in running:
             instance.stop(instance.line)
-        return DeferredList(ended)
+        # One that hangs in the kernel cannot be killed, and must not keep the drone.
+        ending = DeferredList(ended, consumeErrors=True).addTimeout(STOP_LIMIT, self._means.reactor)
+        return ending.addCallback(lambda _: self._say_left([each for each in running if each.state != "stopped"]))
 
     def leave_all(self) -> None:
         """Follow nothing any more; what runs runs on."""
@@ -108,7 +121,15 @@ class Instances:
         for instance in self._all.values():
             instance.leave()
 
+    def look_again(self) -> None:
+        """The checkouts on disk are others now: one whose release is gone meanwhile is deleted."""
+        self._means.reactor.callLater(0, self._reconcile)
+
     # How that is done.
+
+    def _say_left(self, running: Collection[Instance]) -> None:
+        for seen in (instance.observed() for instance in running):
+            self._log.warn("{id} does not end: its process {pid} is left", id=seen.id, pid=seen.pid or "of before")
 
     def _save(self, revision: Revision, lines: Collection[AssignedInstance]) -> Deferred[Any]:
         return self._to_journal(self._journal.take, revision, lines)

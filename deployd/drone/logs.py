@@ -3,66 +3,196 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Collection
 from pathlib import Path
-from typing import IO
+from threading import Lock
+from typing import Any
 
+from attrs import frozen
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
+from deployd.processes.ending import ToThread
+from deployd.processes.tail import last_lines
+
 FILE_BYTES = 1_000_000
-MAX_FILES = 400
+KEPT_FILES = 200
+"""Of instances that are gone."""
+LOOK, NEXT_LOOK = 1.0, 0.1
+"""Seconds between looks at the sizes; the second after one that found too much."""
+_TAIL_BYTES, _TAIL_LINES, _TAIL_SIZE = 16 * 1024, 20, 4096
 
 
-class Logs:
-    """``DIRECTORY/ID.log`` and, once that is full, ``ID.log.1``: at most twice a megabyte for each instance."""
+@frozen
+class _Since:
+    """Where this start of an instance begins in its file, and in the file before it (None: that has nothing of it)."""
+
+    here: int = 0
+    before: int | None = None
+
+
+class Log:
+    """The output of one instance: ``path`` and, once that was full, ``path.1``.
+
+    Note [Output goes to files]
+    ~~~~~~~~~~~~~~~~~~~~~~~~~~~
+    An app gets the file itself as its stdout and stderr. A pipe would break when the drone ends, and with it an app
+    that should run on; and a chatty app would keep the drone busy with copying. The file is open for appending only,
+    so cutting it to nothing lets the app go on at its new end.
+    """
 
     _log = Logger()
 
-    def __init__(self, directory: Path, size: int = FILE_BYTES) -> None:
-        self._directory = directory
+    def __init__(self, path: Path, size: int = FILE_BYTES) -> None:
+        self._path = path
+        self._before = path.with_name(path.name + ".1")
         self._size = size
-        self._files: dict[str, IO[bytes]] = {}
-        self._failing = False
+        self._since = _Since()
+        self._lock = Lock()
+
+    def open(self) -> int:
+        """A descriptor for the output of a process that starts now; the caller closes it.
+
+        What cannot be opened stops no app: its output is lost then.
+        """
+        try:
+            fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            self._log.warn("no output is kept: {path}: {error}", path=str(self._path), error=error.strerror)
+            return os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+        self._since = _Since(os.fstat(fd).st_size)
+        return fd
+
+    def tail(self) -> str:
+        """The last lines that this start has printed, safe to show. Blocks; call it in a thread."""
+        try:
+            with self._lock:
+                output = self._end()
+        except OSError:
+            return ""
+        return last_lines(output, _TAIL_LINES, _TAIL_SIZE)
+
+    def cut(self) -> bool:
+        """Whether it had grown too long: then its end is moved to the file before. Blocks; raise OSError.
+
+        What is printed while that happens, and what is before the end, is lost.
+        """
+        with self._lock:
+            try:
+                if self._path.stat().st_size <= self._size:
+                    return False
+            except FileNotFoundError:
+                return False
+            with self._path.open("r+b") as file:
+                start = max(0, file.seek(0, os.SEEK_END) - self._size)
+                file.seek(start)
+                try:
+                    self._write_before(file.read(self._size))
+                finally:
+                    # Above all it ends here: a full disk is why the rest may fail.
+                    file.truncate(0)
+            self._since = _Since(0, max(0, self._since.here - start))
+            return True
+
+    def _write_before(self, content: bytes) -> None:
+        self._before.unlink(missing_ok=True)
+        with os.fdopen(os.open(self._before, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            file.write(content)
+
+    def _end(self) -> bytes:
+        since = self._since
+        output = _last(self._path, since.here)
+        if len(output) < _TAIL_BYTES and since.before is not None and self._before.exists():
+            output = _last(self._before, since.before) + output
+        return output
+
+
+class Logs:
+    """``DIRECTORY/ID.log`` and ``ID.log.1``, for each instance about a megabyte each, and more only between two looks.
+
+    ``to_thread`` does what blocks.
+    """
+
+    _log = Logger()
+
+    def __init__(self, directory: Path, clock: Any, to_thread: ToThread, size: int = FILE_BYTES) -> None:
+        self._directory = directory
+        self._clock = IReactorTime(clock)
+        self._to_thread = to_thread
+        self._size = size
+        self._open: dict[str, Log] = {}
+        self._next: IDelayedCall | None = None
+        self._pruned = False
+        self._closed = False
+        self._said = ""
 
     def prepare(self) -> None:
-        """Make the directory, and delete the oldest logs over 400; raise OSError."""
+        """Make the directory, and look after it from now on; raise OSError."""
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        newest = sorted(self._directory.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
-        for path in newest[MAX_FILES:]:
-            path.unlink(missing_ok=True)
+        self._next = self._clock.callLater(LOOK, self._look)
 
-    def of(self, id: str) -> Callable[[bytes], None]:
-        """Where the output of instance ``id`` goes. A full disk loses lines; it stops no app."""
-
-        def write(lines: bytes) -> None:
-            try:
-                self._write(id, lines)
-                self._failing = False
-            except OSError as error:
-                if not self._failing:
-                    self._log.warn("cannot write the log of {id}: {error}", id=id, error=error.strerror)
-                self._failing = True
-
-        return write
+    def of(self, id: str) -> Log:
+        """Where the output of instance ``id`` goes."""
+        if id not in self._open:
+            self._open[id] = Log(self._directory / f"{id}.log", self._size)
+        return self._open[id]
 
     def release(self, id: str) -> None:
-        """Nothing more comes from this instance; its log stays."""
-        file = self._files.pop(id, None)
-        if file is not None:
-            file.close()
+        """This instance is gone; its log stays until there are many newer ones."""
+        self._open.pop(id, None)
+        self._pruned = False
 
     def close(self) -> None:
-        for id in list(self._files):
-            self.release(id)
+        self._closed = True
+        if self._next is not None:
+            self._next.cancel()
+            self._next = None
 
-    def _write(self, id: str, lines: bytes) -> None:
-        path = self._directory / f"{id}.log"
-        file = self._files.get(id)
-        if file is not None and file.tell() + len(lines) > self._size:
-            self.release(id)
-            path.replace(path.with_name(path.name + ".1"))
-            file = None
-        if file is None:
-            # Unbuffered: what an app said before a kill is what one looks for.
-            file = self._files[id] = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab", 0)
-        file.write(lines)
+    def _look(self) -> None:
+        self._next = None
+        logs, prune, self._pruned = dict(self._open), not self._pruned, True
+        self._to_thread(self._tend, logs, prune).addCallback(self._looked)
+
+    def _looked(self, found: bool) -> None:
+        if not self._closed:
+            self._next = self._clock.callLater(NEXT_LOOK if found else LOOK, self._look)
+
+    def _tend(self, logs: dict[str, Log], prune: bool) -> bool:
+        found = False
+        for log in logs.values():
+            try:
+                found = log.cut() or found
+            except OSError as error:
+                self._failed(error)
+        try:
+            if prune:
+                self._prune(logs)
+        except OSError as error:
+            self._failed(error)
+        return found
+
+    def _failed(self, error: OSError) -> None:
+        # What goes on failing is told once.
+        if str(error) != self._said:
+            self._said = str(error)
+            self._log.warn("cannot look after the logs: {error}", error=error)
+
+    def _prune(self, living: Collection[str]) -> None:
+        gone = [
+            (entry.stat().st_mtime, entry.path)
+            for entry in os.scandir(self._directory)
+            if entry.name.removesuffix(".1").removesuffix(".log") not in living
+        ]
+        for _, path in sorted(gone, reverse=True)[KEPT_FILES:]:
+            Path(path).unlink(missing_ok=True)
+
+
+def _last(path: Path, since: int) -> bytes:
+    """The last whole lines of the file, within bounds; all that is there if it was cut to below ``since``."""
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        first = since if since <= size else 0
+        start = file.seek(max(first, size - _TAIL_BYTES))
+        output = file.read(_TAIL_BYTES)
+    whole = output.partition(b"\n")[2] if start > first else output
+    return whole or output

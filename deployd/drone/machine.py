@@ -87,7 +87,6 @@ REPORTED = {
 }
 """Every state of the machine, the first one first, and how it is reported."""
 
-_IDLE = ("new", "stopped")
 _WITHOUT_PROCESS = ("sweeping", "backoff", "fetching")
 _WITH_PROCESS = ("starting", "registering", "ready")
 

@@ -38,6 +38,14 @@ class Checkouts(Protocol):
     def ensure(self, key: CheckoutKey) -> Deferred[Path]: ...
 
 
+class Output(Protocol):
+    """Where one instance prints: ``open`` gives a descriptor for a process that starts now (the caller closes it),
+    ``tail`` what that has printed last, for people. ``tail`` blocks."""
+
+    def open(self) -> int: ...
+    def tail(self) -> str: ...
+
+
 Save = Callable[[str, int, int, str, int], Deferred[None]]
 """Saves (id, port, pid, created, restarts) of a process that was started."""
 
@@ -60,6 +68,6 @@ class Means:
     rows: Rows
     place: Callable[[], Deferred[Place]]
     save: Save
-    output: Callable[[str], Callable[[bytes], None]]
+    output: Callable[[str], Output]
     jitter: Callable[[], float]
     path: str

@@ -10,7 +10,7 @@ from deployd.daemon.options import DaemonOptions
 from deployd.model.address import Address
 from deployd.model.drone import DroneDescription
 from deployd.model.invalid import Invalid
-from deployd.model.names import app_name, drone_name, label, role_name
+from deployd.model.names import app_name, drone_name, is_unicode, label, role_name
 from deployd.model.registration import host_name
 
 HUB_PORT = 6001
@@ -78,6 +78,8 @@ class DroneOptions(DaemonOptions):
             self["name"] = drone_name(socket.gethostname() if self["name"] is None else self["name"])
             self["advertise"] = host_name(self["advertise"]) if self["advertise"] else ""
             self._check_roles()
+            if not is_unicode(self.command):
+                raise Invalid("COMMAND is not UTF-8, so that it could not be saved; put it into a script")
         except Invalid as error:
             raise usage.UsageError(str(error)) from None
         self.ports = _port_range(self["port-range"])

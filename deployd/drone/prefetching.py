@@ -24,7 +24,6 @@ class Prefetching:
         self._queue: dict[tuple[str, str], str] = {}
         self._busy = False
         self._ended = False
-        checkouts.idle = self._next
 
     def add(self, app: str, ref: str, commit: str) -> None:
         """``commit`` is now the tip of ``ref``; the oldest in a queue of twenty gives way."""
@@ -32,13 +31,14 @@ class Prefetching:
         self._queue[app, ref] = commit
         while len(self._queue) > MAX_QUEUED:
             self._queue.pop(next(iter(self._queue)))
-        self._next()
+        self.go_on()
 
     def close(self) -> None:
         self._ended = True
         self._queue.clear()
 
-    def _next(self) -> None:
+    def go_on(self) -> None:
+        """Fetch the next one if no deploy waits any more, and nothing else keeps it waiting."""
         if self._busy or self._ended or not self._queue or self._checkouts.busy:
             return
         app, ref = next(iter(self._queue))
@@ -50,7 +50,7 @@ class Prefetching:
 
     def _done(self, _: object) -> None:
         self._busy = False
-        self._next()
+        self.go_on()
 
     def _failed(self, failure: Failure, app: str, commit: str) -> None:
         self._log.info("did not prefetch {app} {commit}: {error}", app=app, commit=commit[:12], error=failure.value)

@@ -18,17 +18,26 @@ class Hopeless(Refused):
     """That cannot work until something outside changes."""
 
 
+class Outage(DeploydError):
+    """What the app needs around it is away for now."""
+
+
 @frozen
 class Problem:
-    """``reason`` is a sentence for people; ``fatal``: trying again is of little use until something else changes."""
+    """``reason`` is a sentence for people; ``fatal``: trying again is of little use until something else changes.
+
+    ``ours``: the app had no chance to fail, as the hub, the registry or the network was away. That says nothing about
+    the release, so it must not fail its deploy.
+    """
 
     reason: str
     fatal: bool = False
+    ours: bool = False
 
     @classmethod
     def of(cls, error: BaseException) -> Problem:
         if isinstance(error, DeploydError):
-            return cls(str(error), isinstance(error, Hopeless))
+            return cls(str(error), isinstance(error, Hopeless), isinstance(error, Outage))
         _log.error("cannot start an instance: {error!r}", error=error)
         return cls(str(InternalError()))
 
@@ -37,8 +46,8 @@ class Problem:
 class Health:
     """The failures of one instance. Times are seconds of the reactor's clock.
 
-    ``failures`` counts starts in a row that did not become ready, ``falls`` all ends in a row without a steady minute
-    between them: an app that comes up and falls again and again must be started ever less often, too.
+    ``failures`` counts starts in a row in which the app did not become ready, ``falls`` all ends in a row without a
+    steady minute between them: an app that comes up and falls again and again must be started ever less often, too.
     """
 
     failures: int = 0
@@ -66,7 +75,7 @@ class Health:
 
     def fell(self, problem: Problem, now: float) -> None:
         self.falls = restarts.failures_after(self.falls, 0.0 if self.ready_at is None else now - self.ready_at)
-        self.failures = self.failures + 1 if self.ready_at is None else 0
+        self.failures = self.failures + (not problem.ours) if self.ready_at is None else 0
         self.reason, self.fatal = problem.reason, problem.fatal
         self.ready_at = None
 

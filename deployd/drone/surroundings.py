@@ -66,8 +66,12 @@ class Surroundings:
     def joined(self, answer: Joined) -> None:
         """The hub has spoken."""
         self._git = answer.git if "://" in answer.git else f"http://{answer.git}"
+        registry = self._registry or answer.registry
+        # The URL is the registry's own word: apps must not be told one registry's address and another one's URL.
+        same = self._noted.get("registry") == registry
         self._remember(
-            registry=self._registry or answer.registry,
+            registry=registry,
+            url=self._noted.get("url", "") if same else "",
             host=self._advertise or answer.host,
             credential=answer.credential.hex(),
         )

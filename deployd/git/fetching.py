@@ -9,19 +9,22 @@ from __future__ import annotations
 
 import base64
 import http.client
+import io
 import shutil
+import socket
 import ssl
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 from urllib.parse import urlsplit
 
 from attrs import define
 
-from deployd.errors import Refused, SecretRefused, UnknownApp, UnknownCommit, Unreachable
+from deployd.errors import Busy, Refused, SecretRefused, UnknownApp, UnknownCommit, Unreachable
 from deployd.git import pktlines
 from deployd.git.census import Census
 from deployd.git.disk import locked, replace_file
@@ -37,6 +40,7 @@ _CAPABILITIES = b"multi_ack_detailed no-done side-band-64k thin-pack ofs-delta n
 _SERVICE = "git-upload-pack"
 _IN_MEMORY = 1 << 20
 _SILENCE = 60.0
+_MAX_SHALLOW = 1000
 _LOCK = "fetch-lock"
 _NEW = ".mirror-"
 
@@ -55,8 +59,8 @@ def fetch(
     """Bring ``commit`` (40 hex digits) from the repository at ``url`` into ``mirror``, which is made when missing.
 
     The hub gives it when it is in a branch or tag, or was deployed. Two fetches into one mirror wait for each
-    other. ``timeout`` is for everything, in seconds. Raise Unreachable, SecretRefused, UnknownApp, UnknownCommit or
-    Refused, each with one sentence and never with the token.
+    other. ``timeout`` is for everything, in seconds. Raise Unreachable, Busy, SecretRefused, UnknownApp, UnknownCommit
+    or Refused, each with one sentence and never with the token.
     """
     if has(mirror, commit):
         return
@@ -79,6 +83,11 @@ def has(mirror: Path, commit: str) -> bool:
         return False
     with Packs(mirror / "objects") as packs:
         return packs.kind(bytes.fromhex(commit)) == COMMIT
+
+
+def commits(mirror: Path) -> tuple[str, ...]:
+    """The commits that were brought into ``mirror``."""
+    return tuple(name[len(DEPLOY) :].decode() for name in read_refs(mirror).values if name.startswith(DEPLOY))
 
 
 def create_mirror(mirror: Path) -> None:
@@ -173,6 +182,8 @@ class _Request:
             raise Unreachable("the hub's answer ended early or is not git's") from error
         except ssl.SSLCertVerificationError as error:
             raise Unreachable(f"the hub's certificate is not trusted: {error.verify_message}") from error
+        except TimeoutError as error:
+            raise Unreachable(f"commit {self.commit[:12]} did not arrive in time from {self._shown()}") from error
         except (OSError, http.client.HTTPException) as error:
             reason = getattr(error, "strerror", None) or type(error).__name__
             raise Unreachable(f"the hub's git service at {self._shown()} cannot be reached: {reason}") from error
@@ -189,12 +200,13 @@ class _Request:
             connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=wait)
         else:
             raise Unreachable(f"{self._shown()} is not an HTTP address")
+        connection.response_class = partial(_TimedResponse, deadline=self.deadline)  # type: ignore[assignment]
         with closing(connection):
             path = f"{parts.path.rstrip('/')}/{_SERVICE}"
             connection.request("POST", path, self._wants(), self._headers())
-            response = connection.getresponse()
-            self._check(response)
-            yield response
+            with closing(connection.getresponse()) as response:
+                self._check(response)
+                yield response
 
     def _wants(self) -> bytes:
         want = b"want " + self.commit.encode() + b" " + _CAPABILITIES + b"\n"
@@ -213,24 +225,24 @@ class _Request:
             raise SecretRefused("the hub's git service refused this drone's token")
         if response.status == 404:
             raise UnknownApp("the hub has no such repository")
+        if response.status == 503:
+            raise Busy(f"the hub's git service at {self._shown()} is busy")
         kind = response.headers.get_content_type()
         if response.status != 200 or kind != f"application/x-{_SERVICE}-result":
             raise Unreachable(f"the hub's git service at {self._shown()} answered {response.status}")
 
     def _shallow(self, stream: BinaryIO) -> set[bytes]:
         shallow: set[bytes] = set()
-        while (line := pktlines.read_line(stream)) is not None:
-            self._refusal(line)
+        for line in self._lines(stream):
             if line.startswith(b"shallow "):
                 shallow.add(line[8:48])
+            if len(shallow) > _MAX_SHALLOW:
+                raise Refused(f"the hub cuts the history of commit {self.commit[:12]} at too many places")
         return shallow
 
     def _pack(self, stream: BinaryIO, pack: BinaryIO, limit: int) -> None:
         size = 0
-        while (line := pktlines.read_line(stream)) is not None:
-            self._refusal(line)
-            if time.monotonic() > self.deadline:
-                raise Unreachable(f"commit {self.commit[:12]} did not arrive in time")
+        for line in self._lines(stream):
             if line[:1] == b"\x03":
                 raise Refused(f"the hub ended the transfer of commit {self.commit[:12]}")
             if line[:1] == b"\x01":
@@ -239,10 +251,48 @@ class _Request:
                     raise Refused(f"commit {self.commit[:12]} is larger than {limit} bytes")
                 pack.write(line[1:])
 
-    def _refusal(self, line: bytes) -> None:
-        if line.startswith(b"ERR "):
-            raise UnknownCommit(f"the hub has no commit {self.commit[:12]} for this drone")
+    def _lines(self, stream: BinaryIO) -> Iterator[bytes]:
+        """The lines up to the next flush. Many may be read at once, so the deadline is looked at for each."""
+        while (line := pktlines.read_line(stream)) is not None:
+            if time.monotonic() > self.deadline:
+                raise TimeoutError
+            if line.startswith(b"ERR "):
+                raise UnknownCommit(f"the hub has no commit {self.commit[:12]} for this drone")
+            yield line
 
     def _shown(self) -> str:
         parts: Any = urlsplit(self.url)
         return f"{parts.hostname}:{parts.port}" if parts.port else str(parts.hostname)
+
+
+class _TimedResponse(http.client.HTTPResponse):
+    """An answer, headers included, that is read until ``deadline`` (seconds of the monotonic clock) at the latest.
+
+    A timeout of the socket alone starts anew with each byte, so a hub could drip for days.
+    """
+
+    def __init__(self, sock: socket.socket, *arguments: Any, deadline: float, **options: Any) -> None:
+        super().__init__(sock, *arguments, **options)
+        self.fp: Any = io.BufferedReader(_TimedReads(cast(Any, self.fp).detach(), sock, deadline))
+
+
+class _TimedReads(io.RawIOBase):
+    def __init__(self, raw: io.RawIOBase, sock: socket.socket, deadline: float) -> None:
+        super().__init__()
+        self._raw = raw
+        self._sock = sock
+        self._deadline = deadline
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        self._sock.settimeout(min(_SILENCE, left))
+        return cast("int | None", cast(Any, self._raw).readinto(buffer))
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()

@@ -13,7 +13,8 @@ class GitLimits:
     ``meta_bytes``: one commit, tree or tag, which is held in memory. ``inflated_bytes``: all objects of one pack
     together, work on deltas included. ``request_bytes``: the wants and haves of one fetch, after gunzip.
     ``body_seconds``: how long the body of one request may take to arrive; ``stall_seconds``: how long a reader may take
-    nothing.
+    nothing. ``uploads``: the fetches that hold a thread at once, each for as long as its client reads; fewer than
+    there are threads, so that pushes go on.
     """
 
     pack_bytes: int = 1 << 30
@@ -30,6 +31,7 @@ class GitLimits:
     stranger_seconds: float = 30.0
     stall_seconds: float = 60.0
     requests: int = 256
+    uploads: int = 6
     pushes_waiting: int = 32
     checkout_files: int = 200_000
     checkout_bytes: int = 4 << 30

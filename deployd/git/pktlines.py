@@ -8,7 +8,7 @@ from deployd.git.problems import BadRequest
 
 MAX_LINE = 65520
 FLUSH = b"0000"
-SIDEBAND_DATA, SIDEBAND_PROGRESS = 1, 2
+SIDEBAND_DATA, SIDEBAND_PROGRESS, SIDEBAND_ERROR = 1, 2, 3
 
 
 def line(content: bytes) -> bytes:

@@ -75,6 +75,11 @@ def receive(repository: Path, stream: BinaryIO, limits: GitLimits) -> Receipt:
     return _Reception(repository, limits, push, read_refs(repository)).receive(stream)
 
 
+def not_stored(error: OSError) -> str:
+    """Why the hub did not take a push, as its pusher reads it."""
+    return f"the hub could not store it: {(error.strerror or 'input/output error').lower()}"
+
+
 def read_push(stream: BinaryIO, limits: GitLimits) -> Push:
     """Read the commands of a push up to the flush; leave ``stream`` at the pack."""
     commands: list[Command] = []
@@ -121,7 +126,7 @@ class _Reception:
         except GitProblem as problem:
             unpacked = str(problem)
         except OSError as error:
-            unpacked = f"the hub could not store it: {error.strerror or 'input/output error'}"
+            unpacked = not_stored(error)
         return self._receipt(unpacked)
 
     def _standing(self) -> list[Command]:

@@ -7,6 +7,8 @@ twisted.web keeps any body in a file without a limit and only then asks a resour
 from __future__ import annotations
 
 import tempfile
+from contextlib import suppress
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +26,14 @@ _SENTENCE = b"the request is larger than this hub takes\n"
 
 
 class GitRequest(Request):
-    """A request whose body is held against its sender's limit as it comes in."""
+    """A request whose body is held against its sender's limit as it comes in.
+
+    ``not_kept`` is why there was no place for it, in which case ``content`` is empty.
+    """
 
     channel: Any
     content: Any
+    not_kept: OSError | None = None
     _room = 0
     _refused = False
     _deadline: IDelayedCall | None = None
@@ -53,8 +59,8 @@ class GitRequest(Request):
         self._room -= len(data)
         if self._room < 0:
             self._refuse()
-        else:
-            self.content.write(data)
+        elif self.not_kept is None:
+            self._keep(data)
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
         """The body is complete."""
@@ -68,6 +74,16 @@ class GitRequest(Request):
         """The client is gone."""
         self._forget_deadline()
         super().connectionLost(reason)
+
+    def _keep(self, data: bytes) -> None:
+        try:
+            self.content.write(data)
+        except OSError as error:
+            # The rest is let by, within its bounds: git reads no answer before it has sent everything.
+            self.not_kept = error
+            with suppress(OSError):
+                self.content.close()
+            self.content = BytesIO()
 
     def _refuse(self) -> None:
         self._refused = True

@@ -7,11 +7,12 @@ APP may have slashes. Nothing about an app, not even whether there is one, is to
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import unquote_to_bytes
 
 from attrs import frozen
-from twisted.internet.defer import Deferred, DeferredLock
+from twisted.internet.defer import Deferred, DeferredLock, DeferredSemaphore, TimeoutError
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.threadpool import ThreadPool
@@ -19,11 +20,12 @@ from twisted.web import http
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
+from deployd.errors import DeploydError
 from deployd.git import pktlines
 from deployd.git.access import Access, Action
 from deployd.git.bodies import plain_body, read_limited
 from deployd.git.problems import BadRequest, GitProblem, NotOurs
-from deployd.git.receiving import Receipt, RefUpdate, receive
+from deployd.git.receiving import Receipt, RefUpdate, not_stored, receive
 from deployd.git.repositories import Repositories
 from deployd.git.serving import RECEIVE, UPLOAD, advertise, upload_pack
 from deployd.git.streaming import ClientGone, Outlet, abort
@@ -69,6 +71,7 @@ class GitResource(Resource):
         self._pushed = pushed
         self._pushing: dict[str, DeferredLock] = {}
         self._requests = 0
+        self._uploads = DeferredSemaphore(self.limits.uploads)
 
     def getChild(self, path: bytes, request: Request) -> GitResource:
         """Every path below is this resource's too."""
@@ -163,7 +166,18 @@ class GitResource(Resource):
     async def _upload(self, request: Request, app: str, deployed: bool) -> None:
         if not self._repositories.exists(app):
             raise Answer(http.NOT_FOUND, f"there is no app {app} on the hub; git push creates it")
-        path = self._repositories.path(app)
+        try:
+            await self._uploads.acquire().addTimeout(self.limits.stall_seconds, self._reactor)
+        except TimeoutError:
+            raise Answer(http.SERVICE_UNAVAILABLE, "too many fetches are under way; try again in a moment") from None
+        try:
+            if request.channel is None:
+                raise ClientGone
+            await self._send_pack(request, self._repositories.path(app), app, deployed)
+        finally:
+            self._uploads.release()
+
+    async def _send_pack(self, request: Request, path: Path, app: str, deployed: bool) -> None:
         encoding, content = _take_body(request)
         self._begin(request, f"application/x-{UPLOAD}-result")
         outlet = Outlet(self._reactor, request, self.limits.stall_seconds)
@@ -201,14 +215,33 @@ class GitResource(Resource):
             raise Answer(http.BAD_REQUEST, str(problem))
 
     async def _receive(self, request: Request, app: str) -> None:
-        lock = self._pushing.setdefault(app, DeferredLock())
+        try:
+            receipt = await self._receipt(request, app)
+        except OSError as error:
+            self.log.warn("Could not store a push to {app}: {error}", app=app, error=error)
+            report = pktlines.sideband(pktlines.SIDEBAND_ERROR, not_stored(error).encode())
+            receipt = Receipt(report + pktlines.FLUSH)
+        if receipt.updates:
+            # The refs have moved whatever happens now; the pusher must hear so.
+            try:
+                await self._pushed(app, receipt.updates)
+            except DeploydError as error:
+                self.log.warn("The hub did not note a push to {app}: {error}", app=app, error=error)
+            except Exception:
+                self.log.failure("Telling the hub about a push to {app} failed.", app=app)
+        self._begin(request, f"application/x-{RECEIVE}-result")
+        self._finish(request, receipt.report)
+
+    async def _receipt(self, request: Request, app: str) -> Receipt:
+        lock = self._pushing.get(app) or DeferredLock()
         if len(lock.waiting) >= self.limits.pushes_waiting:
             raise Answer(http.SERVICE_UNAVAILABLE, f"too many pushes to {app} are waiting; try again in a moment")
         encoding, content = _take_body(request)
+        self._pushing[app] = lock
         await lock.acquire()
         try:
             with content:
-                receipt = await self._in_thread(lambda: self._take(app, content, encoding))
+                return await self._in_thread(lambda: self._take(app, content, encoding))
         except BadRequest as problem:
             self.log.info("Refused a push to {app}: {problem}", app=app, problem=str(problem))
             raise Answer(http.BAD_REQUEST, str(problem)) from problem
@@ -216,14 +249,6 @@ class GitResource(Resource):
             lock.release()
             if not lock.locked and self._pushing.get(app) is lock:
                 del self._pushing[app]
-        if receipt.updates:
-            # The refs have moved whatever happens now; the pusher must hear so.
-            try:
-                await self._pushed(app, receipt.updates)
-            except Exception:
-                self.log.failure("Telling the hub about a push to {app} failed.", app=app)
-        self._begin(request, f"application/x-{RECEIVE}-result")
-        self._finish(request, receipt.report)
 
     def _take(self, app: str, content: Any, encoding: bytes) -> Receipt:
         body = plain_body(content, encoding, self.limits.pack_bytes)
@@ -275,6 +300,12 @@ def parse_path(path: bytes) -> Asked:
 
 
 def _take_body(request: Request) -> tuple[bytes, Any]:
-    """(content encoding, body): from now on the thread's to close, since a lost connection closes the request's own."""
+    """(content encoding, body): from now on the thread's to close, since a lost connection closes the request's own.
+
+    Raise OSError when there was no place for the body.
+    """
+    not_kept: OSError | None = getattr(request, "not_kept", None)
+    if not_kept is not None:
+        raise not_kept
     content, request.content = request.content, None
     return (request.getHeader(b"Content-Encoding") or b"").lower(), content

@@ -41,7 +41,12 @@ class Commits:
         release = named_release(self._ledger.desired, app_name(app), text)
         if release is not None:
             return Found(release.commit, release)
-        return Found(await self._in_thread(self._repositories.resolve, app, text))
+        try:
+            return Found(await self._in_thread(self._repositories.resolve, app, text))
+        except UnknownCommit:
+            if release_number(text) is None:
+                raise
+            raise UnknownCommit(f"{app} has no release {text}; `deployctl releases {app}` lists them") from None
 
     async def release(self, app: str, text: str) -> Release:
         """The release that ``text`` names; of a commit the newest. Raise Invalid, UnknownApp, UnknownCommit."""
@@ -87,7 +92,7 @@ def read_procfile(repositories: Repositories, app: str, commit: str) -> Procfile
         content = repositories.read_file(app, commit, PROCFILE, MAX_PROCFILE)
         if content is None:
             return Procfile()
-        roles = procfile(content.decode("utf-8"))
+        roles = procfile(content.decode("utf-8-sig"))
         for role in roles:
             check_command(role.argv, f"the command of the Procfile's role {role.role!r}")
         return Procfile(roles)

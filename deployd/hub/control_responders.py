@@ -7,6 +7,7 @@ from typing import Any
 from deployd.errors import UsageError
 from deployd.hub.deploys import Request
 from deployd.hub.listing import Filter, first_page
+from deployd.hub.rollouts import MAX_REASON
 from deployd.hub.service import Hub
 from deployd.net.conversation import Conversation, responder
 from deployd.net.server import Session
@@ -23,7 +24,6 @@ from deployd.wire.control import (
 )
 
 MAX_TAIL = 4000
-MAX_REASON = 1000
 
 
 class ControlConversation(Conversation):

@@ -26,6 +26,7 @@ from deployd.net.server import ServerFactory, ServerTerms
 from deployd.storage.sqlite import SqliteStore, connection_pool, make_private
 
 GIT_THREADS = 8
+CONTROL_THREADS = 4
 DATABASE = "hub.sqlite"
 REPOSITORIES = "repositories"
 SPOOL = "spool"
@@ -39,6 +40,8 @@ class HubDaemon(DaemonService):
     def __init__(self, reactor: Any, options: HubOptions) -> None:
         super().__init__(reactor, options)
         self._threads = ThreadPool(0, GIT_THREADS, name="git")
+        # A fetch holds its thread as long as its client reads; no deploy may wait for that.
+        self._control = ThreadPool(0, CONTROL_THREADS, name="control")
         self._opening: Deferred[None] | None = None
 
     def begin(self) -> None:
@@ -67,11 +70,12 @@ class HubDaemon(DaemonService):
             pushed=self._hub.pushed,
         )
         self._factory = ServerFactory(self.reactor, self._terms())
-        site = HubSite(Root(git), git, reactor=self.reactor, spool=spool)
+        self._site = HubSite(Root(git), git, reactor=self.reactor, spool=spool)
         amp = self.listen(options.amp_listener(options.amp_port), self._factory)
-        http = self.listen(options.git_listener(), site)
+        http = self.listen(options.git_listener(), self._site)
         _hold([amp, http])
         self._threads.start()
+        self._control.start()
         self._opening = Deferred.fromCoroutine(self._open(amp, http)).addErrback(self._failed)
 
     async def _open(self, amp: IListeningPort, http: IListeningPort) -> None:
@@ -98,10 +102,14 @@ class HubDaemon(DaemonService):
     async def _stop(self) -> None:
         if self._opening is not None:
             self._opening.cancel()
+            await self.stop_listening()
             self._factory.close_all()
+            # Their threads would end when they have read everything.
+            self._site.abort_all()
             await self._hub.close()
-            # Joining threads blocks, and a large push may be under way in one.
-            await deferToThreadPool(self.reactor, self.reactor.getThreadPool(), self._threads.stop)
+            for threads in (self._control, self._threads):
+                # Joining threads blocks, and a large push may be under way in one.
+                await deferToThreadPool(self.reactor, self.reactor.getThreadPool(), threads.stop)
         await super().stopService()
 
     def _failed(self, failure: Failure) -> None:
@@ -114,7 +122,7 @@ class HubDaemon(DaemonService):
         self.fail(error if isinstance(error, DeploydError) else InternalError(str(error)))
 
     def _in_thread(self, function: Any, *arguments: Any) -> Deferred[Any]:
-        return deferToThreadPool(self.reactor, self._threads, function, *arguments)
+        return deferToThreadPool(self.reactor, self._control, function, *arguments)
 
     def _terms(self) -> ServerTerms:
         hub = self._hub

@@ -13,7 +13,7 @@ from deployd.model.manifest import RoleCommand
 from deployd.model.names import release_number
 from deployd.model.release import Need, Release, ReleaseState, Selector
 from deployd.planning.placement import chosen, needs_procfile, wanted_lines
-from deployd.planning.rollout import UNSEEN, Verdict, View, statuses, verdict
+from deployd.planning.rollout import UNSEEN, Verdict, View, judged, statuses, verdict
 
 
 @frozen
@@ -91,6 +91,7 @@ def _started(desired: Desired, release: Release, asked: Asked) -> Decided:
         timeout=asked.timeout,
         roles=asked.procfile.roles,
         settled=None,
+        asked=asked.selector,
         reason="",
         outcome=(),
     )
@@ -105,6 +106,7 @@ def _widened(desired: Desired, before: Release, asked: Asked, views: Mapping[str
         before,
         selector=before.selector.plus(asked.selector),
         need=asked.need,
+        asked=_judged_by(before, asked.selector) if deploying else asked.selector,
         roles=before.roles if before.roles is not None else asked.procfile.roles,
         reason="",
         outcome=(),
@@ -115,7 +117,7 @@ def _widened(desired: Desired, before: Release, asked: Asked, views: Mapping[str
     orders = _resumed(desired, wider)
     if not deploying and not orders and _same_drones(desired, before, wider) and _healthy(desired, wider, views):
         # Not the need: whatever it takes next time is asked for then.
-        same = evolve(before, selector=wider.selector, reason="", outcome=())
+        same = evolve(before, selector=wider.selector, asked=wider.asked, reason="", outcome=())
         return Decided(same, Changes(releases=() if same == before else (same,)), changed=False, fresh=False)
     if not deploying:
         orders += _shaken(desired, wider, views)
@@ -131,9 +133,14 @@ def _check(desired: Desired, release: Release, asked: Asked) -> None:
         raise Refused(f"no drone to deploy to: {known}")
     if asked.procfile.problem and any(needs_procfile(asked.app, drone.description) for drone in asked_for):
         raise Refused(asked.procfile.problem)
-    count = len(chosen(release, drones))
+    count = len(judged(release, drones))
     if release.need.count(count) > count:
         raise Refused(f"{release.need.text} drones have to be ready, but only {count} can be chosen")
+
+
+def _judged_by(before: Release, selector: Selector) -> Selector | None:
+    """Two deploys at once of one release are judged by the drones of both."""
+    return None if before.asked is None else before.asked.plus(selector)
 
 
 def _same_drones(desired: Desired, one: Release, other: Release) -> bool:
@@ -147,7 +154,7 @@ def _healthy(desired: Desired, release: Release, views: Mapping[str, View]) -> b
 
 def _stricter(desired: Desired, release: Release, one: Need, other: Need) -> Need:
     """Two deploys of one release wait for the same verdict, so it must hold for both."""
-    count = len(chosen(release, desired.drones.values()))
+    count = len(judged(release, desired.drones.values()))
     return one if one.count(count) > other.count(count) else other
 
 

@@ -75,6 +75,8 @@ class Deploys:
         def change(desired: Desired) -> Changes:
             self._check_drones(selector)
             decided.append(self._decide(desired, asked))
+            if decided[0].changed:
+                self._rollouts.extend(decided[0].release, decided[0].fresh)
             return self._told(decided[0], who)
 
         await self._ledger.change(change)

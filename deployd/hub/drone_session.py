@@ -52,6 +52,7 @@ class DroneSession:
         self._sending: Deferred[None] | None = None
         self._draining: dict[str, IDelayedCall] = {}
         self._overdue: set[str] = set()
+        self._trouble = ""
         self._closed = False
 
     # What the drone says.
@@ -72,7 +73,7 @@ class DroneSession:
         return self._assigned is not None and self._reported is not None and self._reported.reached(self._assigned)
 
     def view(self) -> View:
-        return View(connected=True, current=self.current, instances=self.seen)
+        return View(connected=True, current=self.current, instances=self.seen, trouble=self._trouble)
 
     # What the hub wants.
 
@@ -114,10 +115,13 @@ class DroneSession:
             try:
                 if await self._send_pages(revision):
                     taken = revision
+                self._trouble = ""
             except DeploydError as error:
                 if self.peer.is_closed:
                     return
                 self._log.warn("{drone} did not take its assignment: {error}", drone=self.drone.name, error=error)
+                self._trouble = str(error)
+                self._changed()
                 await deferLater(self._clock, RETRY)
 
     async def _send_pages(self, revision: Revision) -> bool:

@@ -17,7 +17,7 @@ from deployd.model.desired import Changes, Desired, KnownDrone
 from deployd.model.drone import DroneDescription
 from deployd.model.instance import ObservedInstance, State
 from deployd.model.invalid import Invalid
-from deployd.model.names import app_name, drone_name, label, role_name, shown
+from deployd.model.names import app_name, drone_name, is_unicode, label, role_name, shown
 from deployd.model.registration import host_name
 from deployd.model.revision import Revision
 from deployd.net.peer import Peer
@@ -207,6 +207,8 @@ def check_command(argv: tuple[str, ...], what: str) -> None:
         raise Invalid(f"{what} is longer than {MAX_COMMAND} bytes; put it into a script")
     if any("\0" in word for word in argv):
         raise Invalid(f"{what} holds a NUL, which no command can")
+    if not is_unicode(argv):
+        raise Invalid(f"{what} is not UTF-8, so that no drone could save it; put it into a script")
 
 
 def unknown_drone(name: str) -> UnknownDrone:

@@ -11,6 +11,7 @@ from deployd.errors import UnknownCommit, UsageError
 from deployd.hub.commits import Commits
 from deployd.hub.fleet import Fleet, unknown_drone
 from deployd.hub.ledger import Ledger
+from deployd.hub.rollouts import MAX_REASON
 from deployd.model.desired import Desired, KnownDrone
 from deployd.model.instance import AssignedInstance, ObservedInstance, State
 from deployd.model.names import release_number, shown
@@ -21,7 +22,6 @@ from deployd.wire.documents import dump
 Row = dict[str, Any]
 PAGE_BYTES = 48 * 1024
 PAGE_APPS = 200
-MAX_REASON = 1000
 
 
 @frozen

@@ -15,8 +15,7 @@ from deployd.hub.fleet import Fleet
 from deployd.hub.ledger import HUB, NOTHING, Ledger
 from deployd.model.desired import Changes, Desired, Key
 from deployd.model.release import DroneStatus, Release, ReleaseState
-from deployd.planning.placement import chosen
-from deployd.planning.rollout import Verdict, status, statuses, summary, verdict
+from deployd.planning.rollout import Verdict, judged, status, statuses, summary, verdict
 
 RETRY = 5.0
 MAX_REASON = 1000
@@ -50,6 +49,11 @@ class Rollouts:
         else:
             self._late.discard(key)
             self._deadlines[key] = self._clock.callLater(release.timeout, self._expire, key)
+
+    def extend(self, release: Release, fresh: bool) -> None:
+        """One more deploy of ``release`` is about to be saved: an earlier one's time must not be over meanwhile."""
+        if release.key in self._deadlines:
+            self.begin(release, fresh)
 
     def review(self, names: Collection[str] | None) -> None:
         """Something changed, at the drones named or anywhere: see what is decided by it."""
@@ -88,7 +92,7 @@ class Rollouts:
             found = statuses(desired, release, self._fleet.views())
             rows = self._rows[release.key] = {row.drone: row for row in found}
             return rows
-        for drone in chosen(release, [desired.drones[name] for name in names if name in desired.drones]):
+        for drone in judged(release, [desired.drones[name] for name in names if name in desired.drones]):
             rows[drone.name] = status(desired, release, drone, self._fleet.view(drone.name))
         return rows
 
@@ -138,7 +142,7 @@ class Rollouts:
 
 def failed(release: Release, rows: Collection[DroneStatus], late: bool) -> Release:
     """``release`` after a deploy that failed: what an earlier deploy of it reached stays, the rest is taken down."""
-    reason = summary(release.need, rows) + (f" after {release.timeout:g} s" if late else "")
+    reason = summary(release.need, rows) + (f" after {round(release.timeout, 1):g} s" if late else "")
     if release.settled is not None:
         release = evolve(release, state=ReleaseState.DEPLOYED, selector=release.settled, settled=None)
     else:

@@ -48,6 +48,7 @@ def reachable(address: Address, dialled: str) -> Address:
     A daemon that only knows itself by loopback names a host that a peer elsewhere would take for its own; such a peer
     already knows a host that works: the one it dialled.
     """
-    if is_loopback(address.host) and not is_loopback(dialled):
+    # Nobody dials a host through a UNIX socket: both ends are on one machine.
+    if dialled and is_loopback(address.host) and not is_loopback(dialled):
         return Address(dialled, address.port)
     return address

@@ -78,7 +78,11 @@ class ObservedInstance:
     deregistered: Revision | None = None
 
 
-def instance_id(owner: str, app: str, release: str, role: str) -> str:
-    """The id of an instance: the same for as long as the same drone plays the same role of the same release."""
-    digest = sha256("\0".join((owner, app, release, role)).encode()).hexdigest()
+def instance_id(owner: str, app: str, release: str, commit: str, role: str) -> str:
+    """The id of an instance: the same for as long as the same drone plays the same role of the same release.
+
+    With the commit: a hub that lost its state numbers another commit ``v1``, and what an earlier ``v1`` left running
+    must not be taken for it.
+    """
+    digest = sha256("\0".join((owner, app, release, commit, role)).encode()).hexdigest()
     return f"{role}-{digest[:10]}"

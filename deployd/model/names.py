@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from deployd.model.invalid import Invalid
 
@@ -14,6 +15,16 @@ _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _ROLE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _RELEASE = re.compile(r"v([1-9][0-9]{0,8})")
+
+
+def is_unicode(words: Iterable[str]) -> bool:
+    """Whether these can be saved as UTF-8: what a terminal sent in another encoding is a str with lone surrogates."""
+    try:
+        for word in words:
+            word.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def app_name(text: str) -> str:

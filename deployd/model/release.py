@@ -92,8 +92,9 @@ class Release:
 
     ``attempt`` grows when it is deployed again from nothing: its instances then start anew. ``timeout`` (seconds) is
     how long drones have to become ready. ``settled`` is the selection that an earlier deploy of it reached, while it is
-    deployed once more: a failure goes back to that instead of taking down what ran. ``reason`` and ``outcome`` tell
-    of the last deploy of it that failed.
+    deployed once more: a failure goes back to that instead of taking down what ran. ``asked`` are the drones that the
+    last deploy of it asked for, by which it is judged (None: all of ``selector``). ``reason`` and ``outcome`` tell of the
+    last deploy of it that failed.
     """
 
     app: str
@@ -108,6 +109,7 @@ class Release:
     attempt: int = 0
     timeout: float = 120.0
     settled: Selector | None = None
+    asked: Selector | None = None
     outcome: tuple[DroneStatus, ...] = ()
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -101,7 +102,8 @@ def listening_address(port: IListeningPort, advertise: str) -> str:
     host = port.getHost()
     number = getattr(host, "port", None)
     if number is None:
-        return str(getattr(host, "name", host))
+        # A UNIX socket: as the client endpoint string that reaches it.
+        return f"unix:{os.fsdecode(host.name)}" if hasattr(host, "name") else str(host)
     interface = getattr(host, "host", "")
     if not advertise and interface in ("", "0.0.0.0", "::"):
         return str(Address("127.0.0.1", number))

@@ -87,3 +87,8 @@ class BoundedSite(Site):
     def close_all(self) -> None:
         for channel in list(self.channels):
             channel.transport.loseConnection()
+
+    def abort_all(self) -> None:
+        """Let nobody finish: threads that wait for a client to read end then."""
+        for channel in list(self.channels):
+            channel.transport.abortConnection()

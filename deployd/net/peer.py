@@ -109,7 +109,7 @@ class Peer(amp.AMP):
         self.conversation = conversation
         self._heartbeat, self._silence = heartbeat, timeout
         self._heard = self._clock.seconds()
-        self._keepalive = self._clock.callLater(heartbeat, self._keep_alive)
+        self._keepalive = self._clock.callLater(min(heartbeat, timeout), self._keep_alive)
 
     def when_closed(self) -> Deferred[None]:
         """Fires once, when the connection is gone."""
@@ -124,6 +124,12 @@ class Peer(amp.AMP):
         if self.transport is not None:
             self._log.info("dropping {peer}: {why}", peer=self.peer_name(), why=why)
             self.transport.abortConnection()
+
+    def hang_up(self) -> None:
+        """Close once what was written is sent. A transport that has a producer (``gate_reading``) would wait for it."""
+        if self.transport is not None:
+            self.transport.unregisterProducer()
+            self.transport.loseConnection()
 
     def peer_host(self) -> str:
         """The IP address at the other end; empty for a UNIX socket."""
@@ -194,12 +200,15 @@ class Peer(amp.AMP):
     def connectionLost(self, reason: Failure = CONNECTION_DONE) -> None:
         if self._keepalive is not None and self._keepalive.active():
             self._keepalive.cancel()
-        super().connectionLost(reason)
-        self.conversation.closed()
+        # First, for whoever hears of it below and asks.
         self.is_closed = True
         closed, self._closed = self._closed, []
-        for waiter in closed:
-            waiter.callback(None)
+        try:
+            super().connectionLost(reason)
+            self.conversation.closed()
+        finally:
+            for waiter in closed:
+                waiter.callback(None)
 
     # The responders that every peer has, and the rest of the bounds.
 
@@ -223,7 +232,7 @@ class Peer(amp.AMP):
             return
         if silence >= self._heartbeat:
             self.call(Ping, timeout=self._silence).addErrback(lambda _: None)
-        self._keepalive = self._clock.callLater(self._heartbeat, self._keep_alive)
+        self._keepalive = self._clock.callLater(min(self._heartbeat, self._silence - silence), self._keep_alive)
 
 
 def _fitting(answer: amp.AmpBox) -> amp.AmpBox:

@@ -47,7 +47,7 @@ class Secret:
 def secret_from_file(path: str) -> Secret:
     """The first line of ``path``; raise UsageError with one sentence."""
     try:
-        with Path(path).open(encoding="utf-8", errors="surrogateescape") as file:
+        with Path(path).open(encoding="utf-8-sig", errors="surrogateescape") as file:
             return Secret(file.readline(MAX_SECRET_FILE).rstrip("\r\n"))
     except OSError as error:
         raise UsageError(f"cannot read the secret file {path}: {error.strerror}") from None

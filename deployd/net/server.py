@@ -76,7 +76,7 @@ class ServerFactory(Factory):
 
     def close_all(self) -> None:
         for peer in list(self.peers):
-            peer.transport.loseConnection()
+            peer.hang_up()
 
 
 class ServerPeer(Peer):
@@ -88,6 +88,7 @@ class ServerPeer(Peer):
         self._peers = peers
         self._deadline: IDelayedCall | None = None
         self._transcript: Transcript | None = None
+        self._tried = False
         self._program = ""
 
     def connectionMade(self) -> None:
@@ -119,8 +120,10 @@ class ServerPeer(Peer):
     @responder(Prove)
     def prove(self, proof: bytes, owner: str, key: bytes, signature: bytes) -> dict[str, Any]:
         transcript = self._transcript
-        if transcript is None or self._established:
+        if transcript is None or self._tried:
             raise Malformed("Prove out of order")
+        # One guess a connection, also of those that were sent together.
+        self._tried = True
         secret = self._terms.secret
         try:
             proven = check_client(transcript, secret, owner, proof, transcript.purpose in self._terms.anonymous)
@@ -128,7 +131,7 @@ class ServerPeer(Peer):
                 check_owner(transcript, owner, key, signature)
         except SecretRefused as error:
             self._log.info("refusing {peer}: {error}", peer=self.peer_name(), error=error)
-            self._clock.callLater(0, self.transport.loseConnection)
+            self._clock.callLater(0, self.hang_up)
             raise
         self._met_deadline()
         session = Session(transcript.purpose, proven, owner, self.peer_host(), self._program)

@@ -66,7 +66,7 @@ def wanted_lines(desired: Desired, release: Release, drone: DroneDescription) ->
     if not release.selector.selects(drone.name, drone.labels):
         return
     for role in runs(release, drone).roles:
-        id = instance_id(drone.owner, release.app, release.name, role.role)
+        id = instance_id(drone.owner, release.app, release.name, release.commit, role.role)
         yield AssignedInstance(
             id=id,
             app=release.app,

@@ -6,14 +6,14 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from enum import Enum
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from deployd.model.desired import Desired, KnownDrone
 from deployd.model.instance import AssignedInstance, ObservedInstance, State
 from deployd.model.release import DroneStatus, Need, Release
 from deployd.planning.placement import chosen, is_stopped, runs, wanted_lines
 
-HOPELESS_FAILURES = 4
+HOPELESS_FAILURES = 6
 # What ends is of an earlier attempt, and so are its failures.
 _ENDING = (State.DRAINING, State.STOPPING, State.STOPPED)
 
@@ -23,11 +23,13 @@ class View:
     """What the hub sees of one drone.
 
     ``current``: the report is of the newest assignment, so it tells of what is wanted now and not of what was.
+    ``trouble`` is why the drone did not take its assignment when it was last asked.
     """
 
     connected: bool = False
     current: bool = False
     instances: Mapping[str, ObservedInstance] = field(factory=dict, hash=False)
+    trouble: str = ""
 
 
 class Verdict(Enum):
@@ -41,9 +43,14 @@ class Verdict(Enum):
 UNSEEN = View()
 
 
+def judged(release: Release, drones: Iterable[KnownDrone]) -> tuple[KnownDrone, ...]:
+    """The drones that the last deploy of ``release`` asked for, by name; an earlier one may have excused others."""
+    return chosen(release if release.asked is None else evolve(release, selector=release.asked), drones)
+
+
 def statuses(desired: Desired, release: Release, views: Mapping[str, View]) -> tuple[DroneStatus, ...]:
-    """How each chosen drone stands with ``release``, by name; ``views`` by name, those that are away may be missing."""
-    drones = chosen(release, desired.drones.values())
+    """How each judged drone stands with ``release``, by name; ``views`` by name, those that are away may be missing."""
+    drones = judged(release, desired.drones.values())
     return tuple(status(desired, release, drone, views.get(drone.name, UNSEEN)) for drone in drones)
 
 
@@ -92,7 +99,7 @@ def _of_instance(desired: Desired, line: AssignedInstance, view: View) -> DroneS
         return DroneStatus("", "failed", f"{line.id} was stopped; restart it, or deploy again")
     seen = view.instances.get(line.id)
     if seen is None or not view.current:
-        return DroneStatus("", "pending", "waits for the drone")
+        return DroneStatus("", "pending", view.trouble or "waits for the drone")
     if seen.state is State.READY:
         if seen.generation == line.generation:
             return DroneStatus("", "ready")

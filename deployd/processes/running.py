@@ -1,4 +1,4 @@
-"""Starting one app process, hearing what it says and how it ends."""
+"""Starting one app process, and hearing how it ends."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from attrs import frozen
 from twisted.internet.error import ProcessTerminated
-from twisted.internet.interfaces import IProcessTransport, IReactorProcess, IReactorTime, IReadDescriptor
+from twisted.internet.interfaces import IProcessTransport, IReactorProcess, IReactorTime
 from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 
@@ -19,8 +19,6 @@ from deployd import errors
 from deployd.processes import trees
 from deployd.processes.environment import SYSTEM_PATH
 
-LINE_LIMIT = 16 * 1024
-LAST_WORDS = 128 * 1024
 _KNOWN_CODES = {126: "the command is not executable", 127: "command not found"}
 
 
@@ -44,53 +42,24 @@ class Exit:
 
 
 class AppProcess(ProcessProtocol):
-    """One process and its output.
+    """One process.
 
-    ``output`` gets whole lines, several at once, from stdout and stderr alike; a line over 16 KiB is broken there, so
-    that memory is bounded. What it cannot take it holds off with ``pause``: the app then blocks in its own write.
-    ``exited`` is called once, when the process itself is gone and its last words have been given to ``output``, even
-    if something that it started still holds its pipes; never before ``start`` has returned.
-    ``ref`` (with ``pid``) is what ``trees`` and ``end`` take as the session.
+    ``exited`` is called once, when the process itself is gone, even if something that it started still runs; never
+    before ``start`` has returned. ``ref`` (with ``pid``) is what ``trees`` and ``end`` take as the session.
     """
 
     transport: IProcessTransport
 
-    def __init__(self, output: Callable[[bytes], None], exited: Callable[[Exit], None]) -> None:
+    def __init__(self, exited: Callable[[Exit], None]) -> None:
         self.pid = 0
         self.ref: trees.ProcessRef | None = None
         self.exit: Exit | None = None
-        self._output = output
         self._exited = exited
-        self._open = {1: b"", 2: b""}
-        self._received = 0
         self._started = False
-
-    def pause(self) -> None:
-        """Read no more output until ``resume``."""
-        self.transport.pauseProducing()  # type: ignore[attr-defined]
-
-    def resume(self) -> None:
-        self.transport.resumeProducing()  # type: ignore[attr-defined]
-
-    def close(self) -> None:
-        """Stop listening to whatever still holds the pipes of a process that is gone."""
-        self.transport.loseConnection()
 
     def connectionMade(self) -> None:
         self.pid = int(self.transport.pid)
         self.ref = trees.reference(self.pid)
-
-    def childDataReceived(self, childFD: int, data: bytes) -> None:
-        self._received += len(data)
-        whole, newline, rest = (self._open[childFD] + data).rpartition(b"\n")
-        if len(rest) > LINE_LIMIT:
-            whole, newline, rest = whole + newline + rest, b"\n", b""
-        self._open[childFD] = rest
-        if newline:
-            self._output(whole + newline)
-
-    def childConnectionLost(self, childFD: int) -> None:
-        self._flush(childFD)
 
     def processExited(self, reason: Failure) -> None:
         value = reason.value
@@ -99,36 +68,13 @@ class AppProcess(ProcessProtocol):
         else:
             self.exit = Exit(0)
         if self._started:
-            self._finish()
+            self._exited(self.exit)
 
     def started(self, clock: IReactorTime) -> None:
         """Called by ``start`` at its end: a process may be gone before spawnProcess has returned."""
         self._started = True
         if self.exit is not None:
-            clock.callLater(0, self._finish)
-
-    def _finish(self) -> None:
-        self._drain()
-        for fd in self._open:
-            self._flush(fd)
-        assert self.exit is not None
-        self._exited(self.exit)
-
-    def _drain(self) -> None:
-        """Read what the process left in its pipes: the news of its end may overtake its last words.
-
-        Bounded, as something that it started may go on writing.
-        """
-        readers = getattr(self.transport, "pipes", {})
-        for reader in [reader for reader in readers.values() if IReadDescriptor.providedBy(reader)]:
-            start = before = self._received
-            while reader.doRead() is None and before != self._received < start + LAST_WORDS:
-                before = self._received
-
-    def _flush(self, fd: int) -> None:
-        rest, self._open[fd] = self._open[fd], b""
-        if rest:
-            self._output(rest + b"\n")
+            clock.callLater(0, self._exited, self.exit)
 
 
 def start(
@@ -136,12 +82,13 @@ def start(
     argv: Sequence[str],
     env: Mapping[str, str],
     cwd: str,
-    output: Callable[[bytes], None],
+    output: int,
     exited: Callable[[Exit], None],
 ) -> AppProcess:
     """Run ``argv`` in directory ``cwd`` with exactly ``env``, in a session of its own; raise Refused if that fails.
 
-    ``spawner`` is the reactor. Ask ``missing`` first: a command that is not there would only show as code 127.
+    ``output`` is the descriptor that the app gets as stdout and stderr; it stays the caller's, too. ``spawner`` is the
+    reactor. Ask ``missing`` first: a command that is not there would only show as code 127.
 
     Note [Starting without fork]
     ~~~~~~~~~~~~~~~~~~~~~~~~~~~~
@@ -152,14 +99,14 @@ def start(
     the app's own directory. Neither changes the environment, as a shell would. setsid does not fork here, as a
     new child never leads a process group: the pid that we know is the app's, and the session's.
     """
-    process = AppProcess(output, exited)
+    process = AppProcess(exited)
     command = [_tool("env"), f"--chdir={cwd}", _tool("setsid"), "--", *argv]
     try:
         words = [word.encode() for word in command]
         variables = {name.encode(): value.encode() for name, value in env.items()}
         nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            spawner.spawnProcess(process, words[0], words, variables, childFDs={0: nothing, 1: "r", 2: "r"})
+            spawner.spawnProcess(process, words[0], words, variables, childFDs={0: nothing, 1: output, 2: output})
         finally:
             os.close(nothing)
     except OSError as error:

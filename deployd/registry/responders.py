@@ -102,4 +102,4 @@ class OwnerSession(ReaderSession):
         return self._seat
 
     def _hang_up(self) -> None:
-        self._peer.transport.loseConnection()
+        self._peer.hang_up()

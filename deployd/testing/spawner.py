@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import signal as signals
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import AnyStr
 
 from twisted.internet.error import ProcessDone, ProcessExitedAlready, ProcessTerminated
@@ -26,8 +27,7 @@ class FakeProcess:
     """One process that was asked for.
 
     ``argv`` and ``cwd`` are the app's own, without what ``running.start`` puts around them; ``command`` is all.
-    ``signals`` are those sent, in order; one that is not in ``ignored`` ends it. ``paused`` says whether its output
-    is held off: what it writes meanwhile arrives on resume, or at its end.
+    ``signals`` are those sent, in order; one that is not in ``ignored`` ends it.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class FakeProcess:
         pid: int,
         command: Sequence[str],
         env: Mapping[str, str],
-        child_fds: Mapping[int, str | int],
+        child_fds: Mapping[int, int],
     ) -> None:
         self.pid: int = pid
         self.command = tuple(command)
@@ -46,10 +46,9 @@ class FakeProcess:
         self.signals: list[int] = []
         self.ignored: set[int] = set()
         self.ended = False
-        self.paused = False
         self._protocol = protocol
-        self._pipes = [fd for fd, kind in child_fds.items() if kind == "r"]
-        self._held: list[tuple[int, bytes]] = []
+        # By name, as the descriptors are closed once the process has them.
+        self._outputs = {fd: Path(f"/proc/self/fd/{child_fds[fd]}").readlink() for fd in (1, 2) if fd in child_fds}
 
     def __repr__(self) -> str:
         return f"<FakeProcess {self.pid} {' '.join(self.argv)}{' (ended)' if self.ended else ''}>"
@@ -57,33 +56,22 @@ class FakeProcess:
     # What a test does with it.
 
     def write(self, data: bytes, fd: int = 1) -> None:
-        """The process prints ``data``; as a transport's ``write`` it would reach stdin, which no app of ours has."""
-        if fd not in self._pipes:
-            return
-        if self.paused:
-            self._held.append((fd, data))
-        else:
-            self._protocol.childDataReceived(fd, data)
+        """The process prints ``data``, to where its descriptor ``fd`` leads; to nothing if it has none such."""
+        if fd in self._outputs:
+            with self._outputs[fd].open("ab", 0) as output:
+                output.write(data)
 
-    def exit(self, code: int | None = 0, signal: int | None = None, *, pipes_held: bool = False) -> None:
-        """The process ends; ``pipes_held`` when something that it started keeps its output open."""
+    def exit(self, code: int | None = 0, signal: int | None = None) -> None:
+        """The process ends; something that it started may still write."""
         if self.ended:
             raise ProcessExitedAlready()
         self.ended = True
-        if not self.paused:
-            self._deliver()
         if signal is not None:
             code = None
         status = (code or 0) << 8 | (signal or 0)
-        self._reason = ProcessTerminated(code, signal, status) if code or signal else ProcessDone(status)
-        self._protocol.processExited(Failure(self._reason))
-        if not pipes_held:
-            self.drop_pipes()
-
-    def drop_pipes(self) -> None:
-        """The last holder of its output lets go."""
-        self._deliver()
-        self.loseConnection()
+        reason = Failure(ProcessTerminated(code, signal, status) if code or signal else ProcessDone(status))
+        self._protocol.processExited(reason)
+        self._protocol.processEnded(reason)
 
     # What the code under test does with it.
 
@@ -95,23 +83,11 @@ class FakeProcess:
         if number == signals.SIGKILL or number not in self.ignored | _IGNORED_BY_DEFAULT:
             self.exit(signal=number)
 
-    def pauseProducing(self) -> None:
-        self.paused = True
-
-    def resumeProducing(self) -> None:
-        self.paused = False
-        self._deliver()
-
     def loseConnection(self) -> None:
-        for fd in list(self._pipes):
-            self.closeChildFD(fd)
-        if self.ended:
-            self._protocol.processEnded(Failure(self._reason))
+        """It has no pipes."""
 
     def closeChildFD(self, descriptor: int | str) -> None:
-        if descriptor in self._pipes:
-            self._pipes.remove(int(descriptor))
-            self._protocol.childConnectionLost(int(descriptor))
+        """It has no pipes."""
 
     def closeStdin(self) -> None:
         self.closeChildFD(0)
@@ -132,11 +108,6 @@ class FakeProcess:
         raise TypeError("a process has no address")
 
     getPeer = getHost
-
-    def _deliver(self) -> None:
-        held, self._held = self._held, []
-        for fd, data in held:
-            self._protocol.childDataReceived(fd, data)
 
 
 @implementer(IReactorProcess)
@@ -177,7 +148,10 @@ class FakeSpawner(Clock):
         if "\0" in "".join([*words, *variables, *variables.values()]):
             raise ValueError("embedded null byte")
         pid = FIRST_PID + len(self.processes)
-        process = FakeProcess(processProtocol, pid, words, variables, childFDs or {0: "w", 1: "r", 2: "r"})
+        fds = {child: own for child, own in (childFDs or {}).items() if isinstance(own, int)}
+        if len(fds) != 3:
+            raise AssertionError("a pipe breaks with the drone, and with it what runs on")
+        process = FakeProcess(processProtocol, pid, words, variables, fds)
         self.processes.append(process)
         processProtocol.makeConnection(process)
         self.on_start(process)

@@ -8,8 +8,6 @@ from deployd.errors import UnknownApp, UnknownCommit, UnknownDrone, UnknownInsta
 from deployd.wire.command import declared
 from deployd.wire.documents import Json
 
-LISTS = ("apps", "drones", "releases", "instances")
-
 
 class Deploy(amp.Command):
     """deployctl to hub: create (or retry, or widen) a release; answered once it is saved.
@@ -59,7 +57,10 @@ class AwaitChange(amp.Command):
 
 
 class List(amp.Command):
-    """deployctl to hub: rows of ``kind`` (one of LISTS), filtered, in pages; go on with ``after`` = ``next``."""
+    """deployctl to hub: rows of ``kind``, filtered, in pages; go on with ``after`` = ``next``.
+
+    ``kind`` is ``apps``, ``drones``, ``releases`` or ``instances``.
+    """
 
     arguments = [
         (b"kind", amp.Unicode()),

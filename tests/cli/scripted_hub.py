@@ -6,9 +6,10 @@ from typing import Any
 
 from attrs import define, field
 from twisted.internet.defer import Deferred, fail, succeed
-from twisted.internet.error import ConnectionRefusedError
+from twisted.internet.error import ConnectionLost, ConnectionRefusedError
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 from twisted.internet.task import Clock
+from twisted.python.failure import Failure
 from twisted.test.iosim import IOPump, connect
 from zope.interface import implementer
 
@@ -20,6 +21,7 @@ from deployd.wire import control
 
 SECRET_TEXT = "beep:boop/%@ 1"
 SECRET = Secret(SECRET_TEXT)
+CONNECTION_LOST = Failure(ConnectionLost())
 COMMIT = "74336bc1db98478e02e69f59e7100895be207389"
 
 
@@ -175,6 +177,13 @@ class MemoryEndpoint:
         for pump in self._pumps:
             pump.serverIO.loseConnection()
         self.flush()
+        self._pumps = []
+
+    def drop(self) -> None:
+        """Lose every connection with what is under way to the client."""
+        for pump in self._pumps:
+            pump.serverIO.getOutBuffer()
+            pump.client.connectionLost(CONNECTION_LOST)
         self._pumps = []
 
     def flush(self) -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from deployd.errors import NoAnswer, SecretRefused, Unreachable
+from deployd.errors import NoAnswer, SecretRefused, UnknownDrone, Unreachable
+from deployd.wire.control import ForgetDrone, Restart
 from tests.cli.clusters import Bench
 from tests.cli.scripted_hub import drone
 
@@ -21,6 +25,32 @@ class ClusterTests(SynchronousTestCase):
         for _ in range(3):
             self.successResultOf(bench.start(bench.cluster.rows("apps")))
         self.assertEqual(bench.way.dialled, 1)
+
+    def losing_the_first_answer(self, command: Any, **arguments: Any) -> tuple[Bench, Deferred[Any]]:
+        """A hub that does what it is asked and goes away before it says so."""
+        bench = Bench(seconds=10)
+        self.successResultOf(bench.start(bench.cluster.rows("apps")))
+        working = Deferred.fromCoroutine(bench.cluster.call(command, **arguments))
+        (pump,) = bench.way._pumps
+        data = pump.clientIO.getOutBuffer()
+        pump.server.dataReceived(data)
+        return bench, working
+
+    def test_a_restart_whose_answer_is_lost_is_not_asked_for_again(self) -> None:
+        bench, working = self.losing_the_first_answer(Restart, ids=["a"])
+        bench.way.drop()
+        bench.way.advance(3)
+        self.assertIn("deployctl ps", str(self.failureResultOf(working, Unreachable).value))
+        self.assertEqual(len(bench.hub.asked_for("Restart")), 1)
+
+    def test_a_drone_that_is_forgotten_is_so_when_the_answer_is_lost(self) -> None:
+        bench, working = self.losing_the_first_answer(ForgetDrone, name="d1")
+        bench.way.drop()
+        bench.hub.errors["ForgetDrone"] = UnknownDrone("there is no drone 'd1'")
+        bench.way.advance(3)
+        self.assertEqual(self.successResultOf(working), {})
+        self.assertEqual(len(bench.hub.asked_for("ForgetDrone")), 2)
+        self.failureResultOf(bench.start(bench.cluster.call(ForgetDrone, name="d1")), UnknownDrone)
 
     def test_a_change_is_awaited(self) -> None:
         bench = Bench()

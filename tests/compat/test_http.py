@@ -239,6 +239,19 @@ async def test_a_pusher_over_the_limit_is_told(tmp_path: Path) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_a_push_for_which_there_is_no_place_is_told_so_by_git(service: Service, git: Git) -> None:
+    """However much more of it comes: git reads no answer before it has sent all."""
+    service.site.spool = str(service.root / "nosuch")
+    work = await git.repository(files={f"f{number}": os.urandom(500_000).hex() for number in range(8)})
+    said = await git(work, "push", f"{service.url}/webapp", "master", ok=False)
+    assert "remote: the hub could not store it: no such file or directory" in said
+    assert service.repositories.apps() == []
+    assert service.leftovers() == []
+    service.site.spool = str(service.repositories.root)
+    await git(work, "push", f"{service.url}/webapp", "master")
+
+
+@pytest_twisted.ensureDeferred
 async def test_a_client_that_does_not_read_is_dropped_and_frees_its_thread(tmp_path: Path) -> None:
     """After the stall limit; the thread serves others again, with as few threads as there are."""
     service = Service(tmp_path / "hub", GitLimits(stall_seconds=0.3))
@@ -259,6 +272,47 @@ async def test_a_client_that_does_not_read_is_dropped_and_frees_its_thread(tmp_p
     assert len(answer) > 20 << 20
     lazy.transport.resumeProducing()
     assert len(await lazy.closed) < 20 << 20
+    await service.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_clients_that_do_not_read_leave_threads_for_pushes(tmp_path: Path) -> None:
+    """As many fetches as may be hold a thread; the next one waits for them, and a push for nobody."""
+    service = Service(tmp_path / "hub", GitLimits(uploads=1))
+    service.start()
+    service.pool.adjustPoolsize(1, 2)
+    objects = Objects()
+    tip = objects.commit(objects.tree(("100644", b"big", objects.blob(os.urandom(20 << 20)))))
+    pushed = forge.push([("refs/heads/master", ZERO, tip)], objects.pack())
+    assert (await ask(service, post("/webapp/git-receive-pack", RECEIVE, pushed)))[0] == 200
+    want = forge.pktlines.line(f"want {tip} side-band-64k thin-pack ofs-delta\n".encode())
+    fetch = post("/webapp/git-upload-pack", UPLOAD, want + b"0000" + forge.pktlines.line(b"done\n"))
+    lazy = [await wire(service) for _ in range(3)]
+    for connection in lazy:
+        connection.transport.write(fetch)
+    while not lazy[0].data:
+        await deferLater(reactor, 0.01)
+    for connection in lazy:
+        connection.transport.pauseProducing()
+    other = post("/other/git-receive-pack", RECEIVE, pushed)
+    assert (await Deferred.fromCoroutine(ask(service, other)).addTimeout(20, reactor))[0] == 200
+    for connection in lazy[:2]:
+        connection.transport.abortConnection()
+    lazy[2].transport.resumeProducing()
+    assert len(await lazy[2].closed.addTimeout(20, reactor)) > 20 << 20
+    await service.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_fetch_that_would_wait_too_long_is_told_to_come_again(tmp_path: Path) -> None:
+    service = Service(tmp_path / "hub", GitLimits(uploads=1, stall_seconds=0.2))
+    service.start()
+    objects = Objects()
+    pushed = forge.push([("refs/heads/master", ZERO, objects.commit())], objects.pack())
+    assert (await ask(service, post("/webapp/git-receive-pack", RECEIVE, pushed)))[0] == 200
+    await service.site.git._uploads.acquire()
+    status, _, body = await ask(service, post("/webapp/git-upload-pack", UPLOAD, b"0000"))
+    assert (status, body) == (503, b"too many fetches are under way; try again in a moment\n")
     await service.stop()
 
 

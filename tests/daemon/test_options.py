@@ -60,6 +60,14 @@ class DaemonOptionsTests(SynchronousTestCase):
         error = self.assertRaises(UsageError, parsed, "--secret-file", "/no/such/file")
         self.assertIn("/no/such/file", str(error))
 
+    def test_a_secret_file_may_begin_with_a_byte_order_mark(self) -> None:
+        path = Path(self.mktemp())
+        path.write_bytes(b"\xef\xbb\xbfsecret\n")
+        self.assertTrue(self.matches(parsed("--secret-file", str(path)).secret, "secret"))
+
+    def test_an_empty_state_directory_is_a_usage_error(self) -> None:
+        self.assertRaises(UsageError, parsed, "--state-dir", "")
+
     def test_numbers_are_checked(self) -> None:
         self.assertEqual(parsed("--port", "0").port("port"), 0)
         self.assertEqual(parsed("--timeout", "0.5").seconds("timeout"), 0.5)

@@ -1,4 +1,4 @@
-"""A drone's instances without a machine: no process, no network, no disk; a Clock that the test moves."""
+"""A drone's instances without a machine: no process, no network, a directory; a Clock that the test moves."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from zope.interface import implementer
 
 from deployd.drone.instance import Instance
 from deployd.drone.journal import Entry
+from deployd.drone.logs import Log
 from deployd.drone.means import Means, Place
 from deployd.errors import DeploydError
 from deployd.model.instance import AssignedInstance, Goal, ObservedInstance
@@ -95,7 +96,6 @@ class House:
         self.end_problem: DeploydError | None = None
         self.happened: list[str] = []
         self.saved: list[tuple[str, int, int, str, int]] = []
-        self.output: dict[str, bytes] = {}
         self.place: Callable[[], Deferred[Place]] = lambda: succeed(PLACE)
         self.changes = 0
         self.reactor.on_start = self._started
@@ -110,7 +110,7 @@ class House:
             rows=self,
             place=lambda: self.place(),
             save=self._save,
-            output=self._output,
+            output=self.log,
             jitter=lambda: 0.0,
             path="/usr/bin:/bin",
         )
@@ -150,11 +150,8 @@ class House:
         self.saved.append(process)
         return succeed(None)
 
-    def _output(self, id: str) -> Callable[[bytes], None]:
-        def write(lines: bytes) -> None:
-            self.output[id] = self.output.get(id, b"") + lines
-
-        return write
+    def log(self, id: str) -> Log:
+        return Log(self.directory / f"{id}.log")
 
     def _started(self, process: FakeProcess) -> None:
         self.happened.append(f"start {process.env['PROCESS_ID']}")

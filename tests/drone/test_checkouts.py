@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred, execute, fail, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from deployd.drone.checkouts import MAX_SPARE, SETTLE_AFTER, Checkouts, Source
+from deployd.drone.checkouts import FETCH_TIMEOUT, MAX_SPARE, SETTLE_AFTER, SPARE_TIMEOUT, Checkouts, Source
 from deployd.drone.disk import Tree
 from deployd.drone.prefetching import MAX_QUEUED, Prefetching
 from deployd.drone.problem import Hopeless
@@ -26,6 +26,7 @@ class Hub:
     def __init__(self) -> None:
         self.packs: dict[str, bytes] = {}
         self.fetched: list[str] = []
+        self.timeouts: list[float] = []
         self.away = False
         self.tokens: list[str] = []
 
@@ -42,6 +43,7 @@ class Hub:
 
     def fetch(self, mirror: Path, url: str, user: str, token: str, commit: str, timeout: float) -> None:
         self.fetched.append(commit)
+        self.timeouts.append(timeout)
         self.tokens.append(token)
         if commit not in self.packs:
             raise UnknownCommit(f"the hub has no commit {commit[:12]} for this drone")
@@ -55,12 +57,18 @@ class CheckoutsTestCase(SynchronousTestCase):
         self.hub = Hub()
         self.tree = Tree(Path(self.mktemp()).absolute())
         self.held: list[Deferred[None]] | None = None
+        self.made: list[frozenset[CheckoutKey]] = []
         self.checkouts = self.begin()
 
     def begin(self) -> Checkouts:
-        checkouts = Checkouts(self.clock, self.tree, self.to_thread, self.hub.source, GitLimits(), fetch=self.hub.fetch)
+        checkouts = Checkouts(
+            self.clock, self.tree, self.to_thread, self.hub.source, GitLimits(), self.hub.fetch, self.say_made
+        )
         checkouts.clean()
         return checkouts
+
+    def say_made(self) -> None:
+        self.made.append(self.checkouts.keys())
 
     def to_thread(self, function: object, *arguments: object) -> Deferred[object]:
         """At once, unless the test holds the threads back."""
@@ -141,6 +149,17 @@ class EnsureTests(CheckoutsTestCase):
         failure = self.failureResultOf(self.checkouts.ensure(self.key(commit)), Hopeless)
         self.assertIn("it is a link that leads outside", str(failure.value))
         self.assertEqual(self.checkouts.keys(), frozenset())
+        self.assertEqual(fetching.commits(self.tree.mirror("webapp")), (), "nothing would ever delete it there")
+        self.assertEqual(list((self.tree.mirror("webapp") / "objects" / "pack").iterdir()), [])
+
+    def test_says_when_one_was_made_or_could_not_be(self) -> None:
+        key = self.key(self.hub.commit())
+        self.held = []
+        self.checkouts.ensure(key)
+        self.assertEqual(self.made, [])
+        self.let_go()
+        self.failureResultOf(self.checkouts.ensure(self.key("0" * 40)), UnknownCommit)
+        self.assertEqual(self.made, [{key}, {key}])
 
     def test_a_disk_that_cannot_be_written_is_one_sentence(self) -> None:
         self.tree.top.mkdir()
@@ -163,6 +182,27 @@ class EnsureTests(CheckoutsTestCase):
         self.hub.away = True
         self.checkouts = self.begin()
         self.assertEqual((self.have(key) / "app.py").read_bytes(), b"whole")
+
+    def test_forgets_at_a_restart_what_a_kill_left_without_a_checkout(self) -> None:
+        kept, spare, left = (self.hub.commit(b"%d" % number) for number in range(3))
+        self.have(self.key(kept, app="team/webapp"))
+        self.spare(spare, "team/webapp")
+        mirror = self.tree.mirror("team/webapp")
+        self.hub.fetch(mirror, "", "drone", "token", left, 1.0)
+        half = mirror.parent / f"{fetching._NEW}half"
+        half.mkdir()
+        self.checkouts = self.begin()
+        self.assertEqual(set(fetching.commits(mirror)), {kept, spare})
+        self.assertFalse(half.exists())
+
+    def test_a_damaged_mirror_keeps_no_drone_from_starting(self) -> None:
+        key = self.key(self.hub.commit())
+        self.have(key)
+        self.hub.fetch(self.tree.mirror("webapp"), "", "drone", "token", self.hub.commit(b"other"), 1.0)
+        for index in (self.tree.mirror("webapp") / "objects" / "pack").glob("*.idx"):
+            index.write_bytes(b"damaged")
+        self.checkouts = self.begin()
+        self.assertEqual(self.checkouts.keys(), {key})
 
     def test_lets_the_disk_catch_up_later(self) -> None:
         path = self.have(self.key(self.hub.commit()))
@@ -199,6 +239,11 @@ class SpareTests(CheckoutsTestCase):
         path = self.have(self.key(commit))
         self.assertEqual((path / "app.py").read_bytes(), b"ahead")
         self.assertFalse(self.tree.spare("webapp", commit).exists())
+
+    def test_waits_less_for_what_nobody_has_asked_for(self) -> None:
+        self.spare(self.hub.commit(b"ahead"))
+        self.have(self.key(self.hub.commit(b"deployed")))
+        self.assertEqual(self.hub.timeouts, [SPARE_TIMEOUT, FETCH_TIMEOUT])
 
     def test_a_second_release_of_the_commit_needs_no_hub_either(self) -> None:
         commit = self.hub.commit()
@@ -248,6 +293,9 @@ class PrefetchingTests(CheckoutsTestCase):
     def setUp(self) -> None:
         super().setUp()
         self.prefetching = Prefetching(self.checkouts)
+
+    def say_made(self) -> None:
+        self.prefetching.go_on()
 
     def add(self, commit: str, ref: str = "refs/heads/master") -> None:
         self.prefetching.add("webapp", ref, commit)

@@ -85,7 +85,7 @@ class StartingTests(InstanceTestCase):
         self.house.pass_time(READY_DEADLINE + 0.2)
         seen = instance.observed()
         self.assertEqual((seen.state, seen.failures), (State.BACKOFF, 1))
-        self.assertEqual(seen.reason, f"does not listen on port {seen.port} after 60 s")
+        self.assertEqual(seen.reason, f"does not listen on port {seen.port} after {READY_DEADLINE:g} s")
         self.assertEqual(self.house.process.signals, [TERM])
 
     def test_a_role_without_port_is_ready_after_a_second_and_has_no_row(self) -> None:
@@ -204,7 +204,49 @@ class FallingTests(InstanceTestCase):
         self.assertEqual(instance.observed().tail, "Traceback: no database")
         self.house.pass_time(1)
         self.assertEqual((state_of(instance), instance.observed().tail), ("ready", ""))
-        self.assertEqual(self.house.output["http-v1"], b"Traceback: no database\n")
+        self.assertEqual((self.house.directory / "http-v1.log").read_bytes(), b"Traceback: no database\n")
+
+    def test_a_failure_is_told_with_its_last_output_and_never_before_it(self) -> None:
+        """The report that makes a deploy fail is the one whose output the deploy shows."""
+        instance = self.house.ready()
+        reading: Deferred[str] = Deferred()
+        instance._means = evolve(self.house.means, to_thread=lambda *asked: reading)
+        self.house.process.exit(1)
+        self.assertEqual((instance.observed().reason, instance.observed().tail), ("", ""))
+        before = self.house.changes
+        reading.callback("no database")
+        self.assertEqual(instance.observed().reason, "exited at once with code 1")
+        self.assertEqual(instance.observed().tail, "no database")
+        self.assertGreater(self.house.changes, before)
+
+    def test_the_output_of_an_earlier_start_is_not_that_of_this_one(self) -> None:
+        self.house.opens_at_once = False
+        instance = self.house.ready()
+        self.house.process.write(b"first\n")
+        self.house.process.exit(1)
+        self.house.pass_time(1)
+        self.house.process.write(b"second\n")
+        self.house.process.exit(1)
+        self.assertEqual(instance.observed().tail, "second")
+        self.house.pass_time(0.5)
+        self.house.checkouts.problem = NoAnswer("the hub is away")
+        self.house.pass_time(1)
+        self.assertEqual((instance.observed().reason, instance.observed().tail), ("the hub is away", ""))
+
+    def test_a_stop_while_the_last_output_is_read_is_followed(self) -> None:
+        instance = self.house.ready()
+        instance._means = evolve(self.house.means, to_thread=lambda *asked: Deferred(lambda _: None))
+        self.house.process.exit(1)
+        instance.stop(line(goal=Goal.STOP))
+        self.assertEqual((state_of(instance), instance.observed().reason), ("stopped", ""))
+
+    def test_no_descriptor_of_an_output_is_left(self) -> None:
+        self.house.ready()
+        self.house.reactor.refuse = OSError(12, "Cannot allocate memory")
+        before = len(list(Path("/proc/self/fd").iterdir()))
+        for _ in range(3):
+            self.house.instance().start(line())
+        self.assertLessEqual(len(list(Path("/proc/self/fd").iterdir())) - before, 3, "their ports only")
 
     def test_takes_another_port_when_somebody_else_has_taken_its_own(self) -> None:
         import socket

@@ -9,7 +9,7 @@ from attrs import evolve
 from twisted.internet.defer import Deferred, execute
 from twisted.trial.unittest import SynchronousTestCase
 
-from deployd.drone.instances import Instances
+from deployd.drone.instances import STOP_LIMIT, Instances
 from deployd.drone.journal import Journal
 from deployd.drone.logs import Logs
 from deployd.errors import Refused
@@ -39,7 +39,7 @@ class InstancesTestCase(SynchronousTestCase):
             self.journal,
             to_thread,
             house.checkouts,
-            Logs(self.directory),
+            Logs(self.directory, house.reactor, to_thread),
             lambda: None,  # type: ignore[arg-type]
         )
 
@@ -91,6 +91,36 @@ class AssignmentTests(InstancesTestCase):
         self.assign(2, line())
         self.assign(1)
         self.assertEqual((self.states(), self.instances.revision.number), ({"http-v1": "ready"}, 2))
+
+    def test_refuses_and_does_not_save_an_assignment_of_a_hub_that_it_has_not_met(self) -> None:
+        self.assign(1, line())
+        taking = Deferred.fromCoroutine(self.instances.take(Revision("e2", 9), ()))
+        failure = self.failureResultOf(taking, Refused)
+        self.assertEqual(str(failure.value), "an assignment of another hub; join again")
+        self.assertEqual(self.journal.read().revision, Revision("e1", 1))
+
+    def test_deletes_a_checkout_whose_release_went_while_it_was_made(self) -> None:
+        self.house.checkouts.held = Deferred()
+        self.assign(1, line())
+        self.assign(2, line(goal=Goal.STOP))
+        self.assign(3)
+        key = CheckoutKey("webapp", "v1", COMMIT)
+        self.house.checkouts.there.add(key)
+        self.instances.look_again()
+        self.house.reactor.advance(0)
+        self.assertEqual(self.house.checkouts.removed, [key])
+
+    def test_stopping_takes_a_minute_at_most_whatever_hangs(self) -> None:
+        self.assign(1, line(), line("say"))
+        self.house.end_problem = Refused("it does not end")
+        stopped = self.instances.stop_all()
+        self.house.pass_time(STOP_LIMIT - 1, 0.5)
+        self.assertNoResult(stopped)
+        self.house.pass_time(2, 0.5)
+        self.successResultOf(stopped)
+        self.house.end_problem = None
+        self.house.pass_time(20, 0.5)
+        self.assertEqual(set(self.states().values()), {"stopped"}, "it goes on trying")
 
     def test_the_same_assignment_again_changes_nothing(self) -> None:
         self.assign(1, line())

@@ -75,4 +75,5 @@ class OptionsTests(SynchronousTestCase):
         self.refused("'release' is not supported", "--role", "release", "--", "x")
         self.refused("does not read", "--roles", "http", "--", "x")
         self.refused("is not a role", "--roles", "http,")
+        self.refused("COMMAND is not UTF-8", "--", "serve", "caf\udce9")
         self.refused("the secret is empty", "--secret", "")

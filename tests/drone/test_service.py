@@ -154,7 +154,7 @@ class DroneTestCase(SynchronousTestCase):
             self.journal,
             to_thread,
             self.house.checkouts,
-            Logs(directory),
+            Logs(directory, self.clock, to_thread),
             reporting.changed,  # type: ignore[arg-type]
         )
         prefetching: Any = type("Noting", (Prefetching,), {"add": lambda _, *push: self.prefetched.append(push)})

@@ -147,6 +147,18 @@ class SurroundingsTests(SynchronousTestCase):
         self.registries.made["10.0.0.1:6000"].connect()
         self.successResultOf(self.surroundings.place())
 
+    def test_apps_are_never_told_the_address_of_one_registry_and_the_url_of_another(self) -> None:
+        self.surroundings.joined(joined())
+        self.successResultOf(self.surroundings.place())
+        self.registries.reachable = False
+        self.surroundings.joined(joined("10.0.0.2:6000"))
+        self.assertEqual((self.noted["registry"], self.noted["url"]), ("10.0.0.2:6000", ""))
+        place = self.surroundings.place()
+        self.assertNoResult(place)
+        self.registries.made["10.0.0.2:6000"].connect()
+        told = self.successResultOf(place)
+        self.assertEqual((told.registry, told.registry_url), ("10.0.0.2:6000", "http://127.0.0.1:6080"))
+
     def test_says_that_nobody_has_named_a_registry(self) -> None:
         self.surroundings.joined(joined(registry=""))
         failure = self.failureResultOf(self.surroundings.place(), Refused)

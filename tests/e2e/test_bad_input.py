@@ -315,3 +315,32 @@ def test_environments_hold_what_they_should_and_no_secret(cluster: Cluster) -> N
         assert found.get(name) == value, (name, found.get(name))
     assert set(found) - set(expected) <= {"PATH", "HOME", "LANG", "TMPDIR", "LC_CTYPE"}
     assert SECRET not in body
+
+
+@pytest.mark.parametrize("kind", ["registry", "hub", "drone"])
+def test_a_daemon_in_the_background_that_cannot_start_ends_too(cluster: Cluster, kind: str) -> None:
+    """The sentence is in the log; the waiting command ends, and leaves no pid file."""
+    (cluster.directory / "file").write_text("")
+    needed = ["--hub", cluster.hub.amp] if kind == "drone" else ["--port", "0"]
+    log, pidfile = cluster.directory / "background.log", cluster.directory / "background.pid"
+    command = [str(BIN / "twistd"), "--pidfile", str(pidfile), "--logfile", str(log), f"deployd-{kind}", *needed]
+    command += ["--state-dir", str(cluster.directory / "file" / "state")]
+    environment = PYTHON_ENVIRONMENT | {"DEPLOYD_SECRET": SECRET}
+    done = subprocess.run(command, env=environment, capture_output=True, timeout=30, check=False)
+    assert done.returncode != 0
+    assert "state directory" in log.read_text()
+    assert not pidfile.exists()
+
+
+def test_the_hub_is_reached_through_a_unix_socket(cluster: Cluster) -> None:
+    path = cluster.directory / "hub.sock"
+    cluster.hub.stop()
+    cluster.hub._arguments += ["--listen", f"unix:{path}"]
+    cluster.hub.start()
+    assert cluster.hub.amp == f"unix:{path}"
+    cluster.start_drone("d1", "--", "python3", "web.py")
+    repository = cluster.repository("webapp", {"web.py": HELLO})
+    repository.push("webapp")
+    repository.git("remote", "add", "deployd", cluster.git_url("webapp"))
+    cluster.deployctl("deploy", cwd=repository.path)
+    assert set(cluster.ports()) == {repository.head}

@@ -79,12 +79,12 @@ def test_an_app_that_falls_again_and_again_is_started_ever_less_often(cluster: C
     note = f"import time\nopen({str(starts)!r}, 'a').write(str(time.monotonic()) + '\\n')\n"
     falling = HELLO.replace("while True:", "import threading\nthreading.Timer(0.3, os._exit, [1]).start()\nwhile True:")
     deployed(cluster, {"http.py": note + falling})
-    until(lambda: len(starts.read_text().splitlines()) >= 4, "it was started four times")
+    until(lambda: len(starts.read_text().splitlines()) >= 3, "it was started three times")
     times = [float(line) for line in starts.read_text().splitlines()]
-    first, second, third = (later - earlier for earlier, later in pairwise(times[:4]))
-    assert first < second < third
+    first, second = (later - earlier for earlier, later in pairwise(times[:3]))
+    assert first < second
     (row,) = cluster.json("ps")
-    assert row["restarts"] >= 3
+    assert row["restarts"] >= 2
     assert "code 1" in row["reason"] or row["state"] == "ready"
 
 

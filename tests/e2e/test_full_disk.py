@@ -12,13 +12,13 @@ import pytest
 
 from tests.conftest import require
 from tests.e2e.apps import HELLO
-from tests.e2e.cluster import SECRET, Cluster, Daemon, Repository, get
+from tests.e2e.cluster import BIN, PYTHON_ENVIRONMENT, SECRET, Cluster, Daemon, Repository, get
 from tests.e2e.waiting import until
 
 pytestmark = [require("git", "unshare", "mount")]
 
-SIZE = 24 << 20
-LARGE = 32 << 20
+SIZE = 8 << 20
+LARGE = 10 << 20
 # Mounts the small disk where only the daemon and its children see it, and then becomes the daemon.
 MOUNT = 'mount -t tmpfs -o size=$0,mode=700 none "$1" && shift && exec "$@"'
 
@@ -96,6 +96,31 @@ def cluster(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SmallDis
         made.close()
 
 
+@pytest.mark.parametrize("kind", ["registry", "hub", "drone"])
+def test_a_daemon_that_finds_its_disk_full_says_so_in_one_line(tmp_path: Path, kind: str) -> None:
+    place = tmp_path / "state"
+    place.mkdir()
+    if os.environ.get("DEPLOYD_REQUIRE_ALL") != "1" and not can_mount(place):
+        pytest.skip("needs root and mount namespaces")
+    needed = ["--hub", "127.0.0.1:1"] if kind == "drone" else ["--port", "0"]
+    twistd = [str(BIN / "twistd"), "-n", "--pidfile=", f"deployd-{kind}", "--state-dir", str(place), *needed]
+    fill = 'dd if=/dev/zero of="$0/filler" bs=4096 2>/dev/null; exec "$@"'
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", MOUNT, "64k", str(place), "sh", "-c", fill, str(place), *twistd],
+        env=PYTHON_ENVIRONMENT | {"DEPLOYD_SECRET": SECRET},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stdout + done.stderr
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"deployd-{kind}: ")
+    assert "space" in line or "full" in line
+
+
 def small(cluster: SmallDisks) -> SmallDiskDaemon:
     (found,) = (daemon for daemon in cluster.daemons.values() if isinstance(daemon, SmallDiskDaemon))
     return found
@@ -113,8 +138,8 @@ def serves(cluster: Cluster, commit: str) -> bool:
     return [get(f"{row['host']}:{row['port']}") for row in rows] == [(200, "hello")]
 
 
-def with_large_file(repository: Repository) -> str:
-    (repository.path / "large").write_bytes(os.urandom(LARGE))
+def with_large_file(repository: Repository, content: bytes) -> str:
+    (repository.path / "large").write_bytes(content)
     return repository.commit({})
 
 
@@ -122,10 +147,10 @@ def with_large_file(repository: Repository) -> str:
 def test_a_push_that_does_not_fit_is_refused_and_leaves_nothing(cluster: SmallDisks) -> None:
     repository = deployed(cluster)
     first, before = repository.head, small(cluster).free()
-    with_large_file(repository)
+    with_large_file(repository, os.urandom(LARGE))
     done = repository.run_git("push", cluster.git_url("webapp"), "master")
     assert done.returncode != 0
-    assert "space" in done.stderr
+    assert "the hub could not store it: no space left on device" in done.stderr, done.stderr
     assert serves(cluster, first)
     until(lambda: small(cluster).free() > before - (1 << 20), "what came of it is gone")
     assert cluster.json("apps")[0]["head"] == first
@@ -148,7 +173,9 @@ def test_a_hub_without_a_free_byte_answers_what_it_can_and_refuses_the_rest(clus
     assert refused.returncode == 1
     assert "space" in refused.stderr or "full" in refused.stderr
     assert len(refused.stderr.strip().splitlines()) == 1
-    assert repository.run_git("push", cluster.git_url("other"), "master").returncode != 0
+    pushed = repository.run_git("push", cluster.git_url("other"), "master")
+    assert pushed.returncode != 0
+    assert "the hub could not store it: no space left on device" in pushed.stderr
     assert [row["state"] for row in cluster.json("ps")] == ["ready"]
     assert serves(cluster, first)
     small(cluster).make_room()
@@ -161,7 +188,8 @@ def test_a_hub_without_a_free_byte_answers_what_it_can_and_refuses_the_rest(clus
 def test_a_checkout_that_does_not_fit_fails_its_deploy_alone(cluster: SmallDisks) -> None:
     repository = deployed(cluster)
     first, before = repository.head, small(cluster).free()
-    large = with_large_file(repository)
+    # Its pack is small.
+    large = with_large_file(repository, bytes(LARGE))
     repository.push("webapp")
     refused = cluster.run_deployctl("deploy", "webapp", large, "--timeout", "15")
     assert refused.returncode == 1
@@ -182,7 +210,7 @@ def test_a_drone_without_a_free_byte_keeps_what_runs_and_takes_more_once_there_i
     small(cluster).fill()
     second = repository.commit({"x": "1"})
     repository.push("webapp")
-    refused = cluster.run_deployctl("deploy", "webapp", second, "--timeout", "6")
+    refused = cluster.run_deployctl("deploy", "webapp", second, "--timeout", "3")
     assert refused.returncode == 1
     assert "space" in refused.stderr or "full" in refused.stderr, refused.stderr
     assert serves(cluster, first)

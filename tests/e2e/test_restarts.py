@@ -126,6 +126,24 @@ def test_a_drone_that_stops_takes_its_apps_with_it_or_keeps_them(cluster: Cluste
     assert [row["state"] for row in cluster.json("drones")] == ["away"]
 
 
+@pytest.mark.parametrize("end", ["kill", "stop"])
+def test_an_app_that_prints_goes_on_serving_without_its_drone(cluster: Cluster, end: str) -> None:
+    """What it prints goes to its log meanwhile; a pipe to the drone would have broken."""
+    cluster.start_drone("d1", "--on-stop", "keep", "--", "python3", "web.py")
+    chatty = HELLO.replace("body =", 'print("asked", flush=True); print("oh", file=sys.stderr, flush=True); body =')
+    cluster.repository("webapp", {"web.py": chatty}).push("webapp")
+    cluster.deployctl("deploy", "webapp", "master")
+    (row,) = cluster.json("ps")
+    drone = cluster.daemons["d1"]
+    getattr(drone, end)()
+    for _ in range(3):
+        assert get(f"{row['host']}:{row['port']}") == (200, "hello")
+    assert cluster.processes() == [row["pid"]]
+    assert (drone.state / "logs" / f"{row['id']}.log").read_text() == "asked\noh\n" * 3
+    os.kill(row["pid"], signal.SIGKILL)
+    until(lambda: not cluster.processes(), "nothing is left of it")
+
+
 def test_a_hub_killed_in_mid_deploy_finishes_it_when_it_is_back(cluster: Cluster) -> None:
     cluster.start_drone("d1", "--", "python3", "web.py")
     slow = "import select\nselect.select([], [], [], 3)\n" + HELLO

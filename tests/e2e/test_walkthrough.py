@@ -120,6 +120,10 @@ def test_daemonized_twistd_works(cluster: Cluster, tmp_path: Path) -> None:
         repository.push("webapp")
         cluster.deployctl("deploy", "webapp", "master")
         assert set(cluster.ports()) == {repository.head}
+        (program,) = state.rglob("checkouts/**/web.py")
+        assert program.stat().st_mode & 0o777 == 0o644
+        (pid,) = cluster.processes()
+        assert "Umask:\t0022" in Path(f"/proc/{pid}/status").read_text()
     finally:
         os.kill(int(pidfile.read_text()), signal.SIGTERM)
         until(lambda: not pidfile.exists(), "the daemon has ended")

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from attrs import evolve
+from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from deployd.errors import Refused, UnknownApp, UnknownCommit, UnknownDrone, UnknownInstance, UsageError
+from deployd.model.desired import Changes
 from deployd.model.instance import Goal, State
-from deployd.wire.control import ForgetDrone, Restart, Retire, Stop
+from deployd.planning.rollout import HOPELESS_FAILURES
+from deployd.wire.control import Deploy, ForgetDrone, Restart, Retire, Stop
 from tests.hub.rig import Cluster
 
-HOPELESS = {"state": State.BACKOFF, "failures": 4, "reason": "exited at once with code 3", "tail": "I give up\n"}
+HOPELESS = {
+    "state": State.BACKOFF,
+    "failures": HOPELESS_FAILURES,
+    "reason": "exited at once with code 3",
+    "tail": "I give up\n",
+}
 STUCK = {"state": State.STARTING}
 
 
@@ -182,15 +190,15 @@ class FailureTests(SynchronousTestCase):
         self.cluster.deploy()
         self.drone.trouble.clear()
 
-    def test_four_failures_fail_at_once_with_the_reason_and_the_output(self) -> None:
+    def test_too_many_failures_fail_at_once_with_the_reason_and_the_output(self) -> None:
         self.fail()
         status = self.cluster.status()
         self.assertEqual(status["state"], "failed")
         row = {"drone": "d1", "state": "failed", "reason": HOPELESS["reason"], "tail": HOPELESS["tail"]}
         self.assertEqual(status["drones"], [row])
 
-    def test_three_failures_do_not(self) -> None:
-        self.drone.trouble["http"] = HOPELESS | {"failures": 3}
+    def test_fewer_failures_do_not(self) -> None:
+        self.drone.trouble["http"] = HOPELESS | {"failures": HOPELESS_FAILURES - 1}
         self.cluster.deploy()
         self.assertEqual(self.cluster.states()[0], "deploying")
 
@@ -240,7 +248,7 @@ class FailureTests(SynchronousTestCase):
         self.drone.follows = False
         self.cluster.deploy()
         (line,) = self.drone.told[-1].values()
-        old = evolve(self.drone._observed(line), failures=4)
+        old = evolve(self.drone._observed(line), failures=HOPELESS_FAILURES)
         self.drone.report(old)
         self.assertEqual(self.cluster.states()[0], "failed")
         self.drone.refuses = Refused("the disk is full")
@@ -254,6 +262,29 @@ class FailureTests(SynchronousTestCase):
         self.cluster.deploy()
         self.cluster.deploy(drones=["d1"])
         self.assertEqual(self.cluster.states(), ("deployed", {"d1": "ready"}))
+
+    def test_a_deploy_that_is_saved_while_an_earlier_ones_time_ends_has_its_own(self) -> None:
+        self.drone.trouble["http"] = STUCK
+        self.cluster.deploy(timeout=20.0)
+        store, held = self.cluster.store, []
+
+        def save(changes: Changes, epoch: str = "") -> Deferred[int]:
+            held.append((changes, epoch, Deferred()))
+            return held[-1][2]
+
+        self.cluster.pass_time(19)
+        store.save = save  # type: ignore[method-assign]
+        asked = {"app": "webapp", "commit": "master", "drones": [], "where": [], "need": "1", "timeout": 20.0}
+        self.cluster.person.peer.ask(Deploy, asked, 60)
+        self.cluster.settle()
+        self.cluster.pass_time(2)
+        del store.save
+        ((changes, epoch, saved),) = held
+        store.save(changes, epoch).chainDeferred(saved)
+        self.cluster.settle()
+        self.assertEqual(self.cluster.states()[0], "deploying")
+        self.cluster.pass_time(20)
+        self.assertEqual(self.cluster.states()[0], "failed")
 
     def test_a_verdict_that_cannot_be_saved_is_saved_later(self) -> None:
         self.drone.trouble["http"] = STUCK
@@ -276,7 +307,7 @@ class ChoiceTests(SynchronousTestCase):
         self.cluster.deploy(drones=["d1"])
         self.assertEqual((one.lines, two.lines, eu.lines), ({"http.v1": Goal.RUN}, {}, {}))
         self.assertTrue(self.cluster.deploy(where=["r=eu"])["changed"])
-        self.assertEqual(self.cluster.states(), ("deployed", {"d1": "ready", "d3": "ready"}))
+        self.assertEqual(self.cluster.states(), ("deployed", {"d3": "ready"}))
         self.assertEqual(two.lines, {})
         self.assertEqual(self.cluster.drone("d4", labels={"r": "eu", "x": "y"}).lines, {"http.v1": Goal.RUN})
         self.assertEqual(self.cluster.drone("d5").lines, {})
@@ -293,11 +324,21 @@ class ChoiceTests(SynchronousTestCase):
         self.cluster.deploy(drones=["d1"])
         two.trouble["http"] = HOPELESS
         self.cluster.deploy(drones=["d2"])
-        self.assertEqual(self.cluster.states(), ("failed", {"d1": "ready", "d2": "failed"}))
+        self.assertEqual(self.cluster.states(), ("failed", {"d2": "failed"}))
         self.assertEqual(self.cluster.releases(), {"v1": "deployed"})
         self.assertEqual((one.lines, two.lines), ({"http.v1": Goal.RUN}, {}))
         self.assertFalse(self.cluster.deploy(drones=["d1"])["changed"])
         self.assertEqual(self.cluster.states()[0], "deployed")
+
+    def test_a_wider_deploy_is_judged_by_the_drones_it_asks_for(self) -> None:
+        """An earlier need excused d3, which fails; that is no fault of d2's."""
+        self.cluster.drone("d1")
+        self.cluster.drone("d3").trouble["http"] = HOPELESS
+        self.cluster.deploy(need="1")
+        two = self.cluster.drone("d2")
+        self.cluster.deploy(drones=["d2"], need="all")
+        self.assertEqual(self.cluster.states(), ("deployed", {"d2": "ready"}))
+        self.assertEqual(two.lines, {"http.v1": Goal.RUN})
 
     def test_deploying_again_starts_what_waits_for_its_next_try(self) -> None:
         drone = self.cluster.drone()
@@ -312,6 +353,18 @@ class ChoiceTests(SynchronousTestCase):
 class ProcfileTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.cluster = Cluster()
+
+    def test_a_release_that_is_not_there_is_called_a_release(self) -> None:
+        self.cluster.push()
+        self.cluster.drone("d1")
+        with self.assertRaisesRegex(UnknownCommit, "no release v9"):
+            self.cluster.deploy("v9")
+
+    def test_a_byte_order_mark_is_no_part_of_the_first_role(self) -> None:
+        self.cluster.push(files={"Procfile": b"\xef\xbb\xbfhttp: ./serve\n"})
+        drone = self.cluster.drone("d1", command=())
+        self.cluster.deploy()
+        self.assertEqual(sorted(drone.lines), ["http.v1"])
 
     def test_a_drone_without_command_runs_its_roles(self) -> None:
         self.cluster.push(files={"Procfile": b"http: ./serve\nsay: ./say\nworker: ./work\n"})

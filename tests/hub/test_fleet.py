@@ -105,6 +105,7 @@ class JoinTests(SynchronousTestCase):
             {"apps": ("../x",)},
             {"command": ("x" * (MAX_COMMAND + 1),)},
             {"command": ("a\0b",)},
+            {"command": ("serve", "caf\udce9")},
         ):
             drone = self.cluster.drone(joins=False)
             drone.description = evolve(drone.description, **wrong)
@@ -157,6 +158,8 @@ class AssignmentTests(SynchronousTestCase):
         drone.refuses = Refused("the disk is full")
         self.cluster.deploy()
         self.assertEqual(self.cluster.states(), ("deploying", {"d1": "pending"}))
+        (row,) = self.cluster.status()["drones"]
+        self.assertEqual(row["reason"], "the disk is full")
         drone.refuses = None
         self.cluster.pass_time(RETRY + 1)
         self.assertEqual(self.cluster.states()[0], "deployed")

@@ -20,11 +20,11 @@ from twisted.internet.task import Clock, deferLater
 from twisted.internet.threads import deferToThread
 
 from deployd import errors
+from deployd.drone.logs import Log
 from deployd.processes.ending import end
 from deployd.processes.ports import Ports
 from deployd.processes.readiness import by_address, until_listening
 from deployd.processes.running import AppProcess, Exit, start
-from deployd.processes.tail import Tail
 from deployd.processes.trees import find, signal_all
 
 PATH = os.environ["PATH"]
@@ -45,16 +45,26 @@ class App:
 
     directory: Path
     instance: str = field(factory=lambda: f"http-{uuid4().hex[:10]}")
-    tail: Tail = field(factory=Tail)
-    output: list[bytes] = field(factory=list)
     exits: list[Exit] = field(factory=list)
-    heard_at_exit: int = 0
-    keep: bool = True
     process: AppProcess | None = None
+    log: Log = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.log = Log(self.path)
+
+    @property
+    def path(self) -> Path:
+        return self.directory / "output"
+
+    @property
+    def text(self) -> str:
+        return self.log.tail()
 
     def start(self, *argv: str, env: dict[str, str] | None = None) -> AppProcess:
         variables = {"PATH": PATH, "PROCESS_ID": self.instance} | (env or {})
-        self.process = start(reactor, argv, variables, str(self.directory), self._heard, self._exited)
+        output = self.log.open()
+        self.process = start(reactor, argv, variables, str(self.directory), output, self.exits.append)
+        os.close(output)
         return self.process
 
     def sh(self, script: str) -> AppProcess:
@@ -73,20 +83,11 @@ class App:
         return len(find(self.instance, self.process and self.process.ref))
 
     async def said(self, text: str) -> None:
-        await until(lambda: text in self.tail.text())
+        await until(lambda: text in self.text)
 
     async def exit(self) -> Exit:
         await until(lambda: bool(self.exits))
         return self.exits[0]
-
-    def _exited(self, exit: Exit) -> None:
-        self.heard_at_exit = len(b"".join(self.output))
-        self.exits.append(exit)
-
-    def _heard(self, data: bytes) -> None:
-        self.tail.write(data)
-        if self.keep:
-            self.output.append(data)
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -101,16 +102,13 @@ def app(tmp_path: Path) -> Iterator[App]:
     app = App(tmp_path)
     yield app
     signal_all(find(app.instance, app.process and app.process.ref), signal.SIGKILL)
-    if app.process:
-        app.process.close()
-        pytest_twisted.blockon(deferLater(reactor, 0.02))
 
 
 @pytest_twisted.ensureDeferred
 async def test_an_app_finds_its_environment_and_nothing_else(app: App) -> None:
     app.start("/usr/bin/env", env={"A": "b = c"})
     await app.exit()
-    assert sorted(app.tail.text().splitlines()) == sorted([f"PATH={PATH}", f"PROCESS_ID={app.instance}", "A=b = c"])
+    assert sorted(app.text.splitlines()) == sorted([f"PATH={PATH}", f"PROCESS_ID={app.instance}", "A=b = c"])
 
 
 @pytest_twisted.ensureDeferred
@@ -120,7 +118,7 @@ async def test_an_app_leads_its_own_session_and_has_three_descriptors(app: App) 
         os.set_inheritable(secret.fileno(), True)
         process = app.sh("ls /proc/$$/fd; readlink /proc/$$/fd/0; cut -d' ' -f1,6 /proc/$$/stat; :")
         await app.exit()
-    assert app.tail.text().split() == ["0", "1", "2", "/dev/null", str(process.pid), str(process.pid)]
+    assert app.text.split() == ["0", "1", "2", "/dev/null", str(process.pid), str(process.pid)]
 
 
 @pytest_twisted.ensureDeferred
@@ -132,31 +130,28 @@ async def test_the_command_is_taken_word_for_word(app: App) -> None:
         app.exits.clear()
         app.start(name, "--help", env={"PATH": f".:{PATH}"})
         assert await app.exit() == Exit(0)
-        assert f"{name} --help" in app.tail.text()
+        assert f"{name} --help" in app.text
 
 
 @pytest_twisted.ensureDeferred
 async def test_an_app_that_exits_at_once_reports_code_and_last_words(app: App) -> None:
     app.python("import sys; print('starting'); sys.exit('no database')")
     assert await app.exit() == Exit(1)
-    assert sorted(app.tail.text().splitlines()) == ["no database", "starting"]
+    assert sorted(app.text.splitlines()) == ["no database", "starting"]
 
 
 @pytest_twisted.ensureDeferred
-async def test_all_that_an_app_left_in_its_pipes_is_heard_before_its_end(app: App) -> None:
-    app.python("import os; os.write(1, b'x' * 999 + b'\\n'); os.write(2, b'one line\\n' * 6666); os._exit(7)")
-    assert await app.exit() == Exit(7)
-    assert app.heard_at_exit == 1000 + 9 * 6666
-
-
-@pytest_twisted.ensureDeferred
-async def test_the_end_is_told_though_a_child_goes_on_chatting(app: App) -> None:
-    """Its last words are not waited for: there is no end to them."""
-    app.keep = False
-    app.sh("yes & exit 4")
-    assert await app.exit() == Exit(4)
+async def test_an_app_that_is_cut_while_it_prints_goes_on(app: App) -> None:
+    """And nothing of it comes by this process: it takes no time here, and no memory."""
+    app.log = Log(app.directory / "output", size=10_000)
+    app.start("yes")
+    for _ in range(3):
+        await until(lambda: app.path.stat().st_size > 10_000)
+        assert await deferToThread(app.log.cut)
+        assert app.path.with_name("output.1").stat().st_size == 10_000
+    await app.said("y\ny")
     await app.end()
-    assert app.left() == 0
+    assert app.path.stat().st_blocks * 512 <= app.path.stat().st_size + 10_000, "no hole where the cut part was"
 
 
 @pytest_twisted.ensureDeferred
@@ -201,7 +196,6 @@ async def test_grandchildren_that_fled_are_ended(app: App) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_what_a_dead_app_left_behind_is_ended(app: App) -> None:
-    """And ending it lets go of the pipes that it held."""
     app.sh("setsid sleep 60 & echo up; exit 1")
     assert await app.exit() == Exit(1)
     assert app.left() == 1
@@ -215,37 +209,6 @@ async def test_what_starts_while_it_ends_is_ended(app: App) -> None:
     await app.said("up")
     await app.end(grace=0.3)
     assert app.left() == 0
-
-
-@pytest_twisted.ensureDeferred
-async def test_a_chatty_app_waits_while_it_is_held_off(app: App) -> None:
-    """It blocks in its own write, and nothing piles up here."""
-    app.keep = False
-    process = app.start("yes")
-    await app.said("y")
-    process.pause()
-    await until(lambda: state_of(process.pid) == "S")
-    before, heard = resident(), app.tail.text()
-    await deferLater(reactor, 0.2)
-    assert state_of(process.pid) == "S"
-    assert app.tail.text() == heard
-    process.resume()
-    for _ in range(20):
-        await deferLater(reactor, 0.02)
-    assert resident() - before < 8 * 1024
-    assert await app.end() < 2
-
-
-@pytest_twisted.ensureDeferred
-async def test_a_chatty_app_without_line_ends_is_bounded(app: App) -> None:
-    app.keep = False
-    before = resident()
-    app.sh("exec tr '\\0' x < /dev/zero")
-    for _ in range(20):
-        await deferLater(reactor, 0.02)
-    assert resident() - before < 8 * 1024
-    assert len(app.tail.text()) <= 16 * 1024
-    await app.end()
 
 
 LATE = """
@@ -295,12 +258,3 @@ import signal; signal.pause()
 def free_port() -> int:
     with closing(socket.create_server(("127.0.0.1", 0))) as server:
         return int(server.getsockname()[1])
-
-
-def state_of(pid: int) -> str:
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0]
-
-
-def resident() -> int:
-    """KiB of this process."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") // 1024

@@ -24,6 +24,7 @@ class RealWorld:
     def __init__(self, directory: Path) -> None:
         self.spawner = reactor
         self.directory = str(directory)
+        self.outputs = directory
 
     def play(self, process: AppProcess, acts: Callable[[FakeProcess], None]) -> None:
         """The script does it."""

@@ -18,16 +18,17 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.threads import deferToThread
 from twisted.protocols import amp
 
-from deployd.errors import DeploydError, Unreachable, UsageError
+from deployd.errors import DeploydError, SecretRefused, Unreachable, UsageError
 from deployd.git.fetching import fetch, has
 from deployd.net.addresses import client_endpoint
-from deployd.net.client import Dial, connect
+from deployd.net.client import Dial, client_factory, connect
 from deployd.net.conversation import Conversation, responder
 from deployd.net.handshake import Credentials
 from deployd.net.link import Link
 from deployd.net.peer import Peer
 from deployd.net.secret import Secret
 from deployd.net.server import ServerFactory, ServerPeer, ServerTerms
+from deployd.wire.handshake import Hello, Prove
 from tests.compat.service import SECRET, TOKEN, Git, Service
 from tests.conftest import require
 from tests.integration.certificates import DAY, Authority, Certified
@@ -206,6 +207,21 @@ async def test_tls_on_one_side_only_is_named_as_the_likely_reason(authorities: A
         error = await refusal(address)
         assert error.exit_code == 3
         assert "TLS" in str(error)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_server_hangs_up_over_tls_too(authorities: Authorities, servers: Servers) -> None:
+    """On who guesses the secret wrong, and on everybody when it stops, without a word from them."""
+    factory, port = await servers.amp(authorities.trusted.certify("localhost").listener())
+    endpoint, _ = client_endpoint(reactor, f"tls:localhost:{port}:trustRoots={authorities.trusted.roots}", 6001)
+    guesser: Peer = await endpoint.connect(client_factory(reactor))
+    await guesser.call(Hello, oldest=1, newest=1, program="p", purpose="deploy", nonce=b"n" * 32)
+    with pytest.raises(SecretRefused):
+        await guesser.call(Prove, proof=b"x" * 32, owner="", key=b"", signature=b"")
+    await guesser.when_closed().addTimeout(DEADLINE / 2, reactor)
+    peer = await connect(dial(f"tls:localhost:{port}:trustRoots={authorities.trusted.roots}"))
+    factory.close_all()
+    await peer.when_closed().addTimeout(DEADLINE, reactor)
 
 
 @pytest_twisted.ensureDeferred

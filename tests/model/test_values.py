@@ -121,7 +121,7 @@ class PortTableTests(SynchronousTestCase):
 
 class InstanceIdTests(SynchronousTestCase):
     def test_ids_are_stable_and_differ_by_every_part(self) -> None:
-        parts = ("owner", "app", "v1", "http")
+        parts = ("owner", "app", "v1", "a" * 40, "http")
         self.assertEqual(instance_id(*parts), instance_id(*parts))
-        others = {instance_id(*(part + "x" if i == n else part for i, part in enumerate(parts))) for n in range(4)}
-        self.assertEqual(len(others | {instance_id(*parts)}), 5)
+        others = {instance_id(*(part + "x" if i == n else part for i, part in enumerate(parts))) for n in range(5)}
+        self.assertEqual(len(others | {instance_id(*parts)}), 6)

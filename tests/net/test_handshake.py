@@ -127,6 +127,17 @@ class HandshakeTests(SynchronousTestCase):
         self.assertTrue(ends.client.is_closed)
         self.assertEqual(ends.factory.peers, set())
 
+    def test_a_connection_has_one_guess_however_fast_the_next_one_comes(self) -> None:
+        ends = Ends()
+        hello = ends.client.call(Hello, oldest=1, newest=1, program="p", purpose="deploy", nonce=b"n" * 32)
+        ends.flush()
+        transcript = Transcript(1, "hub", "deploy", b"n" * 32, self.successResultOf(hello)["nonce"])
+        proofs = [transcript.client_proof(secret, "") for secret in (Secret("wrong"), SECRET)]
+        guesses = [ends.client.call(Prove, proof=proof, owner="", key=b"", signature=b"") for proof in proofs]
+        ends.flush()
+        self.failureResultOf(guesses[0], SecretRefused)
+        self.failureResultOf(guesses[1], Malformed)
+
     def test_prove_without_hello_and_a_short_nonce_are_malformed(self) -> None:
         ends = Ends()
         prove = ends.client.call(Prove, proof=b"", owner="", key=b"", signature=b"")

@@ -131,6 +131,24 @@ class PeerTests(SynchronousTestCase):
         self.assertTrue(self.oracle.was_closed)
         self.assertEqual(self.ends.factory.peers, set())
 
+    def test_who_hears_of_a_lost_connection_first_finds_it_closed(self) -> None:
+        seen: list[bool] = []
+        self.ask("wait").addErrback(lambda _: seen.append(self.ends.client.is_closed))
+        self.ends.server.drop("test")
+        self.ends.flush()
+        self.assertEqual(seen, [True])
+
+    def test_who_waits_for_the_end_hears_of_it_whatever_the_conversation_does(self) -> None:
+        def closed() -> None:
+            raise ZeroDivisionError
+
+        self.oracle.closed = closed  # type: ignore[method-assign]
+        (server,) = self.ends.factory.peers
+        gone = server.when_closed()
+        with self.assertRaises(ZeroDivisionError):
+            server.connectionLost()
+        self.successResultOf(gone)
+
     def test_an_over_long_argument_fails_the_call_and_not_the_link(self) -> None:
         self.failureResultOf(self.ask("x" * 70_000), UsageError)
         self.successResultOf(self.ask("x"))
@@ -156,6 +174,14 @@ class KeepaliveTests(SynchronousTestCase):
         self.assertFalse(ends.client.transport.disconnecting or ends.server.transport.disconnecting)
         ends.clock.advance(1)
         self.assertTrue(ends.client.transport.disconnecting and ends.server.transport.disconnecting)
+
+    def test_a_silent_peer_is_given_up_at_the_timeout_also_between_two_heartbeats(self) -> None:
+        ends = Ends(terms(heartbeat=2, timeout=3))
+        self.successResultOf(ends.greet())
+        for second in (1.0, 2.0, 3.0):
+            self.assertFalse(ends.server.transport.disconnecting)
+            ends.clock.advance(second - ends.clock.seconds())
+        self.assertTrue(ends.server.transport.disconnecting)
 
     def test_nothing_is_left_on_the_clock_when_the_link_is_gone(self) -> None:
         ends = Ends()

@@ -64,7 +64,13 @@ def desired(draw: st.DrawFn) -> Desired:
     keys = draw(st.lists(st.tuples(st.sampled_from(APPS), st.integers(1, 3)), unique=True, max_size=6))
     made = tuple(draw(releases(app, number)) for app, number in keys)
     possible = [
-        Order(instance_id(drone.owner, release.app, release.name, role), release.app, release.name, stopped, restarts)
+        Order(
+            instance_id(drone.owner, release.app, release.name, release.commit, role),
+            release.app,
+            release.name,
+            stopped,
+            restarts,
+        )
         for drone in known
         for release in made
         for role in ROLES
@@ -85,7 +91,7 @@ def observed(draw: st.DrawFn, state: Desired, drone: KnownDrone) -> dict[str, Ob
     for app, number, role in draw(
         st.lists(st.tuples(st.sampled_from(APPS), st.integers(1, 4), st.sampled_from(ROLES)), unique=True, max_size=8)
     ):
-        id = instance_id(drone.owner, app, f"v{number}", role)
+        id = instance_id(drone.owner, app, f"v{number}", f"{number:040x}", role)
         found[id] = ObservedInstance(
             id,
             app,

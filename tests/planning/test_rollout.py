@@ -13,7 +13,7 @@ from deployd.model.instance import ObservedInstance, State
 from deployd.model.manifest import RoleCommand
 from deployd.model.release import DroneStatus, Need, Release, ReleaseState
 from deployd.planning.placement import assignment, wanted_lines
-from deployd.planning.rollout import UNSEEN, Verdict, View, status, statuses, summary, verdict
+from deployd.planning.rollout import HOPELESS_FAILURES, UNSEEN, Verdict, View, status, statuses, summary, verdict
 from tests.planning.states import desired, needs
 from tests.planning.test_placement import obeyed
 
@@ -90,10 +90,12 @@ class StatusTests(SynchronousTestCase):
         self.assertEqual(self.seen(current=False).state, "pending")
         self.assertEqual(self.seen(current=False, state=State.BACKOFF, failures=9).state, "pending")
 
-    def test_four_failures_in_a_row_or_a_fatal_one_is_failed(self) -> None:
+    def test_too_many_failures_in_a_row_or_a_fatal_one_is_failed(self) -> None:
         down = {"state": State.BACKOFF, "reason": "exited", "tail": "bye"}
-        self.assertEqual(self.seen(failures=3, **down), DroneStatus("d1", "pending", "exited", "bye"))
-        self.assertEqual(self.seen(failures=4, **down), DroneStatus("d1", "failed", "exited", "bye"))
+        self.assertEqual(
+            self.seen(failures=HOPELESS_FAILURES - 1, **down), DroneStatus("d1", "pending", "exited", "bye")
+        )
+        self.assertEqual(self.seen(failures=HOPELESS_FAILURES, **down), DroneStatus("d1", "failed", "exited", "bye"))
         self.assertEqual(self.seen(failures=0, fatal=True, **down).state, "failed")
 
     def test_failures_of_what_is_ending_are_of_an_earlier_attempt(self) -> None:
@@ -121,7 +123,7 @@ class StatusTests(SynchronousTestCase):
             line.id: ObservedInstance(line.id, "webapp", "v1", "c" * 40, line.role, State.READY, generation=1)
             for line in self.lines
         }
-        each[bad.id] = evolve(each[bad.id], state=State.BACKOFF, failures=4, reason="exited")
+        each[bad.id] = evolve(each[bad.id], state=State.BACKOFF, failures=HOPELESS_FAILURES, reason="exited")
         found = status(self.state, self.release, self.drone, View(True, True, each))
         self.assertEqual(found, DroneStatus("d1", "failed", "say: exited"))
         self.assertEqual(good.role, "http")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable
+from pathlib import Path
 from typing import Protocol
 
 import pytest
@@ -22,15 +23,16 @@ ENV = {"PATH": "/usr/bin:/bin", "COLOUR": "bl\u00fc = blue"}
 
 @define
 class Heard:
-    """What one process said and how it ended."""
+    """What one process said, in ``file``, and how it ended."""
 
-    output: list[bytes] = field(factory=list)
+    file: Path
+    said_at_exit: list[bytes] = field(factory=list)
     exits: list[Exit] = field(factory=list)
     process: AppProcess | None = None
 
     @property
     def lines(self) -> list[str]:
-        return sorted(b"".join(self.output).decode().splitlines())
+        return sorted(self.file.read_text().splitlines())
 
     @property
     def app(self) -> AppProcess:
@@ -41,6 +43,7 @@ class Heard:
 class World(Protocol):
     spawner: IReactorProcess
     directory: str
+    outputs: Path
 
     def play(self, process: AppProcess, acts: Callable[[FakeProcess], None]) -> None:
         """Have a fake process do what the script of a real one says."""
@@ -53,13 +56,16 @@ class World(Protocol):
 
 
 def run(world: World, script: str, acts: Callable[[FakeProcess], None]) -> Heard:
-    heard = Heard()
+    heard = Heard(Path(world.outputs, "output"))
 
     def exited(exit: Exit) -> None:
         assert heard.process, "the end is never told before the start has returned"
         heard.exits.append(exit)
+        heard.said_at_exit.append(heard.file.read_bytes())
 
-    heard.process = start(world.spawner, ("/bin/sh", "-c", script), ENV, world.directory, heard.output.append, exited)
+    with heard.file.open("ab") as output:
+        command = ("/bin/sh", "-c", script)
+        heard.process = start(world.spawner, command, ENV, world.directory, output.fileno(), exited)
     world.play(heard.process, acts)
     return heard
 
@@ -89,14 +95,14 @@ async def a_signal_is_told_as_one(world: World) -> None:
     assert heard.exits == [Exit(None, signal.SIGKILL)]
 
 
-async def last_words_without_a_newline_come_before_the_end(world: World) -> None:
+async def last_words_are_there_before_the_end_is_told(world: World) -> None:
     def acts(app: FakeProcess) -> None:
         app.write(b"half a line")
         app.exit(1)
 
     heard = run(world, "printf 'half a line'; exit 1", acts)
     await world.until(lambda: bool(heard.exits))
-    assert heard.output == [b"half a line\n"]
+    assert heard.said_at_exit == [b"half a line"]
 
 
 async def environment_and_directory_are_those_given(world: World) -> None:
@@ -110,33 +116,16 @@ async def environment_and_directory_are_those_given(world: World) -> None:
 
 
 async def the_end_is_told_though_a_child_holds_the_output(world: World) -> None:
-    """And what the child says later still comes, until ``close``."""
+    """And what the child says later is still kept."""
 
     def acts(app: FakeProcess) -> None:
-        app.exit(pipes_held=True)
+        app.exit()
         app.write(b"late\n")
-        app.drop_pipes()
 
     heard = run(world, "(sleep 0.2; echo late) & exit 0", acts)
     await world.until(lambda: bool(heard.exits))
     await world.until(lambda: heard.lines == ["late"])
     assert heard.exits == [Exit(0)]
-    heard.app.close()
-    await world.a_while()
-
-
-async def a_held_off_app_is_not_heard_until_it_is_let_go_on(world: World) -> None:
-    heard = run(world, "while :; do echo word; sleep 0.01; done", lambda app: app.write(b"word\n"))
-    await world.until(lambda: bool(heard.output))
-    heard.app.pause()
-    said = len(heard.output)
-    world.play(heard.app, lambda app: app.write(b"word\n"))
-    await world.a_while()
-    assert len(heard.output) == said
-    heard.app.resume()
-    await world.until(lambda: len(heard.output) > said)
-    heard.app.transport.signalProcess("KILL")
-    await world.until(lambda: bool(heard.exits))
 
 
 async def a_signal_that_is_not_ignored_ends_it(world: World) -> None:
@@ -152,7 +141,7 @@ async def an_ignored_signal_does_not_end_it_but_kill_does(world: World) -> None:
         app.write(b"ready\n")
 
     heard = run(world, "trap '' TERM; echo ready; while :; do sleep 0.01; done", acts)
-    await world.until(lambda: bool(heard.output))
+    await world.until(lambda: heard.lines == ["ready"])
     heard.app.transport.signalProcess("TERM")
     await world.a_while()
     assert heard.exits == []
@@ -163,17 +152,16 @@ async def an_ignored_signal_does_not_end_it_but_kill_does(world: World) -> None:
 async def a_command_with_a_nul_is_refused(world: World) -> None:
     for argv, env in ((("/bin/echo", "a\0b"), ENV), (("/bin/echo",), {"A": "\0"})):
         with pytest.raises(errors.Refused, match="NUL"):
-            start(world.spawner, argv, env, world.directory, print, print)
+            start(world.spawner, argv, env, world.directory, 2, print)
 
 
 CONTRACT = [
     both_outputs_and_the_code_are_told,
     success_is_code_zero,
     a_signal_is_told_as_one,
-    last_words_without_a_newline_come_before_the_end,
+    last_words_are_there_before_the_end_is_told,
     environment_and_directory_are_those_given,
     the_end_is_told_though_a_child_holds_the_output,
-    a_held_off_app_is_not_heard_until_it_is_let_go_on,
     a_signal_that_is_not_ignored_ends_it,
     an_ignored_signal_does_not_end_it_but_kill_does,
     a_command_with_a_nul_is_refused,

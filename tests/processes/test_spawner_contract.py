@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
@@ -15,9 +16,10 @@ from tests.processes import spawner_contract as contract
 class FakeWorld:
     """Whatever must come has come."""
 
-    def __init__(self) -> None:
+    def __init__(self, outputs: Path) -> None:
         self.spawner = FakeSpawner()
         self.directory = "/checkout"
+        self.outputs = outputs
 
     def play(self, process: AppProcess, acts: Callable[[FakeProcess], None]) -> None:
         acts(next(fake for fake in self.spawner.processes if fake.pid == process.pid))
@@ -32,7 +34,9 @@ class FakeWorld:
 
 class FakeSpawnerContractTests(SynchronousTestCase):
     def check(self, case: Callable[[contract.World], object]) -> None:
-        self.successResultOf(Deferred.fromCoroutine(case(FakeWorld())))  # type: ignore[arg-type]
+        outputs = Path(self.mktemp())
+        outputs.mkdir()
+        self.successResultOf(Deferred.fromCoroutine(case(FakeWorld(outputs))))  # type: ignore[arg-type]
 
 
 def _test(case: Callable[[contract.World], object]) -> Callable[[FakeSpawnerContractTests], None]:
