@@ -30,7 +30,8 @@ class DaemonService(MultiService):
     ~~~~~~~~~~~~~~~~~~~~~~~~~~
     twistd shows a traceback for an exception in startService and ends with 0 whatever happens later. So a refusal at
     the start is the sentence on stderr and a SystemExit under ``-n``. In the background it is the error itself, which
-    twistd hands to the waiting parent process; that one would wait for ever for a child that just exits. And one that comes later (a hub that refuses the secret) goes through ``fail``: sentence, orderly stop, exit 1.
+    twistd hands to the waiting parent process; that one would wait for ever for a child that just exits. And one
+    that comes later (a hub that refuses the secret) goes through ``fail``: sentence, orderly stop, exit 1.
     """
 
     _log = Logger()

@@ -93,8 +93,8 @@ class Release:
     ``attempt`` grows when it is deployed again from nothing: its instances then start anew. ``timeout`` (seconds) is
     how long drones have to become ready. ``settled`` is the selection that an earlier deploy of it reached, while it is
     deployed once more: a failure goes back to that instead of taking down what ran. ``asked`` are the drones that the
-    last deploy of it asked for, by which it is judged (None: all of ``selector``). ``reason`` and ``outcome`` tell of the
-    last deploy of it that failed.
+    last deploy of it asked for, by which it is judged (None: all of ``selector``). ``reason`` and ``outcome`` tell of
+    the last deploy of it that failed.
     """
 
     app: str
