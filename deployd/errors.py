@@ -72,6 +72,10 @@ class UnknownInstance(UsageError):
     """There is no such instance."""
 
 
+class UnknownRoute(UsageError):
+    """There is no such route."""
+
+
 class Unreachable(DeploydError):
     """The daemon cannot be reached."""
 

@@ -4,22 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import cached_property
+from typing import TypeVar
 
 from attrs import field, frozen
 
 from deployd.model.drone import DroneDescription
+from deployd.model.policy import AppPolicy, Policy
 from deployd.model.release import Release, ReleaseState
+from deployd.model.route import Route, RouteKey
+from deployd.model.router import KnownRouter
 
 Key = tuple[str, int]
 """A release's app and number."""
 
+K = TypeVar("K")
+V = TypeVar("V")
+
 
 @frozen
 class KnownDrone:
-    """A drone that joined once and was not forgotten. ``address`` is the host of its rows."""
+    """A drone that joined once and was not forgotten. ``address`` is the host of its rows.
+
+    ``draining``: somebody empties the machine; nothing is wanted there until that is taken back.
+    """
 
     description: DroneDescription
     address: str
+    draining: bool = False
 
     @property
     def name(self) -> str:
@@ -67,17 +78,25 @@ class Changes:
     releases: tuple[Release, ...] = ()
     orders: tuple[Order, ...] = ()
     dropped: tuple[str, ...] = ()
+    routes: tuple[Route, ...] = ()
+    unrouted: tuple[RouteKey, ...] = ()
+    policies: tuple[AppPolicy, ...] = ()
+    routers: tuple[KnownRouter, ...] = ()
+    departed: tuple[str, ...] = ()
     events: tuple[Event, ...] = ()
 
 
 @frozen(slots=False)
 class Desired:
-    """``drones`` by name, ``orders`` by instance id; ``apps`` are those that were pushed."""
+    """``drones`` by name, ``orders`` by instance id, ``routers`` by id; ``apps`` are those that were pushed."""
 
     apps: frozenset[str] = frozenset()
     drones: dict[str, KnownDrone] = field(factory=dict, hash=False)
     releases: dict[Key, Release] = field(factory=dict, hash=False)
     orders: dict[str, Order] = field(factory=dict, hash=False)
+    routes: dict[RouteKey, Route] = field(factory=dict, hash=False)
+    policies: dict[str, Policy] = field(factory=dict, hash=False)
+    routers: dict[str, KnownRouter] = field(factory=dict, hash=False)
 
     def after(self, changes: Changes) -> Desired:
         """This state with ``changes`` made: first what goes, then what comes."""
@@ -89,7 +108,13 @@ class Desired:
             drones | {drone.name: drone for drone in changes.drones},
             self.releases | {release.key: release for release in changes.releases},
             orders | {order.id: order for order in changes.orders},
+            _changed(self.routes, changes.unrouted, {route.key: route for route in changes.routes}),
+            _changed(self.policies, (), {each.app: each.policy for each in changes.policies}),
+            _changed(self.routers, changes.departed, {router.id: router for router in changes.routers}),
         )
+
+    def policy(self, app: str) -> Policy:
+        return self.policies.get(app, Policy())
 
     @cached_property
     def wanted(self) -> tuple[Release, ...]:
@@ -118,6 +143,14 @@ class Desired:
 
     def orders_of(self, release: Release) -> tuple[Order, ...]:
         return tuple(o for o in self.orders.values() if (o.app, o.release) == (release.app, release.name))
+
+
+def _changed(before: dict[K, V], gone: Iterable[K], new: dict[K, V]) -> dict[K, V]:
+    """``before`` itself where nothing changes: ten thousand routes are not copied for each report that is saved."""
+    dropped = set(gone)
+    if not dropped and not new:
+        return before
+    return {key: value for key, value in before.items() if key not in dropped} | new
 
 
 def _sorted(releases: Iterable[Release]) -> tuple[Release, ...]:

@@ -94,7 +94,8 @@ class Release:
     how long drones have to become ready. ``settled`` is the selection that an earlier deploy of it reached, while it is
     deployed once more: a failure goes back to that instead of taking down what ran. ``asked`` are the drones that the
     last deploy of it asked for, by which it is judged (None: all of ``selector``). ``reason`` and ``outcome`` tell of
-    the last deploy of it that failed.
+    the last deploy of it that failed. ``good`` is when a deploy of it succeeded last (seconds since 1970; None: never).
+    ``pinned``: it is not retired, until that is taken back.
     """
 
     app: str
@@ -111,6 +112,8 @@ class Release:
     settled: Selector | None = None
     asked: Selector | None = None
     outcome: tuple[DroneStatus, ...] = ()
+    good: float | None = None
+    pinned: bool = False
 
     @property
     def name(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.protocols import amp
 
-from deployd.errors import UnknownApp, UnknownCommit, UnknownDrone, UnknownInstance
+from deployd.errors import UnknownApp, UnknownCommit, UnknownDrone, UnknownInstance, UnknownRoute
 from deployd.wire.command import declared
 from deployd.wire.documents import Json
 
@@ -59,7 +59,8 @@ class AwaitChange(amp.Command):
 class List(amp.Command):
     """deployctl to hub: rows of ``kind``, filtered, in pages; go on with ``after`` = ``next``.
 
-    ``kind`` is ``apps``, ``drones``, ``releases`` or ``instances``.
+    ``kind`` is ``apps``, ``drones``, ``releases``, ``instances``, ``routes`` or ``history``; of the last
+    two, ``app`` is a route's host, or host and path.
     """
 
     arguments = [
@@ -94,6 +95,121 @@ class Retire(amp.Command):
     arguments = [(b"app", amp.Unicode()), (b"commit", amp.Unicode())]
     response = [(b"commit", amp.Unicode()), (b"release", amp.Unicode())]
     errors = declared(UnknownApp, UnknownCommit)
+
+
+class RetireUnused(amp.Command):
+    """deployctl to hub: retire what nobody uses, of ``app`` or of all apps (""), a page at a time; answered once saved.
+
+    Each row says of one release ``{app release commit goes reason}`` why it goes or stays; go on with ``after`` =
+    ``next``. ``dry_run`` changes nothing.
+    """
+
+    arguments = [(b"app", amp.Unicode()), (b"dry_run", amp.Boolean()), (b"after", amp.Unicode())]
+    response = [(b"rows", Json()), (b"next", amp.Unicode())]
+    errors = declared(UnknownApp)
+
+
+class Pin(amp.Command):
+    """deployctl to hub: a release is not to be retired, or may be again; answered once saved."""
+
+    arguments = [(b"app", amp.Unicode()), (b"commit", amp.Unicode()), (b"pinned", amp.Boolean())]
+    response = [(b"commit", amp.Unicode()), (b"release", amp.Unicode())]
+    errors = declared(UnknownApp, UnknownCommit)
+
+
+class SetPolicy(amp.Command):
+    """deployctl to hub: ``values`` (``{"keep": "3"}``, "" for the default) of an app; answered once saved, with all."""
+
+    arguments = [(b"app", amp.Unicode()), (b"values", Json())]
+    response = [(b"values", Json())]
+    errors = declared(UnknownApp)
+
+
+class DrainDrone(amp.Command):
+    """deployctl to hub: empty a machine (``drain``), or use it again; answered once saved.
+
+    Refused where a route would lose its last ready target of a release, unless ``force``.
+    """
+
+    arguments = [(b"name", amp.Unicode()), (b"drain", amp.Boolean()), (b"force", amp.Boolean())]
+    errors = declared(UnknownDrone)
+
+
+class SetRoute(amp.Command):
+    """deployctl to hub: put a setting in force; answered once saved, with its number in the route's history.
+
+    ``shares`` is a list of ``[COMMIT, WEIGHT]``, COMMIT being whatever names a release. Refused for a release that is
+    below its deploy's need, unless ``force``.
+    """
+
+    arguments = [
+        (b"host", amp.Unicode()),
+        (b"path", amp.Unicode()),
+        (b"app", amp.Unicode()),
+        (b"role", amp.Unicode()),
+        (b"shares", Json()),
+        (b"preview", amp.Boolean()),
+        (b"sticky", amp.Boolean()),
+        (b"https", amp.Boolean()),
+        (b"force", amp.Boolean()),
+    ]
+    response = [(b"number", amp.Integer())]
+    errors = declared(UnknownApp, UnknownCommit)
+
+
+class RemoveRoute(amp.Command):
+    """deployctl to hub: take a route away, with its history; answered once saved."""
+
+    arguments = [(b"host", amp.Unicode()), (b"path", amp.Unicode())]
+    errors = declared(UnknownRoute)
+
+
+class RollBack(amp.Command):
+    """deployctl to hub: put an earlier setting back; answered once saved, with the entry that was put back.
+
+    ``to`` is the number of an entry, or 0 for the newest without the release that was introduced last.
+    """
+
+    arguments = [(b"host", amp.Unicode()), (b"path", amp.Unicode()), (b"to", amp.Integer())]
+    response = [(b"number", amp.Integer()), (b"back_to", amp.Integer()), (b"setting", Json())]
+    errors = declared(UnknownRoute)
+
+
+class Promote(amp.Command):
+    """deployctl to hub: lead a release to all requests of a route, step by step; answered once the first is saved.
+
+    ``steps`` are percents that grow up to 100; ``every`` is the seconds between two.
+    """
+
+    arguments = [
+        (b"host", amp.Unicode()),
+        (b"path", amp.Unicode()),
+        (b"commit", amp.Unicode()),
+        (b"steps", Json()),
+        (b"every", amp.Float()),
+        (b"force", amp.Boolean()),
+    ]
+    response = [(b"number", amp.Integer())]
+    errors = declared(UnknownRoute, UnknownApp, UnknownCommit)
+
+
+class Steer(amp.Command):
+    """deployctl to hub: ``deed`` (``pause``, ``resume``, ``abort``) the promotion of a route; answered once saved."""
+
+    arguments = [(b"host", amp.Unicode()), (b"path", amp.Unicode()), (b"deed", amp.Unicode())]
+    response = [(b"number", amp.Integer())]
+    errors = declared(UnknownRoute)
+
+
+class RouteStatus(amp.Command):
+    """deployctl to hub: whether the routes as they are now are followed by every live router.
+
+    ``waiting`` is a list of ``{router reason}`` for those that do not follow yet; ``routers`` counts the live ones;
+    ``revision`` is for AwaitChange.
+    """
+
+    response = [(b"routers", amp.Integer()), (b"waiting", Json()), (b"revision", amp.Integer())]
+    errors = declared()
 
 
 class ForgetDrone(amp.Command):

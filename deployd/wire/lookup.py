@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from twisted.protocols import amp
 
+from deployd.model.revision import Revision
+from deployd.wire.codec import Structure
 from deployd.wire.command import declared
 from deployd.wire.documents import Json
 
@@ -23,4 +25,22 @@ class ListRows(amp.Command):
         (b"after", amp.Unicode()),
     ]
     response = [(b"rows", Json()), (b"next", amp.Unicode())]
+    errors = declared()
+
+
+class Watch(amp.Command):
+    """Router to registry, one at a time: what has changed after ``position``, or nothing once ``wait`` s have passed.
+
+    ``position`` is what the last answer gave, "" at first. Each change is ``{"put": ROW}`` or ``{"delete": ID}``,
+    in the order of things; ``revision`` is the newest that is complete with them. With ``reset`` there are none:
+    the position is unknown here (the first, too old, or of another epoch); list all rows, then go on from the new one.
+    """
+
+    arguments = [(b"position", amp.Unicode()), (b"wait", amp.Float())]
+    response = [
+        (b"reset", amp.Boolean()),
+        (b"changes", Json()),
+        (b"position", amp.Unicode()),
+        (b"revision", Structure(Revision)),
+    ]
     errors = declared()

@@ -65,7 +65,7 @@ class CommandTests(SynchronousTestCase):
 
     def test_every_command_says_who_sends_it_and_when(self) -> None:
         for command in COMMANDS:
-            self.assertRegex(command.__doc__ or "", r"(?i)\b(to (hub|drone|registry|server)|either side)\b", command)
+            self.assertRegex(command.__doc__ or "", r"(?i)\b(to (hub|drone|registry|router|server)|either side)\b", command)
 
     def test_names_are_unique_over_all_conversations(self) -> None:
         self.assertEqual(len({command.commandName for command in COMMANDS}), len(COMMANDS))

@@ -1,0 +1,73 @@
+"""What an app's owner decided about it: ``deployctl app set APP KEY=VALUE``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from attrs import evolve, frozen
+
+from deployd.model.invalid import Invalid
+from deployd.model.names import shown
+
+MAX_KEEP = 1000
+LONGEST = 10 * 365 * 24 * 3600.0
+
+_DURATION = re.compile(r"([0-9]{1,9})(s|m|h|d|w)?")
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+
+
+@frozen
+class Policy:
+    """``keep`` and ``keep_for`` (seconds) are how many good releases, and how young ones, ``retire --unused`` leaves.
+
+    ``drain`` (seconds) is how long requests under way may hold up a planned stop.
+    """
+
+    keep: int = 1
+    keep_for: float = 0.0
+    drain: float = 30.0
+
+    def with_values(self, values: Mapping[str, str]) -> Policy:
+        """This policy with ``{KEY: text}`` set, "" meaning the default; raise Invalid."""
+        changed = self
+        for key, text in values.items():
+            if key not in _KEYS:
+                raise Invalid(f"{shown(key)} is no setting of an app; there are {', '.join(_KEYS)}")
+            name, read = _KEYS[key]
+            value = read(key, text) if text else getattr(Policy(), name)
+            changed = evolve(changed, **{name: value})
+        return changed
+
+    def values(self) -> dict[str, str]:
+        """Every setting as it is written."""
+        return {"keep": str(self.keep), "keep-for": f"{self.keep_for:g}s", "drain": f"{self.drain:g}s"}
+
+
+@frozen
+class AppPolicy:
+    app: str
+    policy: Policy
+
+
+def duration(key: str, text: str) -> float:
+    """``90``, ``90s``, ``5m``, ``12h``, ``7d``, ``2w`` as seconds; raise Invalid."""
+    match = _DURATION.fullmatch(text)
+    seconds = int(match.group(1)) * _UNITS[match.group(2) or "s"] if match else LONGEST + 1
+    if seconds > LONGEST:
+        raise Invalid(f"{key}={shown(text)} is not a time: write a number with s, m, h, d or w, like {key}=7d")
+    return float(seconds)
+
+
+def _count(key: str, text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 6) or int(text) > MAX_KEEP:
+        raise Invalid(f"{key}={shown(text)} is not a number from 0 to {MAX_KEEP}")
+    return int(text)
+
+
+_KEYS: dict[str, tuple[str, Callable[[str, str], Any]]] = {
+    "keep": ("keep", _count),
+    "keep-for": ("keep_for", duration),
+    "drain": ("drain", duration),
+}
