@@ -4,16 +4,18 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
+TESTS_AT_ONCE ?= 4
 
 .PHONY: demo test lint bench soak docs develop clean
 
 demo: $(READY)
 	$(BIN)/deployctl demo $(DEMO_OPTIONS)
 
-# The TestCases under trial, then everything under pytest; see tests/conftest.py.
+# The TestCases under trial, then everything under pytest; see tests/conftest.py. Most of the time tests wait for
+# processes, so a few run beside each other.
 test: $(READY)
 	$(BIN)/trial --temp-directory=_trial_temp tests
-	$(BIN)/pytest $(PYTEST_OPTIONS)
+	$(BIN)/pytest -n $(TESTS_AT_ONCE) --dist worksteal $(PYTEST_OPTIONS)
 
 lint: $(READY)
 	$(BIN)/ruff check deployd tests benchmarks examples twisted setup.py
