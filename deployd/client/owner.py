@@ -116,7 +116,7 @@ class OwnedRows(MultiService):
         """A connection is up: say who we are and what was ours, then what has changed since."""
         answer = await peer.call(Attach, name=self._name, credential=self.credential, advertise=self.advertise)
         self.host = answer["host"]
-        self.http = _seen_from_here(peer, self._dial.shown)
+        self.http = seen_from_here(peer, self._dial.shown)
         kept = self._pending.kept()
         try:
             await _publish(peer, kept)
@@ -190,7 +190,7 @@ async def _publish(peer: Peer, rows: list[Registration]) -> None:
         await peer.call(Publish, part=part, parts=len(parts), rows=page)
 
 
-def _seen_from_here(peer: Peer, dialled: str) -> str:
+def seen_from_here(peer: Peer, dialled: str) -> str:
     """The registry's HTTP address; where it only knows itself by loopback, at the host that was dialled."""
     text = peer.facts.get("http", "")
     try:

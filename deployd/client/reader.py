@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from deployd.errors import Malformed
@@ -18,14 +19,28 @@ async def list_rows(
 ) -> list[dict[str, Any]]:
     """Every row that matches, by id, as documents (deployd.wire.lookup says what they hold); raise Malformed."""
     rows: list[dict[str, Any]] = []
+    await each_page(peer, rows.extend, namespace=namespace, app=app, release=release, role=role)
+    return rows
+
+
+async def each_page(
+    peer: Peer,
+    take: Callable[[list[dict[str, Any]]], None],
+    *,
+    namespace: str = "",
+    app: str = "",
+    release: str = "",
+    role: str = "",
+) -> None:
+    """``list_rows``, a page at a time as they come."""
     after = ""
     for _ in range(MAX_PAGES):
         page = await peer.call(ListRows, namespace=namespace, app=app, release=release, role=role, after=after)
         if not isinstance(page["rows"], list) or not all(isinstance(row, dict) for row in page["rows"]):
             raise Malformed("the registry's rows are not what the protocol asks for")
-        rows.extend(page["rows"])
+        take(page["rows"])
         if not page["next"]:
-            return rows
+            return
         if page["next"] <= after:
             raise Malformed("the registry's pages do not go on")
         after = page["next"]

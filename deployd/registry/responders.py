@@ -13,7 +13,7 @@ from deployd.registry.book import Seat
 from deployd.registry.filter import RowFilter
 from deployd.registry.service import Registry
 from deployd.wire.documents import dump
-from deployd.wire.lookup import ListRows
+from deployd.wire.lookup import ListRows, Watch
 from deployd.wire.paging import PAGE_BYTES, Assembly
 from deployd.wire.registry import Attach, Leave, Publish, Update
 
@@ -48,6 +48,14 @@ class ReaderSession(Conversation):
                 return {"rows": page, "next": page[-1]["id"]}
             page.append(document)
         return {"rows": page, "next": ""}
+
+    @responder(Watch)
+    async def watch(self, position: str, wait: float) -> dict[str, Any]:
+        page = await self._registry.watch(position, wait, self)
+        return {"reset": page.reset, "changes": page.changes, "position": page.position, "revision": page.revision}
+
+    def closed(self) -> None:
+        self._registry.stop_watching(self)
 
 
 class OwnerSession(ReaderSession):
@@ -93,6 +101,7 @@ class OwnerSession(ReaderSession):
         return {}
 
     def closed(self) -> None:
+        super().closed()
         if self._seat is not None:
             self._registry.lost(self._seat)
 

@@ -19,7 +19,11 @@ from deployd.model.revision import Revision
 from deployd.net.secret import Secret, drone_credential
 from deployd.registry.book import Book, Change, Seat
 from deployd.registry.filter import RowFilter
+from deployd.registry.history import History, Page, document
 from deployd.registry.waiting import WaitingRoom
+from deployd.registry.watching import Watchers
+
+MAX_WATCH = 30.0
 
 
 class Registry(Service):
@@ -39,6 +43,8 @@ class Registry(Service):
         timeout: float = 45.0,
         advertise: str = "",
         waiting: WaitingRoom | None = None,
+        watchers: Watchers | None = None,
+        history: History | None = None,
     ) -> None:
         self._clock = clock
         self._secret = secret
@@ -46,6 +52,8 @@ class Registry(Service):
         self._advertise = advertise
         self._book = book
         self._waiting = waiting or WaitingRoom(clock)
+        self._watchers = watchers or Watchers(clock)
+        self._history = history or History(book.revision)
         self._hang_up: dict[str, Callable[[], None]] = {}
         self._next_fall: IDelayedCall | None = None
 
@@ -56,6 +64,7 @@ class Registry(Service):
     def stopService(self) -> Any:
         stopping = super().stopService()
         self._waiting.close()
+        self._watchers.close()
         self._plan()
         return stopping
 
@@ -70,27 +79,24 @@ class Registry(Service):
 
     def document(self, row: Registration) -> dict[str, Any]:
         """A row as readers get it; ``marked``: its owner is away."""
-        return {
-            "id": row.id,
-            "namespace": row.namespace,
-            "app": row.app,
-            "release": row.release,
-            "role": row.role,
-            "version": row.version,
-            "host": row.host,
-            "port": row.port,
-            "drone": row.drone,
-            "meta": row.meta,
-            "owner": row.owner,
-            "revision": row.revision,
-            "marked": self._book.is_marked(row),
-        }
+        return document(row) | {"marked": self._book.is_marked(row)}
 
     def wait(self, wanted: RowFilter, seconds: float, address: str) -> Deferred[bool]:
         """Whether there is a row that ``wanted`` takes, now or within ``seconds``; raise Busy."""
         if any(True for _ in self._book.rows(wanted)):
             return succeed(True)
         return self._waiting.wait(wanted, seconds, address)
+
+    async def watch(self, position: str, seconds: float, who: object) -> Page:
+        """What has changed after ``position``, at the latest after ``seconds`` or once ``who`` leaves; raise Busy."""
+        page = self._history.after(position)
+        if page.reset or page.changes or not seconds > 0 or not self.running:
+            return page
+        await self._watchers.wait(min(seconds, MAX_WATCH), who)
+        return self._history.after(position)
+
+    def stop_watching(self, who: object) -> None:
+        self._watchers.leave(who)
 
     # Owners.
 
@@ -145,6 +151,8 @@ class Registry(Service):
         return (self._advertise or "127.0.0.1") if here else peer
 
     def _changed(self, change: Change) -> Revision:
+        if self._history.add(change):
+            self._watchers.changed()
         self._waiting.rows_put(change.put)
         return change.revision
 
@@ -162,6 +170,7 @@ class Registry(Service):
 
     def _expire(self) -> None:
         change = self._book.expire(self._clock.seconds(), self._timeout)
+        self._changed(change)
         if change.freed:
             owners = {row.drone or row.owner for row in change.freed}
             self._log.info("{count} rows of {owners} fell", count=len(change.freed), owners=", ".join(sorted(owners)))

@@ -32,7 +32,8 @@ class Watch(amp.Command):
     """Router to registry, one at a time: what has changed after ``position``, or nothing once ``wait`` s have passed.
 
     ``position`` is what the last answer gave, "" at first. Each change is ``{"put": ROW}`` or ``{"delete": ID}``,
-    in the order of things; ``revision`` is the newest that is complete with them. With ``reset`` there are none:
+    in the order of things; ``revision`` is the newest that is complete with them: a page ends where a revision does,
+    unless one is larger than a page (then it does not grow before its last part). With ``reset`` there are none:
     the position is unknown here (the first, too old, or of another epoch); list all rows, then go on from the new one.
     """
 
