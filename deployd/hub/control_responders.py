@@ -8,9 +8,9 @@ from deployd.errors import UsageError
 from deployd.hub.deploys import Request
 from deployd.hub.listing import Filter, first_page
 from deployd.hub.rollouts import MAX_REASON
-from deployd.hub.service import Hub
-from deployd.net.conversation import Conversation, responder
-from deployd.net.server import Session
+from deployd.hub.route_control import RouteControl
+from deployd.hub.upkeep_responders import UpkeepConversation
+from deployd.net.conversation import responder
 from deployd.wire.control import (
     AwaitChange,
     Deploy,
@@ -26,13 +26,8 @@ from deployd.wire.control import (
 MAX_TAIL = 4000
 
 
-class ControlConversation(Conversation):
-    """One person's session; ``who`` they are goes into the events."""
-
-    def __init__(self, hub: Hub, session: Session) -> None:
-        super().__init__()
-        self._hub = hub
-        self._who = f"{session.program}@{session.host}"
+class ControlConversation(RouteControl, UpkeepConversation):
+    """One person's session, everything that they may ask."""
 
     def closed(self) -> None:
         self._hub.news.leave(self)

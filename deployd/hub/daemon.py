@@ -19,6 +19,7 @@ from deployd.hub.access import GitAccess
 from deployd.hub.control_responders import ControlConversation
 from deployd.hub.fleet_responders import DroneConversation
 from deployd.hub.options import HubOptions
+from deployd.hub.route_responders import RouterConversation
 from deployd.hub.service import Hub, Means
 from deployd.hub.web import HubSite, Root
 from deployd.net.addresses import beyond_loopback, listening_address
@@ -132,6 +133,7 @@ class HubDaemon(DaemonService):
             conversations={
                 "deploy": lambda peer, session: ControlConversation(hub, session),
                 "drone": lambda peer, session: DroneConversation(hub, peer, session),
+                "route": lambda peer, session: RouterConversation(hub, peer, session),
             },
             facts=lambda: {name: hub.addresses[name] for name in ("http", "registry")},
         )

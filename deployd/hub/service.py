@@ -21,9 +21,11 @@ from deployd.hub.listing import Listing
 from deployd.hub.news import News
 from deployd.hub.retirement import Retirement
 from deployd.hub.rollouts import Rollouts
+from deployd.hub.routers import Routers
 from deployd.hub.tokens import Tokens
 from deployd.interfaces import HubStore, InThread, Repositories
 from deployd.model.desired import Changes, Desired
+from deployd.model.router import ReleaseKey
 from deployd.net.secret import Secret
 
 BRANCHES = "refs/heads/"
@@ -59,6 +61,7 @@ class Hub:
         self.secret = means.secret
         self.addresses: dict[str, str] = {}
         self.ledger = Ledger(means.store, means.wall)
+        self.routers = Routers(clock, self.ledger, self._touch_all)
         self.fleet = Fleet(clock, self.ledger, means.advertise, self._touch)
         self.commits = Commits(self.ledger, means.repositories, means.in_thread)
         self.rollouts = Rollouts(clock, self.ledger, self.fleet)
@@ -81,6 +84,7 @@ class Hub:
         """Read what is saved and go on with it; raise Refused."""
         await self._in_thread(self._repositories.clean)
         await self.ledger.open()
+        self.routers.open()
         self.news.revision = self.ledger.number().number
         apps = await self._in_thread(self._repositories.apps)
         # A push whose telling was cut off by a kill.
@@ -91,6 +95,7 @@ class Hub:
         """Let what is being saved end; answer nothing more."""
         self._closed = True
         self.fleet.close()
+        self.routers.close()
         self.rollouts.close()
         self.news.close()
         if self._reviewing is not None:
@@ -146,4 +151,12 @@ class Hub:
         self.fleet.plan(names)
         self.rollouts.review(names)
         self.retirement.review()
+        self.tell_routers()
         self.news.bump()
+
+    def tell_routers(self) -> None:
+        """Lead all routers to the table as it is now."""
+        desired = self.ledger.desired
+        leaving: frozenset[str] = getattr(self.fleet, "leaving", frozenset())
+        retiring: frozenset[ReleaseKey] = getattr(self.retirement, "retiring", frozenset())
+        self.routers.plan(desired.routes, desired.drones, leaving, retiring)
