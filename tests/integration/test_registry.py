@@ -24,7 +24,9 @@ from twisted.internet.task import deferLater
 
 from deployd.client.owner import OwnedRows
 from deployd.client.reader import list_rows
+from deployd.client.watching import RowWatcher
 from deployd.errors import SecretRefused
+from deployd.model.registration import Registration
 from deployd.net.client import Dial, connect
 from deployd.net.handshake import Credentials
 from deployd.net.identity import Identity
@@ -289,3 +291,43 @@ async def test_garbage_harms_nobody(world: World, port: str, garbage: str) -> No
     await rows.put(row("b"))
     assert (await world.get("/healthz"))[0] == 200
     assert await world.rows() == [("a", False), ("b", False)]
+
+
+class Table:
+    """The rows that a watcher tells of, and how often it told of all."""
+
+    def __init__(self, dial: Dial) -> None:
+        self.rows: dict[str, int] = {}
+        self.resets = 0
+        self.watcher = RowWatcher(dial=dial, reset=self._reset, changed=self._changed)
+        self.watcher.startService()
+
+    def _reset(self, rows: tuple[Registration, ...], *_: object) -> None:
+        self.rows = {one.id: one.port for one in rows}
+        self.resets += 1
+
+    def _changed(self, put: tuple[Registration, ...], gone: tuple[str, ...], *_: object) -> None:
+        self.rows.update({one.id: one.port for one in put})
+        for row_id in gone:
+            self.rows.pop(row_id, None)
+
+
+@pytest_twisted.ensureDeferred
+async def test_who_watches_sees_every_change_over_lost_links_and_restarts(world: World) -> None:
+    tables = [Table(world.dial("read", secret=None)) for _ in range(20)]
+    try:
+        owner = world.owner()
+        await owner.put(row("a", port=1))
+        await until(lambda: all(table.rows == {"a": 1} for table in tables))
+        for peer in list(world.daemon._factory.peers):
+            peer.transport.abortConnection()
+        await owner.put(row("b", port=2))
+        await owner.free("a")
+        await until(lambda: all(table.rows == {"b": 2} for table in tables))
+        assert {table.resets for table in tables} == {1}
+        await world.daemon.stopService()
+        world.start()
+        await until(lambda: all(table.resets > 1 and table.rows == {"b": 2} for table in tables))
+    finally:
+        for table in tables:
+            await table.watcher.stopService()
