@@ -88,9 +88,8 @@ class Story:
         spent = sorted(record.end - record.start for record in records)
         elsewhere = sum(bool(record.elsewhere) for record in records)
         forgiven = sum(not record.worked for record in records)
-        times = (
-            f"median {spent[len(spent) // 2]:.3f} s, p99 {spent[len(spent) * 99 // 100]:.3f} s, max {spent[-1]:.3f} s"
-        )
+        median, most, longest = spent[len(spent) // 2], spent[len(spent) * 99 // 100], spent[-1]
+        times = f"median {median:.3f} s, p99 {most:.3f} s, max {longest:.3f} s"
         deeds = "".join(
             f"\n  {deed.begun - self.start:8.3f} - {deed.ended - self.start:8.3f} {deed.what}"
             for deed in self.deeds[1:]

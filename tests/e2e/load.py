@@ -1,9 +1,10 @@
 """A constant load on two routers, from a process of its own, and the record of every request of it.
 
-A closed loop has so many clients, each of which sends its next request on a kept-alive connection when it has the answer
-to the last. An open loop sends so many requests a second, each on a new connection, whatever became of the others. A
-client knows the addresses of both routers, as from DNS: where one refuses, or hangs up before an answer, it asks the
-other once, and the record says so. A POST is asked elsewhere only when the first router refused the connection.
+A closed loop has so many clients, each of which sends its next request on a kept-alive connection when it has the
+answer to the last. An open loop sends so many requests a second, each on a new connection, whatever became of the
+others. A client knows the addresses of both routers, as from DNS: where one refuses, or hangs up before an answer, it
+asks the other once, and the record says so. A POST is asked elsewhere only when the first router refused the
+connection.
 """
 
 from __future__ import annotations

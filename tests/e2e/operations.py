@@ -236,6 +236,5 @@ DEEDS = [
 def chosen(chance: random.Random, count: int) -> Iterator[Any]:
     """``count`` deeds, of which none comes a second time before all others came once."""
     while count > 0:
-        for deed in chance.sample(DEEDS, min(count, len(DEEDS))):
-            yield deed
+        yield from chance.sample(DEEDS, min(count, len(DEEDS)))
         count -= len(DEEDS)
