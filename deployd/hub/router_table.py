@@ -27,7 +27,7 @@ class Table:
     is found without comparing settings, and is made into JSON once for all routers that follow the same table.
     """
 
-    revision: Revision = Revision("", 0)
+    revision: Revision = field(factory=lambda: Revision("", 0))
     routes: Mapping[RouteKey, Route] = field(factory=dict)
     drones: Mapping[str, str] = field(factory=dict)
     leaving: frozenset[str] = frozenset()

@@ -17,22 +17,13 @@ from deployd.errors import Refused
 from deployd.interfaces import MAX_EVENTS, OPENED, SAVED, Saved
 from deployd.model.desired import Changes, Desired, Event, KnownDrone, Order
 from deployd.model.drone import DroneDescription
+from deployd.model.policy import AppPolicy, Policy
 from deployd.model.release import Release
+from deployd.model.route import Route
+from deployd.model.router import KnownRouter
 from deployd.storage.codec import text_of, value_of
 from deployd.storage.mark import read_mark, write_mark
-
-SCHEMA_VERSION = 2
-_SCHEMA = (
-    "create table meta (name text primary key, value text not null) without rowid",
-    "create table apps (name text primary key) without rowid",
-    "create table drones (name text primary key, owner text not null, labels text not null, description text not null,"
-    " address text not null) without rowid",
-    "create table releases (app text, number integer, commit_id text not null, state text not null,"
-    " created real not null, body text not null, primary key (app, number)) without rowid",
-    "create table orders (id text primary key, body text not null) without rowid",
-    "create table events (number integer primary key autoincrement, moment real not null, what text not null,"
-    " who text not null, app text not null, detail text not null)",
-)
+from deployd.storage.schema import SCHEMA_VERSION, bring_up
 
 T = TypeVar("T")
 
@@ -106,14 +97,12 @@ def _open(cursor: sqlite3.Cursor, path: Path, restored: Event) -> Saved:
             f"the hub's state {path} was written by a newer deployd (schema {version}, this one knows"
             f" {SCHEMA_VERSION}); upgrade deployd or give another --state-dir"
         )
+    try:
+        bring_up(cursor, version)
+    except (ExceptionGroup, TypeError, ValueError, KeyError) as error:
+        raise _unreadable(path, error) from error
     if version == 0:
-        for statement in _SCHEMA:
-            cursor.execute(statement)
-        cursor.execute("insert into meta values ('epoch', ?), ('counter', '0')", (uuid4().hex,))
         path.chmod(0o600)
-    elif version == 1:
-        cursor.execute("update meta set name = 'counter', value = value * ? where name = 'opened'", (SAVED,))
-    cursor.execute(f"pragma user_version = {SCHEMA_VERSION}")
     behind = read_mark(path) - _counted(cursor, 0)
     is_restored = version > 0 and behind > 0
     if is_restored:
@@ -138,31 +127,46 @@ def _start_epoch(cursor: sqlite3.Cursor, epoch: str) -> None:
 
 
 def _desired(cursor: sqlite3.Cursor, path: Path) -> Desired:
-    apps = cursor.execute("select name from apps").fetchall()
-    drones = cursor.execute("select description, address from drones").fetchall()
-    releases = cursor.execute("select body from releases").fetchall()
-    orders = cursor.execute("select body from orders").fetchall()
+    def rows(columns: str, table: str) -> list[Any]:
+        return cursor.execute(f"select {columns} from {table}").fetchall()
+
     try:
         changes = Changes(
-            apps=tuple(name for (name,) in apps),
-            drones=tuple(KnownDrone(value_of(text, DroneDescription), address) for text, address in drones),
-            releases=tuple(value_of(text, Release) for (text,) in releases),
-            orders=tuple(value_of(text, Order) for (text,) in orders),
+            apps=tuple(name for (name,) in rows("name", "apps")),
+            drones=tuple(
+                KnownDrone(value_of(text, DroneDescription), address, bool(draining))
+                for text, address, draining in rows("description, address, draining", "drones")
+            ),
+            releases=tuple(value_of(text, Release) for (text,) in rows("body", "releases")),
+            orders=tuple(value_of(text, Order) for (text,) in rows("body", "orders")),
+            routes=tuple(value_of(text, Route) for (text,) in rows("body", "routes")),
+            policies=tuple(AppPolicy(app, value_of(text, Policy)) for app, text in rows("app, body", "policies")),
+            routers=tuple(KnownRouter(id, name) for id, name in rows("id, name", "routers")),
         )
     except Exception as error:  # cattrs raises groups of anything
-        raise Refused(f"the hub's state {path} cannot be read: {type(error).__name__}") from error
+        raise _unreadable(path, error) from error
     return Desired().after(changes)
 
 
+def _unreadable(path: Path, error: Exception) -> Refused:
+    return Refused(f"the hub's state {path} cannot be read: {type(error).__name__}")
+
+
 def _save(cursor: sqlite3.Cursor, changes: Changes, epoch: str) -> int:
-    cursor.executemany("insert or ignore into apps values (?)", [(name,) for name in changes.apps])
-    cursor.executemany("delete from drones where name = ?", [(name,) for name in changes.forgotten])
-    cursor.executemany("delete from orders where id = ?", [(id,) for id in changes.dropped])
-    cursor.executemany("insert or replace into drones values (?, ?, ?, ?, ?)", map(_drone_row, changes.drones))
-    cursor.executemany("insert or replace into releases values (?, ?, ?, ?, ?, ?)", map(_release_row, changes.releases))
-    cursor.executemany(
-        "insert or replace into orders values (?, ?)", [(order.id, text_of(order)) for order in changes.orders]
+    many = cursor.executemany
+    many("insert or ignore into apps values (?)", [(name,) for name in changes.apps])
+    many("delete from drones where name = ?", [(name,) for name in changes.forgotten])
+    many("delete from orders where id = ?", [(id,) for id in changes.dropped])
+    many("delete from routes where host = ? and path = ?", [(key.host, key.path) for key in changes.unrouted])
+    many("delete from routers where id = ?", [(id,) for id in changes.departed])
+    many("insert or replace into drones values (?, ?, ?, ?, ?, ?)", map(_drone_row, changes.drones))
+    many("insert or replace into releases values (?, ?, ?, ?, ?, ?)", map(_release_row, changes.releases))
+    many("insert or replace into orders values (?, ?)", [(order.id, text_of(order)) for order in changes.orders])
+    many("insert or replace into routes values (?, ?, ?)", map(_route_row, changes.routes))
+    many(
+        "insert or replace into policies values (?, ?)", [(each.app, text_of(each.policy)) for each in changes.policies]
     )
+    many("insert or replace into routers values (?, ?)", [(router.id, router.name) for router in changes.routers])
     _add_events(cursor, changes.events)
     if epoch:
         _start_epoch(cursor, epoch)
@@ -177,9 +181,13 @@ def _add_events(cursor: sqlite3.Cursor, events: tuple[Event, ...]) -> None:
     cursor.execute("delete from events where number <= (select max(number) from events) - ?", (MAX_EVENTS,))
 
 
-def _drone_row(drone: KnownDrone) -> tuple[str, ...]:
+def _drone_row(drone: KnownDrone) -> tuple[Any, ...]:
     labels = text_of(drone.description.labels, dict[str, str])
-    return drone.name, drone.owner, labels, text_of(drone.description), drone.address
+    return drone.name, drone.owner, labels, text_of(drone.description), drone.address, int(drone.draining)
+
+
+def _route_row(route: Route) -> tuple[str, ...]:
+    return route.key.host, route.key.path, text_of(route)
 
 
 def _release_row(release: Release) -> tuple[Any, ...]:

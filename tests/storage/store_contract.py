@@ -7,8 +7,12 @@ from typing import Any
 from attrs import evolve
 
 from deployd.interfaces import MAX_EVENTS, OPENED, SAVED
-from deployd.model.desired import Changes, Desired, Event, Order
+from deployd.model.desired import Changes, Desired, Event, KnownDrone, Order
+from deployd.model.drone import DroneDescription
+from deployd.model.policy import AppPolicy, Policy
 from deployd.model.release import DroneStatus, Release, ReleaseState, Selector
+from deployd.model.route import Entry, Promotion, Route, RouteKey, Setting, Share
+from deployd.model.router import KnownRouter
 
 EVENT = Event(1700000000.5, "deploy", "deployctl 0.1@192.0.2.1", "webapp", "v1")
 PUT_BACK = Event(1700000001.0, "hub restored", "hub")
@@ -21,6 +25,9 @@ def contents(state: Desired) -> Changes:
         drones=tuple(state.drones.values()),
         releases=tuple(state.releases.values()),
         orders=tuple(state.orders.values()),
+        routes=tuple(state.routes.values()),
+        policies=tuple(AppPolicy(app, policy) for app, policy in state.policies.items()),
+        routers=tuple(state.routers.values()),
     )
 
 
@@ -93,6 +100,39 @@ class StoreContract:
             self.successResultOf(store.save(changes))
         expected = Desired().after(Changes(releases=(failed,), orders=(evolve(orders[0], restarts=3),)))
         self.assertEqual(self.loaded(store), expected)
+
+    def test_routes_policies_and_routers_come_and_go(self: Any) -> None:
+        store = self.new()
+        self.successResultOf(store.open(PUT_BACK))
+        shop, api = RouteKey("shop.example"), RouteKey("*.example", "/api")
+        setting = Setting("webapp", "http", (Share("v1", 90), Share("v2", 10)), preview=True)
+        entries = (Entry(1, setting, 1.5, "me"), Entry(2, evolve(setting, sticky=True), 2.5, "ключ", "rollback", 1))
+        promotion = Promotion("v3", (5, 100), 60.0, 1, setting, paused=True)
+        first = Changes(
+            routes=(Route(shop, entries, promotion), Route(api, entries[:1])),
+            policies=(AppPolicy("webapp", Policy(keep=3, keep_for=60.0)),),
+            routers=(KnownRouter("id1", "r1"), KnownRouter("id2", "r2")),
+        )
+        then = Changes(
+            unrouted=(api, RouteKey("nosuch.example")),
+            routes=(Route(shop, entries[1:]),),
+            policies=(AppPolicy("webapp", Policy(drain=5.0)),),
+            departed=("id1", "nosuch"),
+            routers=(KnownRouter("id2", "r3"),),
+        )
+        self.successResultOf(store.save(first))
+        self.assertEqual(self.loaded(store), Desired().after(first))
+        self.successResultOf(store.save(then))
+        loaded = self.loaded(store)
+        self.assertEqual(loaded, Desired().after(first).after(then))
+        self.assertEqual(list(loaded.routes), [shop])
+
+    def test_a_drone_that_is_emptied_still_is_when_it_is_read_again(self: Any) -> None:
+        store = self.new()
+        self.successResultOf(store.open(PUT_BACK))
+        drone = KnownDrone(DroneDescription(name="d1", owner="o1"), "192.0.2.1", draining=True)
+        self.successResultOf(store.save(Changes(drones=(drone,))))
+        self.assertEqual(self.loaded(store).drones, {"d1": drone})
 
     def test_events_are_kept_in_order_and_bounded(self: Any) -> None:
         store = self.new()

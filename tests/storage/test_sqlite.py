@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -13,11 +14,14 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from deployd.errors import Refused
 from deployd.interfaces import OPENED, SAVED, Saved
-from deployd.model.desired import Changes, Desired, Event
+from deployd.model.desired import Changes, Desired, Event, Order
 from deployd.storage.mark import mark_path
-from deployd.storage.sqlite import SCHEMA_VERSION, SqliteStore, _configure, make_private
+from deployd.storage.schema import _FIRST, SCHEMA_VERSION
+from deployd.storage.sqlite import SqliteStore, _configure, make_private
 from tests.planning.states import saved_states
 from tests.storage.store_contract import EVENT, PUT_BACK, StoreContract
+
+ORDER = {"id": "http-1", "app": "webapp", "release": "v1", "stopped": True, "restarts": 0, "orphan": False}
 
 
 class InlinePool:
@@ -126,17 +130,64 @@ class SqliteTests(StoreContract, SqliteCase):
         self.assertEqual(connection.execute("pragma journal_mode").fetchone(), ("wal",))
         self.assertEqual(connection.execute("pragma synchronous").fetchone(), (2,))
 
-    def test_a_store_of_schema_1_goes_on_above_its_numbers(self) -> None:
-        store = self.new()
-        epoch = self.successResultOf(store.open(PUT_BACK)).epoch
-        connection = self.pools[-1].connection
-        assert connection is not None
-        connection.execute("update meta set name = 'opened', value = '7' where name = 'counter'")
-        connection.execute("pragma user_version = 1")
+
+class MigrationTests(SqliteCase):
+    """Stores of earlier deployds."""
+
+    def old(self, version: int) -> SqliteStore:
+        """A store as deployd wrote it then: nothing of it had ``good``, ``pinned`` or ``draining``."""
+        store = self.at(Path(self.mktemp()))
+        connection = sqlite3.connect(store._path)
+        for statement in _FIRST:
+            connection.execute(statement)
+        counter = "opened" if version == 1 else "counter"
+        connection.execute("insert into meta values ('epoch', 'e' || hex(randomblob(16))), (?, '7')", (counter,))
+        connection.execute("insert into apps values ('webapp')")
+        drone = {"name": "d1", "owner": "o1", "labels": {}, "role": "http", "command": ["serve"], "roles": []}
+        connection.execute("insert into drones values ('d1', 'o1', '{}', ?, '192.0.2.1')", (json.dumps(drone),))
+        for number, state, more in ((1, "deployed", {}), (2, "failed", {}), (3, "deploying", {"settled": {}})):
+            release = {"app": "webapp", "number": number, "commit": "c" * 40, "state": state, "created": 5.0} | more
+            row = ("webapp", number, "c" * 40, state, 5.0, json.dumps(release))
+            connection.execute("insert into releases values (?, ?, ?, ?, ?, ?)", row)
+        connection.execute("insert into orders values ('http-1', ?)", (json.dumps(ORDER),))
+        connection.execute("insert into events (moment, what, who, app, detail) values (1, 'push', 'p', 'webapp', '')")
+        connection.execute(f"pragma user_version = {version}")
         connection.commit()
-        saved = self.successResultOf(self.reopened(store).open(PUT_BACK))
-        self.assertEqual((saved.epoch, saved.counter), (epoch, 7 * SAVED + OPENED))
-        self.assertEqual(self.successResultOf(self.reopened(store).open(PUT_BACK)).counter, saved.counter + OPENED)
+        connection.close()
+        return store
+
+    def test_a_store_of_schema_1_goes_on_above_its_numbers(self) -> None:
+        store = self.old(1)
+        saved = self.successResultOf(store.open(PUT_BACK))
+        self.assertEqual((saved.epoch[0], saved.counter), ("e", 7 * SAVED + OPENED))
+        again = self.successResultOf(self.at(store._path).open(PUT_BACK))
+        self.assertEqual((again.epoch, again.counter), (saved.epoch, saved.counter + OPENED))
+
+    def test_a_store_of_schema_2_keeps_everything(self) -> None:
+        store = self.old(2)
+        saved = self.successResultOf(store.open(PUT_BACK))
+        desired = saved.desired
+        self.assertEqual((saved.counter, saved.restored), (7 + OPENED, False))
+        self.assertEqual(desired.apps, {"webapp"})
+        self.assertEqual([(drone.owner, drone.draining) for drone in desired.drones.values()], [("o1", False)])
+        self.assertEqual(desired.orders, {"http-1": Order("http-1", "webapp", "v1", stopped=True)})
+        self.assertEqual([event.what for event in self.successResultOf(store.events(9))], ["push"])
+        self.assertEqual((desired.routes, desired.policies, desired.routers), ({}, {}, {}))
+
+    def test_what_was_deployed_before_schema_3_counts_as_good(self) -> None:
+        store = self.old(2)
+        self.successResultOf(store.open(PUT_BACK))
+        desired = self.successResultOf(self.at(store._path).open(PUT_BACK)).desired
+        good = {release.name: release.good for release in desired.releases_of("webapp")}
+        self.assertEqual(good, {"v1": 5.0, "v2": None, "v3": 5.0})
+
+    def test_an_old_store_with_a_damaged_row_is_refused_and_stays_as_it_is(self) -> None:
+        store = self.old(2)
+        with sqlite3.connect(store._path) as connection:
+            connection.execute("update releases set body = '[]' where number = 1")
+        self.assertIn("cannot be read", self.sentence(store.open(PUT_BACK)))
+        self.assertEqual(connection.execute("pragma user_version").fetchone(), (2,))
+        connection.close()
 
 
 class BackupTests(SqliteCase):
