@@ -1,0 +1,1 @@
+"""The router: which release a request goes to, and the way there and back."""
