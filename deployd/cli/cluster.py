@@ -15,14 +15,14 @@ from twisted.protocols.amp import Command
 from deployd import __version__
 from deployd.cli.running import needs_tls
 from deployd.cli.settings import HUB_PORT, REGISTRY_PORT, Settings
-from deployd.errors import DeploydError, NoAnswer, SecretRefused, UnknownDrone, Unreachable
+from deployd.errors import DeploydError, NoAnswer, SecretRefused, UnknownDrone, UnknownRoute, Unreachable
 from deployd.model.address import Address, reachable
 from deployd.model.invalid import Invalid
 from deployd.net.addresses import client_endpoint, host_of
 from deployd.net.client import Dial, connect
 from deployd.net.handshake import Credentials
 from deployd.net.peer import CALL_TIMEOUT, Peer
-from deployd.wire.control import AwaitChange, ForgetDrone, List, Restart
+from deployd.wire.control import AwaitChange, ForgetDrone, List, Promote, RemoveRoute, Restart, RollBack
 
 REDIAL = 0.2
 MAX_PAGES = 2000
@@ -31,6 +31,15 @@ WATCH = 5.0
 # The share of the whole time, and at most the seconds, before the deadline that are kept for looking once more.
 LAST_LOOK_SHARE = 0.05
 LAST_LOOK = 0.3
+
+# What may be asked for once only, and where to see whether it was done.
+ONCE: dict[type[Command], str] = {
+    Restart: "deployctl ps",
+    RollBack: "deployctl route show --history",
+    Promote: "deployctl route show --history",
+}
+# What a second asking is answered with where the first one was heard.
+DONE_ALREADY: dict[type[Command], type[DeploydError]] = {ForgetDrone: UnknownDrone, RemoveRoute: UnknownRoute}
 
 Row = dict[str, Any]
 FindEndpoint = Callable[[Any, str, int], tuple[IStreamClientEndpoint, str]]
@@ -74,8 +83,8 @@ class Cluster:
         """Ask the hub, and wait ``patience`` seconds for its answer.
 
         Where a hub that had answered goes away, ask again until the deadline. Most of deployctl's commands may be asked
-        twice: they say how things should be, not what to change. Not so a restart, of which Unreachable is raised, and
-        a drone can be forgotten once only.
+        twice: they say how things should be, not what to change. Not so those of ONCE, for which Unreachable is
+        raised; and what can be taken away once only is in DONE_ALREADY.
         """
         sent = False
         while True:
@@ -84,8 +93,8 @@ class Cluster:
                 repeated, sent = sent, True
                 return await self._ask(hub, command, arguments, min(patience, self.remaining()), repeated)
             except Unreachable:
-                if sent and command is Restart:
-                    why = "the hub went away before it answered; see `deployctl ps` for what it did"
+                if sent and command in ONCE:
+                    why = f"the hub went away before it answered; see `{ONCE[command]}` for what it did"
                     raise Unreachable(why) from None
                 if not self._met_hub or self.remaining() <= REDIAL:
                     raise
@@ -99,8 +108,8 @@ class Cluster:
     ) -> Row:
         try:
             answer: Row = await hub.ask(command, arguments, patience)
-        except UnknownDrone:
-            if repeated and command is ForgetDrone:
+        except tuple(DONE_ALREADY.values()) as error:
+            if repeated and isinstance(error, DONE_ALREADY.get(command, ())):
                 return {}
             raise
         return answer
@@ -123,9 +132,14 @@ class Cluster:
                 break
         return found, revision
 
-    async def change(self, revision: int) -> bool:
-        """Wait until something changed after ``revision``, or for WATCH seconds; False, at once, near the deadline."""
+    async def change(self, revision: int, within: float | None = None) -> bool:
+        """Wait until something changed after ``revision``, or for WATCH seconds; False, at once, near the deadline.
+
+        ``within``: the deadline is that many seconds away, if it is not nearer.
+        """
         left = self.remaining() - self._last_look
+        if within is not None:
+            left = min(left, within)
         if left <= 0:
             return False
         wait = min(WATCH, left)

@@ -65,7 +65,8 @@ def releases(settings: Settings, app: str) -> None:
 
     name = app_name(app)
     rows = run(settings, lambda cluster: cluster.rows("releases", app=name))
-    show(settings, rows, table(rows, "app", "release", COMMIT, "state", "reason"))
+    pinned = ("pinned", lambda row: "pinned" if row.get("pinned") else "")
+    show(settings, rows, table(rows, "app", "release", COMMIT, "state", pinned, "reason"))
 
 
 @verb

@@ -1,4 +1,4 @@
-"""Waiting until what was asked of instances and releases is so."""
+"""Waiting until what was asked of instances is so."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 from attrs import frozen
 
 from deployd.cli.cluster import Cluster, Row
-from deployd.cli.rendering import cell, named_release
-from deployd.wire.control import Restart, Retire, Stop
+from deployd.cli.rendering import cell
+from deployd.wire.control import Restart, Stop
 
 FAILED = 1
 LATE = 3
@@ -45,7 +45,7 @@ async def stopping(cluster: Cluster, ids: Sequence[str]) -> Settled:
         if row is None or row["state"] == "stopped":
             return _Fate("stopped", f"{name} is stopped")
         if row["state"] == "away":
-            return _Fate("away", f"{_drone(row)} is away; {name} will stop when it returns")
+            return _Fate("away", f"{drone_of(row)} is away; {name} will stop when it returns")
         return _OPEN
 
     return await _instances(cluster, ids, fate, "is not stopped yet; it will be, nothing more is needed")
@@ -59,7 +59,7 @@ async def restarting(cluster: Cluster, ids: Sequence[str]) -> Settled:
         if row is None:
             return _Fate("gone", f"{name} was taken down meanwhile", FAILED)
         if row["state"] == "away":
-            return _Fate("away", f"{_drone(row)} is away; {name} will start anew when it returns")
+            return _Fate("away", f"{drone_of(row)} is away; {name} will start anew when it returns")
         if row.get("generation", 0) < generations.get(name, 0):
             return _OPEN
         if row["state"] == "ready":
@@ -93,31 +93,5 @@ async def _instances(
     )
 
 
-async def retiring(cluster: Cluster, app: str, commit: str) -> Settled:
-    """Retire a release and wait for the drones that are there; raise UnknownApp, UnknownCommit, Refused."""
-    answer = await cluster.call(Retire, app=app, commit=commit)
-    release = answer["release"]
-    title = named_release(app, release, answer["commit"])
-    while True:
-        listed, revision = await cluster.listing("instances", app=app, commit=release)
-        rows = [row for row in listed if row["state"] != "stopped"]
-        away = sorted({_drone(row) for row in rows if row["state"] == "away"})
-        left = [row for row in rows if row["state"] != "away"]
-        if not left or not await cluster.change(revision):
-            break
-    done = [] if left else [f"{title} is retired"]
-    if away:
-        done.append(f"away, and told when they return: {', '.join(away)}")
-    document = {
-        "app": app,
-        "commit": answer["commit"],
-        "release": release,
-        "state": "retiring" if left or away else "retired",
-        "away": away,
-    }
-    undone = (f"{title} is not down everywhere yet; it will be, nothing more is needed",) if left else ()
-    return Settled(tuple(done), undone, document, LATE if left else 0)
-
-
-def _drone(row: Row) -> str:
+def drone_of(row: Row) -> str:
     return cell(row.get("drone"))

@@ -102,6 +102,14 @@ class Verb(_WithGlobalOptions):
     """One verb."""
 
 
+class VerbGroup(_WithGlobalOptions, click.Group):
+    """A verb whose first word says what it does: ``route set``."""
+
+    def format_options(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        super().format_options(context, formatter)
+        self.format_commands(context, formatter)
+
+
 class Verbs(_WithGlobalOptions, click.Group):
     """``deployctl`` itself: ``verbs`` maps each name to where it is (``module:attribute``) and one line of help."""
 
@@ -130,6 +138,21 @@ class Verbs(_WithGlobalOptions, click.Group):
         return [item for item in found if item.value.startswith(incomplete)] + click.Command.shell_complete(
             self, ctx, incomplete
         )
+
+
+def group(name: str, line: str) -> VerbGroup:
+    """A verb of several words, none of which it has yet: see ``in_group``."""
+    return VerbGroup(name, help=line, subcommand_metavar="WORD ...", no_args_is_help=True)
+
+
+def in_group(words: VerbGroup, name: str) -> Callable[[click.Command], click.Command]:
+    """Put a ``@verb`` below this one into a group, under ``name``."""
+
+    def put(command: click.Command) -> click.Command:
+        words.add_command(command, name)
+        return command
+
+    return put
 
 
 def verb(function: Callable[..., Any]) -> click.Command:

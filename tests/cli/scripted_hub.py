@@ -49,6 +49,8 @@ class ScriptedHub:
     facts: dict[str, str] = field(factory=lambda: {"http": "127.0.0.1:6002", "registry": "127.0.0.1:6000"})
     asked: list[tuple[str, dict[str, Any]]] = field(factory=list)
     page: int = 1
+    routers: int = 0
+    held_up: list[dict[str, str]] = field(factory=list)
     waiting: list[Deferred[None]] = field(factory=list)
 
     def change(self, **values: Any) -> None:
@@ -142,6 +144,59 @@ class HubSession(Conversation):
     def retire(self, app: str, commit: str) -> dict[str, Any]:
         self.hub.note("Retire", app=app, commit=commit)
         return {"commit": COMMIT, "release": "v1"}
+
+    @responder(control.RetireUnused)
+    def retire_unused(self, app: str, dry_run: bool, after: str) -> dict[str, Any]:
+        self.hub.note("RetireUnused", app=app, dry_run=dry_run)
+        rows, further = self.hub.paged(self.hub.lists.get("unused", []), after)
+        return {"rows": rows, "next": further}
+
+    @responder(control.Pin)
+    def pin(self, **arguments: Any) -> dict[str, Any]:
+        self.hub.note("Pin", **arguments)
+        return {"commit": COMMIT, "release": "v1"}
+
+    @responder(control.SetPolicy)
+    def set_policy(self, app: str, values: Any) -> dict[str, Any]:
+        self.hub.note("SetPolicy", app=app, values=values)
+        return {"values": {"keep": "1", "keep-for": "0s", "drain": "30s"} | values}
+
+    @responder(control.DrainDrone)
+    def drain_drone(self, **arguments: Any) -> dict[str, Any]:
+        self.hub.note("DrainDrone", **arguments)
+        return {}
+
+    @responder(control.SetRoute)
+    def set_route(self, **arguments: Any) -> dict[str, Any]:
+        self.hub.note("SetRoute", **arguments)
+        return {"number": 7}
+
+    @responder(control.RemoveRoute)
+    def remove_route(self, **arguments: Any) -> dict[str, Any]:
+        self.hub.note("RemoveRoute", **arguments)
+        return {}
+
+    @responder(control.RollBack)
+    def roll_back(self, **arguments: Any) -> dict[str, Any]:
+        self.hub.note("RollBack", **arguments)
+        shares = [{"release": "v1", "commit": COMMIT, "weight": 1}]
+        return {"number": 8, "back_to": 3, "setting": {"app": "webapp", "role": "http", "shares": shares}}
+
+    @responder(control.Promote)
+    def promote(self, **arguments: Any) -> dict[str, Any]:
+        self.hub.note("Promote", **arguments)
+        return {"number": 9}
+
+    @responder(control.Steer)
+    def steer(self, **arguments: Any) -> dict[str, Any]:
+        self.hub.note("Steer", **arguments)
+        return {"number": 10}
+
+    @responder(control.RouteStatus)
+    def route_status(self) -> dict[str, Any]:
+        self.hub.note("RouteStatus")
+        hub = self.hub
+        return {"routers": hub.routers, "waiting": hub.held_up, "revision": hub.revision}
 
     @responder(control.ForgetDrone)
     def forget_drone(self, name: str) -> dict[str, Any]:

@@ -35,6 +35,35 @@ class UsageTests(SynchronousTestCase):
             ["releases"],
             ["retire", "webapp"],
             ["deploy", "a", "b", "c"],
+            ["route", "frobnicate"],
+            ["route", "set", "shop.example", "webapp:http"],
+            ["route", "set", "shop/x", "webapp:http", "v1"],
+            ["route", "set", "shop.example", "webapp", "v1"],
+            ["route", "set", "shop.example", "webapp:a b", "v1"],
+            ["route", "set", "shop.example", "webapp:http", "v1=0"],
+            ["route", "set", "shop.example", "webapp:http", "v1=0.5"],
+            ["route", "set", "shop.example", "webapp:http", "v1=1", "v1=2"],
+            ["route", "set", "shop.example", "webapp:http", "v1", "--path", "api"],
+            ["route", "show", "--path", "/api"],
+            ["route", "rm"],
+            ["rollback", "shop example"],
+            ["rollback", "shop.example", "--to", "0"],
+            ["promote", "shop.example"],
+            ["promote", "shop.example", "v2", "--steps", "5,25"],
+            ["promote", "shop.example", "v2", "--steps", "25,5,100"],
+            ["promote", "shop.example", "v2", "--every", "0"],
+            ["pause"],
+            ["retire"],
+            ["retire", "webapp", "v1", "--unused"],
+            ["retire", "webapp", "v1", "--dry-run"],
+            ["retire", "webapp", "v1", "--force"],
+            ["pin", "webapp"],
+            ["drain", "a b"],
+            ["app", "set", "webapp"],
+            ["app", "set", "webapp", "keep"],
+            ["app", "set", "webapp", "keep=1", "keep=2"],
+            ["app", "set", "webapp", "keep=many"],
+            ["app", "set", "webapp", "colour=red"],
             ["ps", "--timeout", "0"],
             ["ps", "--timeout", "soon"],
             ["ps", "--hub", ""],
@@ -71,7 +100,13 @@ class UsageTests(SynchronousTestCase):
 
     def test_verbs_complete_by_name(self) -> None:
         found = root.shell_complete(click.Context(root), "re")
-        self.assertEqual([item.value for item in found], ["releases", "restart", "retire"])
+        self.assertEqual([item.value for item in found], ["releases", "restart", "resume", "retire"])
+
+    def test_a_group_shows_its_words(self) -> None:
+        ran = deployctl("route", "--help")
+        for word in ("set", "show", "rm"):
+            self.assertRegex(ran.out, rf"(?m)^  {word} +\S")
+            self.assertIn(f"deployctl route {word}", deployctl("route", word, "--help").out)
 
 
 class GlobalOptionTests(SynchronousTestCase):

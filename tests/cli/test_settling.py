@@ -1,13 +1,13 @@
-"""stop, restart and retire wait until it is so."""
+"""stop and restart wait until it is so."""
 
 from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from deployd.cli.settling import restarting, retiring, stopping
+from deployd.cli.settling import restarting, stopping
 from deployd.errors import UnknownInstance
 from tests.cli.clusters import Bench
-from tests.cli.scripted_hub import COMMIT, instance
+from tests.cli.scripted_hub import instance
 
 ROWS = "instances"
 
@@ -75,33 +75,3 @@ class RestartingTests(SynchronousTestCase):
         self.assertNoResult(working)
         bench.way.advance(11)
         self.assertEqual(self.successResultOf(working).exit_code, 3)
-
-
-class RetiringTests(SynchronousTestCase):
-    def test_ends_when_nothing_of_the_release_runs(self) -> None:
-        bench = Bench(lists={ROWS: [instance("a", "ready"), instance("b", "ready")]})
-        working = bench.start(retiring(bench.cluster, "webapp", "master"))
-        self.assertEqual(bench.hub.asked_for("List")[0]["commit"], "v1")
-        bench.change(lists={ROWS: [instance("a", "stopped"), instance("b", "stopping")]})
-        self.assertNoResult(working)
-        bench.change(lists={ROWS: []})
-        settled = self.successResultOf(working)
-        self.assertEqual(settled.exit_code, 0)
-        self.assertEqual(settled.done, ("webapp v1 (74336bc) is retired",))
-        self.assertEqual(
-            settled.document, {"app": "webapp", "commit": COMMIT, "release": "v1", "state": "retired", "away": []}
-        )
-
-    def test_does_not_wait_for_drones_that_are_away_and_names_them(self) -> None:
-        bench = Bench(lists={ROWS: [instance("a", "away", drone="d2"), instance("b", "away", drone="d1")]})
-        settled = self.successResultOf(bench.start(retiring(bench.cluster, "webapp", "v1")))
-        self.assertEqual(settled.exit_code, 0)
-        self.assertIn("d1, d2", settled.done[1])
-        self.assertEqual(settled.document["state"], "retiring")
-
-    def test_says_so_at_the_deadline(self) -> None:
-        bench = Bench(lists={ROWS: [instance("a", "stopping")]})
-        working = bench.start(retiring(bench.cluster, "webapp", "v1"))
-        bench.way.advance(11)
-        settled = self.successResultOf(working)
-        self.assertEqual((settled.exit_code, settled.done), (3, ()))
