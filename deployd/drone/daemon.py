@@ -14,6 +14,7 @@ import deployd
 from deployd.client.owner import OwnedRows
 from deployd.daemon.service import DaemonService
 from deployd.drone.checkouts import Checkouts
+from deployd.drone.custody import PortWatch
 from deployd.drone.disk import Tree
 from deployd.drone.instances import Instances
 from deployd.drone.journal import Journal
@@ -33,6 +34,7 @@ from deployd.net.addresses import client_endpoint, trust_of
 from deployd.net.client import Dial
 from deployd.net.handshake import Credentials
 from deployd.net.identity import Identity
+from deployd.processes.custody import Custody
 from deployd.processes.ending import end
 from deployd.processes.environment import SYSTEM_PATH, machine_addresses
 from deployd.processes.hardening import make_undumpable
@@ -112,12 +114,14 @@ class DroneDaemon(DaemonService):
         self._prefetching = Prefetching(self._checkouts)
         self._surroundings = Surroundings(reactor, self._table, options["registry"], options["advertise"], self._note)
         reporting = Reporting(reactor, lambda: (self._instances.revision, self._instances.observed()))
+        means = self._means()
         self._instances = Instances(
-            self._means(), self._journal, self._saving.run, self._checkouts, self._logs, reporting.changed
+            means, self._journal, self._saving.run, self._checkouts, self._logs, reporting.changed
         )
         crew = Crew(self._instances, self._prefetching, self._surroundings, self._table, reporting)
         description = options.described(self._identity.owner)
         drone = Drone(description, options["advertise"], crew, Events(self._accepted, self._refuse), known)
+        PortWatch(means, self._instances.all).setServiceParent(drone)
         return drone
 
     def _means(self) -> Means:
@@ -127,6 +131,7 @@ class DroneDaemon(DaemonService):
             drone=self.options["name"],
             to_thread=processes,
             connect=by_address(reactor),
+            custody=Custody(processes),
             end=lambda id, session, grace: end(reactor, processes, id, session, grace),
             ports=self._app_ports,
             checkouts=self._checkouts,

@@ -11,21 +11,21 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from deployd.drone.attempt import Attempt, prepare
+from deployd.drone.custody import Kept, own_port
 from deployd.drone.journal import Entry
 from deployd.drone.machine import REPORTED, Machine
 from deployd.drone.means import Means
 from deployd.drone.problem import Health, Problem
 from deployd.drone.row import Row
 from deployd.drone.work import Work
-from deployd.errors import DeploydError, NoAnswer
+from deployd.errors import DeploydError
 from deployd.model.instance import AssignedInstance, Goal, ObservedInstance, State
 from deployd.planning.reconcile import Known
 from deployd.processes import running
 from deployd.processes.ports import Port
-from deployd.processes.readiness import until_listening
 from deployd.processes.trees import ProcessRef
 
-READY_DEADLINE, PORTLESS_READY = 600.0, 1.0
+PORTLESS_READY = 1.0
 GRACE, LEFTOVER_GRACE, RETRY = 7.0, 2.0, 5.0
 
 
@@ -57,6 +57,7 @@ class Instance:
         self._restarts = entry.restarts
         self._again = entry.pid != 0
         self._row = Row(means, entry.line.id)
+        self._kept: Kept | None = None
         self._until_ended: list[Deferred[None]] = []
         self._health = Health()
         self._tail = ""
@@ -88,6 +89,10 @@ class Instance:
         self._until_ended.append(waiter)
         return waiter
 
+    def usurped(self, why: str) -> None:
+        """Its port is no longer its own."""
+        self._machine.failed(Problem(why))
+
     def leave(self) -> None:
         """Follow it no longer, but let what runs run."""
         self._work.drop()
@@ -99,6 +104,11 @@ class Instance:
             self._means.ports.release(self._port)
 
     # What is seen of it.
+
+    @property
+    def kept(self) -> Kept | None:
+        """Its port, while it is or may soon be in the port table."""
+        return self._kept if self.state in ("registering", "ready") else None
 
     def known(self) -> Known:
         return Known(self.line, self.epoch, self.doing, REPORTED[self.state], self.orphan)
@@ -197,6 +207,8 @@ class Instance:
         self.end()
 
     def give_up(self, problem: Problem) -> None:
+        # At once, not after its end: it may point to somebody else.
+        self._row.drop()
         self._log.info("{id}: {reason}", id=self.line.id, reason=problem.reason)
         self._begin(self._give_up(problem, self._means.reactor.seconds()), lambda _: self._machine.ended())
 
@@ -254,11 +266,8 @@ class Instance:
         if attempt.port is None:
             await deferLater(reactor, PORTLESS_READY)
             return
-        number = attempt.port.number
-        try:
-            await until_listening(reactor, self._means.connect, attempt.bind, number, READY_DEADLINE)
-        except NoAnswer:
-            raise NoAnswer(f"does not listen on port {number} after {READY_DEADLINE:g} s") from None
+        bind = (attempt.bind, attempt.port.number)
+        self._kept = await own_port(self._means, self.line.id, self._session, bind, self._say)
 
     async def _register(self) -> None:
         attempt = self._attempt
@@ -268,8 +277,12 @@ class Instance:
             await self._row.put(attempt, self._refused)
 
     def _refused(self, error: DeploydError) -> None:
-        self._health.reason = f"the registry did not take its row: {error}"
-        self._changed(self)
+        self._say(f"the registry did not take its row: {error}")
+
+    def _say(self, reason: str) -> None:
+        if reason != self._health.reason:
+            self._health.reason = reason
+            self._changed(self)
 
     async def _free_and_end(self) -> None:
         if self._row.there or (self.doing is Goal.DRAIN and self._row.freed is None):

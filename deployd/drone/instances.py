@@ -104,6 +104,9 @@ class Instances:
     def observed(self) -> tuple[ObservedInstance, ...]:
         return tuple(instance.observed() for _, instance in sorted(self._all.items()))
 
+    def all(self) -> Collection[Instance]:
+        return list(self._all.values())
+
     def stop_all(self) -> Deferred[Any]:
         """End every instance for now, each as in a planned stop; fires once nothing runs, after a minute at most."""
         self._following = False

@@ -41,7 +41,7 @@ class Inputs(Protocol):
         """Its checkout, port and environment are there."""
 
     def failed(self, problem: Problem) -> None:
-        """It cannot be started, or did not become ready in time."""
+        """It cannot be started, did not become ready in time, or somebody else is on its port."""
 
     def passed(self) -> None:
         """It passed its check."""
@@ -105,6 +105,7 @@ TRANSITIONS: tuple[tuple[str, str, str, Callable[..., None] | None], ...] = (
     ("starting", "passed", "registering", Effects.register),
     ("starting", "failed", "sweeping", Effects.give_up),
     ("registering", "registered", "ready", Effects.rejoice),
+    *((state, "failed", "sweeping", Effects.give_up) for state in ("registering", "ready")),
     *((state, "exited", "sweeping", Effects.mourn) for state in _WITH_PROCESS),
     *((state, "restart", "restarting", Effects.end) for state in (*_WITH_PROCESS, "draining")),
     *((state, "drain", "draining", Effects.deregister) for state in _WITH_PROCESS),

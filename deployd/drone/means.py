@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred
 from deployd.model.registration import Registration
 from deployd.model.revision import Revision
 from deployd.planning.reconcile import CheckoutKey
+from deployd.processes.custody import Custody
 from deployd.processes.ending import ToThread
 from deployd.processes.ports import Ports
 from deployd.processes.readiness import Connect
@@ -62,6 +63,7 @@ class Means:
     drone: str
     to_thread: ToThread
     connect: Connect
+    custody: Custody
     end: End
     ports: Ports
     checkouts: Checkouts

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from deployd.drone.means import Means, Place
 from deployd.errors import DeploydError
 from deployd.model.instance import AssignedInstance, Goal, ObservedInstance
 from deployd.planning.reconcile import CheckoutKey
+from deployd.processes.custody import Bind, Holding
 from deployd.processes.ports import Ports
 from deployd.processes.trees import ProcessRef
 from deployd.testing.rows import FakeOwnedRows
@@ -79,6 +80,24 @@ class _Door:
         return succeed(protocol)
 
 
+class FakeCustody:
+    """Every port has one socket of its app's, or what the test says in ``answers`` and ``found``, by port."""
+
+    def __init__(self) -> None:
+        self.answers: dict[int, Holding] = {}
+        self.found: dict[int, frozenset[int]] = {}
+        self.asked: list[int] = []
+        self.looks = 0
+
+    def holding(self, id: str, session: ProcessRef | None, bind: Bind) -> Deferred[Holding]:
+        self.asked.append(bind[1])
+        return succeed(self.answers.get(bind[1], Holding(frozenset({bind[1]}))))
+
+    def sockets(self, binds: Collection[Bind]) -> Deferred[dict[Bind, frozenset[int]]]:
+        self.looks += 1
+        return succeed({bind: self.found.get(bind[1], frozenset({bind[1]})) for bind in binds})
+
+
 class House:
     """``listening`` are the ports on which somebody answers; ``ended`` are the ids that were swept, in order, with the
     session and the grace; ``happened`` is what happened to rows and processes, in order."""
@@ -91,6 +110,7 @@ class House:
         self.rows.startService()
         self.ports = Ports(20000, 29999, self.reactor, start=directory.stat().st_ino)
         self.listening: set[int] = set()
+        self.custody = FakeCustody()
         self.opens_at_once = True
         self.ended: list[tuple[str, ProcessRef | int | None, float]] = []
         self.end_problem: DeploydError | None = None
@@ -104,6 +124,7 @@ class House:
             drone="d1",
             to_thread=lambda function, *arguments: execute(function, *arguments),
             connect=lambda host, port: _Door(port in self.listening),
+            custody=self.custody,
             end=self._end,
             ports=self.ports,
             checkouts=self.checkouts,

@@ -8,7 +8,8 @@ from attrs import evolve
 from twisted.internet.defer import Deferred, fail
 from twisted.trial.unittest import SynchronousTestCase
 
-from deployd.drone.instance import GRACE, LEFTOVER_GRACE, READY_DEADLINE
+from deployd.drone.custody import READY_DEADLINE
+from deployd.drone.instance import GRACE, LEFTOVER_GRACE
 from deployd.drone.problem import Hopeless
 from deployd.errors import NoAnswer, NotOwner, Refused
 from deployd.model.instance import Goal, State

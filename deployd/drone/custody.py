@@ -1,0 +1,127 @@
+"""Sees to it that what is in the port table is the app, and not somebody else on its port."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING, Any
+
+from attrs import define
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.internet.task import LoopingCall, deferLater
+from twisted.logger import Logger
+
+from deployd.drone.means import Means
+from deployd.errors import NoAnswer
+from deployd.processes.custody import Bind, Holding, described
+from deployd.processes.readiness import until_listening
+from deployd.processes.trees import ProcessRef
+
+if TYPE_CHECKING:
+    from deployd.drone.instance import Instance
+
+READY_DEADLINE = 600.0
+SWEEP = 1.0
+# Somebody else on the port may be on its way out.
+PAUSE = 0.25
+MISSED = 2
+
+_log = Logger()
+
+
+@define
+class Kept:
+    """The port of one instance that passed its check; ``sockets`` are those that were its own when last seen.
+
+    ``missed``: how many sweeps in a row have found nobody listening.
+    """
+
+    id: str
+    session: ProcessRef | None
+    bind: Bind
+    sockets: frozenset[int]
+    missed: int = 0
+
+
+async def own_port(means: Means, id: str, session: ProcessRef | None, bind: Bind, say: Callable[[str], None]) -> Kept:
+    """Return once the app listens at ``bind`` and nobody else does (Note [Whose port it is]).
+
+    ``say`` hears who is there instead; raise NoAnswer after READY_DEADLINE.
+    """
+    reactor, (host, number) = means.reactor, bind
+    end = reactor.seconds() + READY_DEADLINE
+    while True:
+        try:
+            await until_listening(reactor, means.connect, host, number, end - reactor.seconds())
+        except NoAnswer:
+            raise NoAnswer(f"does not listen on port {number} after {READY_DEADLINE:g} s") from None
+        holding = await means.custody.holding(id, session, bind)
+        if not holding.stranger:
+            _note_unknown(id, bind, holding)
+            return Kept(id, session, bind, holding.sockets)
+        if reactor.seconds() >= end:
+            raise NoAnswer(described(bind, holding))
+        say(described(bind, holding))
+        await deferLater(reactor, PAUSE)
+
+
+class PortWatch(Service):
+    """Every second one look at who listens, for all instances that are in the port table.
+
+    A socket that is another one than before is asked for its holder; one without a stranger's is the app's again (it
+    may have opened a new one). ``instances`` gives the instances of the drone.
+    """
+
+    def __init__(self, means: Means, instances: Callable[[], Collection[Instance]]) -> None:
+        self._means = means
+        self._instances = instances
+        self._sweeping: LoopingCall | None = None
+
+    def startService(self) -> None:
+        super().startService()
+        self._sweeping = LoopingCall(self._sweep)
+        self._sweeping.clock = self._means.reactor
+        self._sweeping.start(SWEEP, now=False)
+
+    def stopService(self) -> Any:
+        if self._sweeping is not None and self._sweeping.running:
+            self._sweeping.stop()
+        return super().stopService()
+
+    def _sweep(self) -> Deferred[None]:
+        sweeping = Deferred.fromCoroutine(self._look())
+        # The next one may be luckier; ending here would leave nobody who looks.
+        return sweeping.addErrback(lambda failure: _log.failure("while looking at the ports", failure=failure))
+
+    async def _look(self) -> None:
+        kept = {instance: instance.kept for instance in self._instances()}
+        binds = {one.bind for one in kept.values() if one is not None and one.sockets}
+        if not binds:
+            return
+        found = await self._means.custody.sockets(binds)
+        for instance, one in kept.items():
+            if one is not None and one.sockets and one.sockets != found[one.bind]:
+                why = await self._usurped(one, found[one.bind])
+                if why and instance.kept is one:
+                    instance.usurped(why)
+            elif one is not None:
+                one.missed = 0
+
+    async def _usurped(self, kept: Kept, sockets: frozenset[int]) -> str:
+        """Why the port is no longer the app's; "" if it is."""
+        if not sockets:
+            kept.missed += 1
+            return described(kept.bind, None) if kept.missed >= MISSED else ""
+        holding = await self._means.custody.holding(kept.id, kept.session, kept.bind)
+        if holding.stranger:
+            return described(kept.bind, holding)
+        if holding.sockets:
+            _note_unknown(kept.id, kept.bind, holding)
+            kept.sockets, kept.missed = holding.sockets, 0
+        return ""
+
+
+def _note_unknown(id: str, bind: Bind, holding: Holding) -> None:
+    if not holding.known:
+        said = "cannot see which process holds port {port} of {id}: taken for its own"
+        _log.info(said, port=bind[1], id=id)
