@@ -12,7 +12,7 @@ from deployd.model.instance import State
 from deployd.model.manifest import RoleCommand
 from deployd.model.names import release_number
 from deployd.model.release import Need, Release, ReleaseState, Selector
-from deployd.planning.placement import chosen, needs_procfile, wanted_lines
+from deployd.planning.placement import chosen, needs_procfile, selected, wanted_lines
 from deployd.planning.rollout import UNSEEN, Verdict, View, judged, statuses, verdict
 
 
@@ -128,6 +128,10 @@ def _widened(desired: Desired, before: Release, asked: Asked, views: Mapping[str
 def _check(desired: Desired, release: Release, asked: Asked) -> None:
     drones = desired.drones.values()
     asked_for = chosen(evolve(release, selector=asked.selector), drones)
+    emptied = selected(evolve(release, selector=asked.selector), drones)
+    if emptied and not asked_for:
+        names = ", ".join(drone.name for drone in emptied[:3]) + (", ..." if len(emptied) > 3 else "")
+        raise Refused(f"no drone to deploy to: {names} is being emptied; `deployctl undrain {emptied[0].name}` first")
     if not asked_for:
         known = f"none of the {len(desired.drones)} known drones has these labels" if drones else "none has joined"
         raise Refused(f"no drone to deploy to: {known}")

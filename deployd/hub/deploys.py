@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from attrs import evolve, frozen
 
-from deployd.errors import UnknownCommit, UsageError
+from deployd.errors import Refused, UnknownCommit, UsageError
 from deployd.hub.commits import Commits, named_release
 from deployd.hub.deploying import Asked, Decided, decide
 from deployd.hub.fleet import Fleet, unknown_drone
@@ -106,6 +106,8 @@ class Deploys:
         for name in sorted(selector.names):
             if name not in self._ledger.desired.drones:
                 raise unknown_drone(name)
+            if self._ledger.desired.drones[name].draining:
+                raise Refused(f"{name} is being emptied, so nothing is deployed there; `deployctl undrain {name}` first")
 
     def _told(self, decided: Decided, who: str) -> Changes:
         """The decided changes with their event, and the app, which an early hub may have missed."""

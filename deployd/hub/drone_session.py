@@ -2,31 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from deployd.errors import DeploydError, Malformed
+from deployd.hub.drains import Drains
+from deployd.hub.traffic import NoTraffic, Traffic
 from deployd.model.desired import Desired, KnownDrone
-from deployd.model.instance import AssignedInstance, Goal, ObservedInstance
+from deployd.model.instance import AssignedInstance, Goal, ObservedInstance, State
 from deployd.model.revision import Revision
+from deployd.model.router import ReleaseKey
 from deployd.net.peer import Peer
 from deployd.planning.placement import Seen, assignment
 from deployd.planning.rollout import View
 from deployd.wire.fleet import Assign, Prefetch
 from deployd.wire.paging import Assembly, pages
 
-DRAIN_LIMIT = 15.0
 RETRY = 5.0
 MAX_REPORTED = 20_000
 
 
 class DroneSession:
     """``changed`` is called whenever ``seen`` or what follows from it may be something else.
+
+    ``leaving`` are the ids that it was told to drain or stop and still has, and those that start anew.
 
     Note [The first report comes first]
     ~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~
@@ -37,12 +41,19 @@ class DroneSession:
     _log = Logger()
 
     def __init__(
-        self, clock: IReactorTime, peer: Peer, drone: KnownDrone, epoch: str, changed: Callable[[], None]
+        self,
+        clock: IReactorTime,
+        peer: Peer,
+        drone: KnownDrone,
+        epoch: str,
+        changed: Callable[[], None],
+        traffic: Traffic | None = None,
     ) -> None:
         self.drone = drone
         self.peer = peer
         self.epoch = epoch
         self.seen: Seen = {}
+        self.leaving: frozenset[str] = frozenset()
         self._clock = clock
         self._changed = changed
         self._assembly: Assembly[ObservedInstance] = Assembly()
@@ -50,8 +61,7 @@ class DroneSession:
         self._assigned: Revision | None = None
         self._lines: tuple[AssignedInstance, ...] = ()
         self._sending: Deferred[None] | None = None
-        self._draining: dict[str, IDelayedCall] = {}
-        self._overdue: set[str] = set()
+        self._drains = Drains(clock, traffic or NoTraffic(), changed)
         self._trouble = ""
         self._closed = False
 
@@ -68,6 +78,15 @@ class DroneSession:
             self._changed()
 
     @property
+    def has_reported(self) -> bool:
+        return self._reported is not None
+
+    @property
+    def drains(self) -> bool:
+        """Whether something waits there for its work to end."""
+        return bool(self._drains)
+
+    @property
     def current(self) -> bool:
         """Whether the last report tells of the newest assignment."""
         return self._assigned is not None and self._reported is not None and self._reported.reached(self._assigned)
@@ -77,17 +96,20 @@ class DroneSession:
 
     # What the hub wants.
 
-    def plan(self, desired: Desired, number: Callable[[], Revision]) -> None:
+    def plan(self, desired: Desired, number: Callable[[], Revision], loud: Collection[ReleaseKey] = ()) -> None:
         """Assign what ``desired`` means for this drone, if that is something else than before."""
         if self._reported is None or self._closed:
             return
         strange = self._reported.epoch != self.epoch or self._reported.number == 0
-        lines = assignment(desired, self.drone.description, self.seen, strange, self._overdue)
-        self._time_drains(lines)
-        if self._assigned is not None and lines == self._lines:
-            return
-        self._lines, self._assigned = lines, number()
-        if self._sending is None:
+        drained = self._drains.look(desired, self.seen, self._reported)
+        lines = assignment(desired, self.drone.description, self.seen, strange, drained, loud)
+        is_new = self._assigned is None or lines != self._lines
+        if is_new:
+            self._lines, self._assigned = lines, number()
+        assert self._assigned is not None
+        self._drains.follow(desired, lines, self._assigned, self.seen)
+        self.leaving = frozenset(line.id for line in lines if self._is_leaving(line))
+        if is_new and self._sending is None:
             self._sending = Deferred.fromCoroutine(self._send())
             # It may be over already, where the peer answers at once.
             self._sending.addErrback(self._failed).addBoth(self._sent)
@@ -102,9 +124,7 @@ class DroneSession:
         self._closed = True
         if self._sending is not None:
             self._sending.cancel()
-        for limit in self._draining.values():
-            limit.cancel()
-        self._draining.clear()
+        self._drains.close()
 
     async def _send(self) -> None:
         """Send assignments until the newest is taken; one is under way at a time."""
@@ -140,18 +160,8 @@ class DroneSession:
     def _sent(self, _: None) -> None:
         self._sending = None
 
-    def _time_drains(self, lines: tuple[AssignedInstance, ...]) -> None:
-        """A drain that is never acknowledged (the registry is down) ends after DRAIN_LIMIT."""
-        drained = {line.id for line in lines if line.goal is Goal.DRAIN}
-        for id in self._draining.keys() - drained:
-            limit = self._draining.pop(id)
-            if limit.active():
-                limit.cancel()
-        for id in drained - self._draining.keys():
-            self._draining[id] = self._clock.callLater(DRAIN_LIMIT, self._drained_too_long, id)
-        self._overdue &= {line.id for line in lines if line.goal is Goal.STOP}
-
-    def _drained_too_long(self, id: str) -> None:
-        del self._draining[id]
-        self._overdue.add(id)
-        self._changed()
+    def _is_leaving(self, line: AssignedInstance) -> bool:
+        if line.goal is Goal.RUN:
+            return self._drains.is_drained(line.id)
+        one = self.seen.get(line.id)
+        return not self.current if one is None else one.state is not State.STOPPED

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from functools import partial
 
-from attrs import frozen
+from attrs import evolve, frozen
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from deployd.errors import NameInUse, PermissionRefused, Refused, Superseded, UnknownDrone
 from deployd.hub.drone_session import DroneSession
 from deployd.hub.ledger import NOTHING, Ledger
+from deployd.hub.quieting import Quieting
+from deployd.hub.traffic import NoTraffic, Traffic
 from deployd.model.address import is_loopback
 from deployd.model.desired import Changes, Desired, KnownDrone
 from deployd.model.drone import DroneDescription
@@ -20,7 +22,9 @@ from deployd.model.invalid import Invalid
 from deployd.model.names import app_name, drone_name, is_unicode, label, role_name, shown
 from deployd.model.registration import host_name
 from deployd.model.revision import Revision
+from deployd.model.router import ReleaseKey
 from deployd.net.peer import Peer
+from deployd.planning.draining import away_leaving
 from deployd.planning.placement import Seen, chosen, concerns
 from deployd.planning.rollout import View
 from deployd.wire.documents import dump
@@ -39,17 +43,29 @@ class Joined:
 
 
 class Fleet:
-    """``advertise`` is the host of drones on the hub's own machine; ``changed`` hears whose state changed."""
+    """``advertise`` is the host of drones on the hub's own machine; ``changed`` hears whose state changed ("": all's)."""
 
     _log = Logger()
 
-    def __init__(self, clock: IReactorTime, ledger: Ledger, advertise: str, changed: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        clock: IReactorTime,
+        ledger: Ledger,
+        advertise: str,
+        changed: Callable[[str], None],
+        routers: Traffic | None = None,
+    ) -> None:
         self._clock = clock
         self._ledger = ledger
         self._advertise = advertise or LOOPBACK
         self._changed = changed
         self._sessions: dict[str, DroneSession] = {}
         self._last_seen: dict[str, Seen] = {}
+        self._traffic = routers or NoTraffic()
+        self._quieting = Quieting(clock, ledger, self._traffic, lambda: changed(""))
+        self._loud: frozenset[ReleaseKey] = frozenset()
+        self._heard: set[str] = set()
+        self._away: tuple[Desired, frozenset[str]] | None = None
 
     # Sessions.
 
@@ -67,9 +83,11 @@ class Fleet:
             self.leave(session)
             session.peer.drop(f"a newer session of {session.drone.name}")
         name = drone.name
-        session = DroneSession(self._clock, peer, drone, self._ledger.epoch, lambda: self._changed(name))
+        epoch, traffic = self._ledger.epoch, self._traffic
+        session = DroneSession(self._clock, peer, drone, epoch, lambda: self._changed(name), traffic)
+        # What it had when it went is true until it says what it has.
         self._sessions[name] = session
-        self._last_seen.pop(name, None)
+        self._unhear(name)
         self._log.info("{drone} has joined from {peer}", drone=name, peer=peer.peer_name())
         self._changed(name)
         return Joined(session, drone.address)
@@ -90,12 +108,14 @@ class Fleet:
         name = session.drone.name
         if self._sessions.get(name) is session:
             del self._sessions[name]
-            if name in self._ledger.desired.drones:
+            self._unhear(name)
+            if name in self._ledger.desired.drones and session.has_reported:
                 self._last_seen[name] = session.seen
             self._log.info("{drone} is away", drone=name)
             self._changed(name)
 
     def close(self) -> None:
+        self._quieting.close()
         for session in list(self._sessions.values()):
             self.leave(session)
 
@@ -131,10 +151,37 @@ class Fleet:
 
     def plan(self, names: Collection[str] | None) -> None:
         """Assign anew, to all or to those named."""
+        loud = self._quieting.loud()
+        if loud != self._loud:
+            self._loud, names = loud, None
         for name in self._sessions.keys() if names is None else names:
             session = self._sessions.get(name)
             if session is not None:
-                session.plan(self._ledger.desired, partial(self._ledger.number, session.drone.owner))
+                session.plan(self._ledger.desired, partial(self._ledger.number, session.drone.owner), loud)
+                if session.has_reported and name not in self._heard:
+                    self._last_seen.pop(name, None)
+                    self._heard.add(name)
+                    self._away = None
+
+    @property
+    def draining(self) -> tuple[str, ...]:
+        """The drones where something waits for requests to end: planned anew when a router stands elsewhere."""
+        return tuple(name for name, session in self._sessions.items() if session.drains)
+
+    @property
+    def leaving(self) -> frozenset[str]:
+        """The ids that get no new requests: each from when its drone is told so, or will be when it returns."""
+        told = [session.leaving for session in self._sessions.values() if session.leaving]
+        return self._leaving_away().union(*told)
+
+    def _leaving_away(self) -> frozenset[str]:
+        """As ``leaving``, of the drones that have not reported to this hub since they came or went."""
+        desired = self._ledger.desired
+        if self._away is None or self._away[0] is not desired:
+            away = [drone for drone in desired.drones.values() if drone.name not in self._heard]
+            reports = [self._sessions[name].seen for name in self._heard]
+            self._away = desired, away_leaving(desired, away, self._last_seen, reports) if away else frozenset()
+        return self._away[1]
 
     def prefetch(self, app: str, ref: str, commit: str) -> None:
         """Tell the drones that may soon have to run it of a push."""
@@ -160,6 +207,10 @@ class Fleet:
         await self._ledger.change(decide)
         self._last_seen.pop(name, None)
 
+    def _unhear(self, name: str) -> None:
+        self._heard.discard(name)
+        self._away = None
+
     def _joining(self, desired: Desired, drone: KnownDrone, who: str) -> Changes:
         known = desired.drones.get(drone.name)
         if known is not None and known.owner != drone.owner:
@@ -167,6 +218,9 @@ class Fleet:
                 f"another drone is called {drone.name}; give --name, or `deployctl drones --forget {drone.name}` if it"
                 " will not return"
             )
+        # What is emptied stays so, also under a new name.
+        draining = any(old.draining for old in desired.drones.values() if old.owner == drone.owner)
+        drone = evolve(drone, draining=draining)
         if known == drone:
             return NOTHING
         renamed = tuple(

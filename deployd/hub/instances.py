@@ -9,10 +9,10 @@ from attrs import evolve
 from deployd.errors import Refused, UnknownInstance, UsageError
 from deployd.hub.fleet import Fleet
 from deployd.hub.ledger import Ledger
-from deployd.model.desired import Changes, Desired, Order
+from deployd.model.desired import Changes, Desired, KnownDrone, Order
 from deployd.model.instance import AssignedInstance, ObservedInstance
 from deployd.model.names import shown
-from deployd.planning.placement import wanted_lines
+from deployd.planning.placement import is_draining, possible_lines
 
 MAX_IDS = 1000
 
@@ -40,9 +40,12 @@ class Instances:
         def decide(desired: Desired) -> Changes:
             orders = []
             for id in checked(ids):
-                line = self._line(desired, id)
-                if line is None:
+                found = self._line(desired, id)
+                if found is None:
                     raise self._not_wanted(desired, id)
+                drone, line = found
+                if is_draining(desired, drone.description):
+                    raise Refused(f"{id} is on {drone.name}, which is being emptied; `deployctl undrain {drone.name}`")
                 order = desired.orders.get(id, Order(id, line.app, line.release))
                 orders.append(evolve(order, stopped=False, restarts=order.restarts + 1))
                 generations[id] = line.generation + 1
@@ -52,22 +55,21 @@ class Instances:
         return generations
 
     def _stopped(self, desired: Desired, id: str) -> Order:
-        line, seen = self._line(desired, id), self._seen(desired, id)
-        if line is None and seen is None:
+        found = self._line(desired, id)
+        known = found[1] if found is not None else self._seen(desired, id)
+        if known is None:
             raise _unknown(id)
-        known = line or seen
-        assert known is not None
-        order = desired.orders.get(id, Order(id, known.app, known.release, orphan=line is None))
+        order = desired.orders.get(id, Order(id, known.app, known.release, orphan=found is None))
         return evolve(order, stopped=True)
 
-    def _line(self, desired: Desired, id: str) -> AssignedInstance | None:
-        """The wanted instance of that id, on whatever drone, connected or not."""
+    def _line(self, desired: Desired, id: str) -> tuple[KnownDrone, AssignedInstance] | None:
+        """The wanted instance of that id and its drone, whichever that is: connected or not, or being emptied."""
         role = id.rpartition("-")[0]
         for release in desired.wanted:
             for drone in desired.drones.values():
-                for line in wanted_lines(desired, release, drone.description):
+                for line in possible_lines(desired, release, drone.description):
                     if line.role == role and line.id == id:
-                        return line
+                        return drone, line
         return None
 
     def _seen(self, desired: Desired, id: str) -> ObservedInstance | None:

@@ -130,7 +130,8 @@ class Rollouts:
         rows = statuses(desired, release, self._fleet.views())
         found = verdict(release.need, rows)
         if found is Verdict.MET:
-            ended = evolve(release, state=ReleaseState.DEPLOYED, settled=None, reason="", outcome=())
+            now = self._ledger.now()
+            ended = evolve(release, state=ReleaseState.DEPLOYED, settled=None, reason="", outcome=(), good=now)
         elif found is Verdict.IMPOSSIBLE or key in self._late:
             ended = failed(release, rows, late=found is Verdict.WAITING)
         else:

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from deployd.model.desired import Desired, KnownDrone
 from deployd.model.drone import DroneDescription
 from deployd.model.instance import AssignedInstance, Goal, ObservedInstance, State, instance_id
 from deployd.model.manifest import RoleCommand
+from deployd.model.names import release_number
 from deployd.model.release import Release
+from deployd.model.router import ReleaseKey
 
 Seen = Mapping[str, ObservedInstance]
 """What a drone reports, by instance id."""
 
 NO_COMMAND = "neither Procfile nor command: start the drone with `-- COMMAND`, or commit a Procfile"
-_HAS_ROW = (State.STARTING, State.REGISTERING, State.READY, State.ORPHAN)
+_ENDS_BY_DRAIN = (State.STARTING, State.REGISTERING, State.READY, State.ORPHAN, State.DRAINING)
 
 
 @frozen
@@ -28,7 +30,12 @@ class Runs:
 
 
 def chosen(release: Release, drones: Iterable[KnownDrone]) -> tuple[KnownDrone, ...]:
-    """The drones that the release is for, by name."""
+    """The drones that the release is for, by name; nothing is for one that is being emptied."""
+    return tuple(drone for drone in selected(release, drones) if not drone.draining)
+
+
+def selected(release: Release, drones: Iterable[KnownDrone]) -> tuple[KnownDrone, ...]:
+    """The drones that would be chosen if none were draining, by name."""
     found = [drone for drone in drones if release.selector.selects(drone.name, drone.description.labels)]
     return tuple(sorted(found, key=lambda drone: drone.name))
 
@@ -63,6 +70,11 @@ def generation(desired: Desired, release: Release, id: str) -> int:
 
 def wanted_lines(desired: Desired, release: Release, drone: DroneDescription) -> Iterator[AssignedInstance]:
     """The instances of ``release`` on ``drone``, as if all should run; none when the drone is not chosen."""
+    return iter(()) if is_draining(desired, drone) else possible_lines(desired, release, drone)
+
+
+def possible_lines(desired: Desired, release: Release, drone: DroneDescription) -> Iterator[AssignedInstance]:
+    """The instances that ``release`` would have on ``drone`` if that were not draining."""
     if not release.selector.selects(drone.name, drone.labels):
         return
     for role in runs(release, drone).roles:
@@ -79,6 +91,12 @@ def wanted_lines(desired: Desired, release: Release, drone: DroneDescription) ->
         )
 
 
+def is_draining(desired: Desired, drone: DroneDescription) -> bool:
+    """Whether somebody empties the machine."""
+    known = desired.drones.get(drone.name)
+    return known is not None and known.draining and known.owner == drone.owner
+
+
 def is_stopped(desired: Desired, id: str) -> bool:
     """Whether somebody ordered this instance to be stopped."""
     order = desired.orders.get(id)
@@ -86,28 +104,57 @@ def is_stopped(desired: Desired, id: str) -> bool:
 
 
 def assignment(
-    desired: Desired, drone: DroneDescription, seen: Seen, strange: bool = False, overdue: Collection[str] = ()
+    desired: Desired,
+    drone: DroneDescription,
+    seen: Seen,
+    strange: bool = False,
+    drained: Collection[str] = (),
+    loud: Collection[ReleaseKey] = (),
 ) -> tuple[AssignedInstance, ...]:
     """Everything that ``drone`` should have, by instance id.
 
     ``seen`` is its last report; ``strange`` says that it has not taken an assignment of this hub yet, so that nothing
-    of what it runs is ended without an order. ``overdue`` are the ids whose drain took longer than it may.
+    of what it runs is ended without an order. ``drained`` are the ids of which no work is under way any more, or that
+    have drained for as long as they may; ``loud`` are the retiring releases that still have requests under way.
 
     Note [Ends in two steps]
     ~~~~~~~~~~~~~~~~~~~~~~~~
-    What runs and should not is told to drain, and to stop once it is out of the port table. What a drone has no process
-    of is told to stop at once, so that a stop that was ordered while it was away needs nothing else. When it is
-    stopped, and no release wants it, its line is left out, and the drone forgets it.
+    What runs and should not is told to drain, and to stop once it is drained (planning.draining says when). What a
+    drone has no process of is told to stop at once, so that a stop that was ordered while it was away needs nothing
+    else. When it is stopped, and no release wants it, its line is left out, and the drone forgets it. What runs as
+    something older than it should drains too, as what it is, before it is told what it should be.
     """
     lines: dict[str, AssignedInstance] = {}
-    for release in desired.wanted:
-        for line in wanted_lines(desired, release, drone):
-            stopped = is_stopped(desired, line.id)
-            lines[line.id] = _to(line, _ending(seen.get(line.id), overdue)) if stopped else line
+    for line in _running_lines(desired, drone, seen, loud):
+        one = seen.get(line.id)
+        if is_stopped(desired, line.id):
+            lines[line.id] = evolve(line, goal=_ending(one, drained))
+        elif one is not None and _is_outdated(one, line) and line.id not in drained:
+            lines[line.id] = evolve(line, goal=Goal.DRAIN, generation=one.generation)
+        else:
+            lines[line.id] = line
     for instance in seen.values():
         if instance.id not in lines and _ends(desired, instance, strange):
-            lines[instance.id] = _last_line(desired, instance, overdue)
+            lines[instance.id] = _last_line(desired, drone, instance, drained)
     return tuple(lines[id] for id in sorted(lines))
+
+
+def _running_lines(
+    desired: Desired, drone: DroneDescription, seen: Seen, loud: Collection[ReleaseKey]
+) -> Iterator[AssignedInstance]:
+    """What should run unless somebody ordered otherwise: of a release that is made quiet, what runs."""
+    for release in desired.wanted:
+        yield from wanted_lines(desired, release, drone)
+    for release in desired.retiring if loud else ():
+        if ReleaseKey(release.app, release.name) in loud:
+            for line in wanted_lines(desired, release, drone):
+                if line.id in seen and seen[line.id].state is not State.STOPPED:
+                    yield line
+
+
+def _is_outdated(one: ObservedInstance, line: AssignedInstance) -> bool:
+    """Whether an older process than ``line`` asks for may have requests under way."""
+    return line.port and one.generation != line.generation and one.state in (State.READY, State.DRAINING)
 
 
 def _ends(desired: Desired, instance: ObservedInstance, strange: bool) -> bool:
@@ -119,7 +166,16 @@ def _ends(desired: Desired, instance: ObservedInstance, strange: bool) -> bool:
     return True
 
 
-def _last_line(desired: Desired, instance: ObservedInstance, overdue: Collection[str]) -> AssignedInstance:
+def _last_line(
+    desired: Desired, drone: DroneDescription, instance: ObservedInstance, drained: Collection[str]
+) -> AssignedInstance:
+    """The line of what is to end: with its command where that is known, as it may be wanted again in the middle."""
+    goal = _ending(instance, drained)
+    release = desired.releases.get((instance.app, release_number(instance.release) or 0))
+    if release is not None:
+        for line in possible_lines(desired, release, drone):
+            if line.id == instance.id:
+                return evolve(line, goal=goal, generation=instance.generation)
     return AssignedInstance(
         id=instance.id,
         app=instance.app,
@@ -128,20 +184,12 @@ def _last_line(desired: Desired, instance: ObservedInstance, overdue: Collection
         role=instance.role,
         argv=(),
         port=instance.port != 0,
-        goal=_ending(instance, overdue),
+        goal=goal,
         generation=instance.generation,
     )
 
 
-def _ending(instance: ObservedInstance | None, overdue: Collection[str]) -> Goal:
-    if instance is None or instance.id in overdue:
+def _ending(instance: ObservedInstance | None, drained: Collection[str]) -> Goal:
+    if instance is None or instance.id in drained:
         return Goal.STOP
-    if instance.state is State.DRAINING:
-        return Goal.DRAIN if instance.deregistered is None else Goal.STOP
-    return Goal.DRAIN if instance.state in _HAS_ROW else Goal.STOP
-
-
-def _to(line: AssignedInstance, goal: Goal) -> AssignedInstance:
-    return AssignedInstance(
-        line.id, line.app, line.release, line.commit, line.role, line.argv, line.port, goal, line.generation
-    )
+    return Goal.DRAIN if instance.state in _ENDS_BY_DRAIN else Goal.STOP

@@ -133,9 +133,10 @@ def _assigned(epoch: str, line: AssignedInstance, had: Known) -> list[Step]:
     if had.doing is None:
         return [*adopted, _first(line)]
     if line.goal is Goal.RUN:
-        if had.doing is not Goal.RUN:
-            return [*adopted, Start(line)]
-        return [*adopted, Restart(line)] if _outdated(had.line, line) else adopted
+        # What is stopping starts as the line says anyway; what was drained still runs.
+        if had.doing is not Goal.STOP and _outdated(had.line, line):
+            return [*adopted, Restart(line)]
+        return adopted if had.doing is Goal.RUN else [*adopted, Start(line)]
     if line.goal is had.doing or had.doing is Goal.STOP:
         return adopted
     return [*adopted, _first(line)]

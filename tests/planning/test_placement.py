@@ -114,7 +114,7 @@ class AssignmentProperties(SynchronousTestCase):
     @given(situations())
     def test_what_drained_too_long_is_stopped(self, situation: tuple) -> None:
         state, drone, seen = situation
-        lines = assignment(state, drone.description, seen, overdue=set(seen))
+        lines = assignment(state, drone.description, seen, drained=set(seen))
         self.assertNotIn(Goal.DRAIN, {line.goal for line in lines})
 
 
