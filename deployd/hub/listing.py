@@ -12,6 +12,7 @@ from deployd.hub.commits import Commits
 from deployd.hub.fleet import Fleet, unknown_drone
 from deployd.hub.ledger import Ledger
 from deployd.hub.rollouts import MAX_REASON
+from deployd.hub.route_listing import RouteListing
 from deployd.model.desired import Desired, KnownDrone
 from deployd.model.instance import AssignedInstance, ObservedInstance, State
 from deployd.model.names import release_number, shown
@@ -37,13 +38,21 @@ class Filter:
 class Listing:
     """Rows in pages; each row comes with the key from which the next page goes on."""
 
-    def __init__(self, ledger: Ledger, fleet: Fleet, commits: Commits) -> None:
+    def __init__(self, ledger: Ledger, fleet: Fleet, commits: Commits, routes: RouteListing) -> None:
         self._ledger = ledger
         self._fleet = fleet
         self._commits = commits
+        self._routes = routes
 
     async def page(self, kind: str, asked: Filter) -> tuple[list[Row], str]:
-        """One page, and the ``after`` of the next ("" on the last). Raise UnknownApp, UnknownCommit, UnknownDrone."""
+        """One page, and the ``after`` of the next ("" on the last).
+
+        Raise Invalid, UsageError, UnknownApp, UnknownCommit, UnknownDrone, UnknownRoute.
+        """
+        if kind == "routes":
+            return first_page(self._routes.routes(asked.app), asked.after)
+        if kind == "history":
+            return first_page(self._routes.history(asked.app), asked.after)
         if asked.app:
             await self._commits.check_app(asked.app)
         if asked.drone and asked.drone not in self._ledger.desired.drones:
@@ -89,6 +98,8 @@ class Listing:
         for name in sorted(desired.drones):
             drone = desired.drones[name]
             state = "connected" if self._fleet.is_connected(name) else "away"
+            if drone.draining:
+                state = "draining"
             labels = dict(sorted(drone.description.labels.items()))
             yield name, {"name": name, "state": state, "labels": labels, "address": drone.address}
 

@@ -14,14 +14,18 @@ from deployd import __version__
 from deployd.git.receiving import RefUpdate
 from deployd.hub.commits import Commits
 from deployd.hub.deploys import Deploys
+from deployd.hub.fitness import Fitness
 from deployd.hub.fleet import Fleet
 from deployd.hub.instances import Instances
 from deployd.hub.ledger import Ledger
 from deployd.hub.listing import Listing
 from deployd.hub.news import News
+from deployd.hub.promotions import Promotions
 from deployd.hub.retirement import Retirement
 from deployd.hub.rollouts import Rollouts
+from deployd.hub.route_listing import RouteListing
 from deployd.hub.routers import Routers
+from deployd.hub.routes import Routes
 from deployd.hub.tokens import Tokens
 from deployd.interfaces import HubStore, InThread, Repositories
 from deployd.model.desired import Changes, Desired
@@ -62,13 +66,17 @@ class Hub:
         self.addresses: dict[str, str] = {}
         self.ledger = Ledger(means.store, means.wall)
         self.routers = Routers(clock, self.ledger, self._touch_all)
-        self.fleet = Fleet(clock, self.ledger, means.advertise, self._touch)
+        self.fleet = Fleet(clock, self.ledger, means.advertise, self._touch, self.routers)
         self.commits = Commits(self.ledger, means.repositories, means.in_thread)
         self.rollouts = Rollouts(clock, self.ledger, self.fleet)
         self.deploys = Deploys(self.ledger, self.fleet, self.commits, self.rollouts)
         self.retirement = Retirement(self.ledger, self.fleet, self.commits)
         self.instances = Instances(self.ledger, self.fleet)
-        self.listing = Listing(self.ledger, self.fleet, self.commits)
+        fitness = Fitness(self.fleet)
+        self.routes = Routes(self.ledger, self.commits, fitness)
+        self.promotions = Promotions(clock, self.ledger, self.commits, fitness)
+        routes = RouteListing(self.ledger, fitness, self.routers.tallies)
+        self.listing = Listing(self.ledger, self.fleet, self.commits, routes)
         self.tokens = Tokens(clock)
         self.news = News(clock)
         self._clock = clock
@@ -97,6 +105,7 @@ class Hub:
         self.fleet.close()
         self.routers.close()
         self.rollouts.close()
+        self.promotions.close()
         self.news.close()
         if self._reviewing is not None:
             self._reviewing.cancel()
@@ -132,16 +141,19 @@ class Hub:
             "apps": len(desired.apps),
             "drones": {"connected": connected, "away": len(desired.drones) - connected},
             "releases": dict(sorted(Counter(each.state.value for each in desired.releases.values()).items())),
+            "routers": {"live": len(self.routers.live()), "waiting": len(self.routers.waiting())},
+            "routes": len(desired.routes),
             "instances": dict(sorted(states.items())),
         }
 
     def _touch(self, name: str) -> None:
+        """Something changed at a drone; "": anywhere."""
         self._touched.add(name)
+        self._everything = self._everything or not name
         if self._reviewing is None and not self._closed:
             self._reviewing = self._clock.callLater(0, self._review)
 
     def _touch_all(self) -> None:
-        self._everything = True
         self._touch("")
 
     def _review(self) -> None:
@@ -152,6 +164,7 @@ class Hub:
         self.rollouts.review(names)
         self.retirement.review()
         self.tell_routers()
+        self.promotions.review()
         self.news.bump()
 
     def tell_routers(self) -> None:

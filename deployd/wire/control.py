@@ -71,7 +71,7 @@ class List(amp.Command):
         (b"after", amp.Unicode()),
     ]
     response = [(b"rows", Json()), (b"next", amp.Unicode()), (b"revision", amp.Integer())]
-    errors = declared(UnknownApp, UnknownCommit, UnknownDrone)
+    errors = declared(UnknownApp, UnknownCommit, UnknownDrone, UnknownRoute)
 
 
 class Stop(amp.Command):

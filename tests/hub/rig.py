@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from attrs import evolve
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import Clock
-from twisted.python.failure import Failure
 from twisted.test.iosim import connect
 
 from deployd.hub.control_responders import ControlConversation
 from deployd.hub.fleet_responders import DroneConversation
+from deployd.hub.route_responders import RouterConversation
 from deployd.hub.service import Hub, Means
 from deployd.model.drone import DroneDescription
 from deployd.model.instance import AssignedInstance, Goal, ObservedInstance, State
@@ -25,9 +24,11 @@ from deployd.net.server import ServerFactory, ServerTerms
 from deployd.storage.memory import MemoryStore
 from deployd.testing.repositories import FakeRepositories
 from deployd.testing.transports import transport
-from deployd.wire.control import Deploy, DeployStatus, List
+from deployd.wire.control import Deploy, DeployStatus, List, SetRoute
 from deployd.wire.fleet import Assign, Join, Prefetch, Report
 from deployd.wire.paging import Assembly, pages
+from tests.hub.asking import done
+from tests.hub.fake_router import FakeRouter
 from tests.net.links import SECRET
 
 HEALTHY = {Goal.RUN: State.READY, Goal.DRAIN: State.DRAINING, Goal.STOP: State.STOPPED}
@@ -64,6 +65,7 @@ class Cluster:
                 conversations={
                     "deploy": lambda peer, session: ControlConversation(hub, session),
                     "drone": lambda peer, session: DroneConversation(hub, peer, session),
+                    "route": lambda peer, session: RouterConversation(hub, peer, session),
                 },
             ),
         )
@@ -115,6 +117,13 @@ class Cluster:
             drone.join()
         return drone
 
+    def router(self, name: str = "r1", enters: bool = True) -> FakeRouter:
+        """A router that follows what it is told at once, with no request under way."""
+        router = FakeRouter(self, name)
+        if enters:
+            router.enter()
+        return router
+
     # What people do.
 
     def push(self, app: str = "webapp", files: dict[str, bytes] | None = None, **more: Any) -> str:
@@ -123,6 +132,13 @@ class Cluster:
     def deploy(self, commit: str = "master", app: str = "webapp", **more: Any) -> dict[str, Any]:
         asked = {"drones": [], "where": [], "need": "all", "timeout": 100.0} | more
         return self.person.ask(Deploy, app=app, commit=commit, **asked)
+
+    def route(self, *shares: str, host: str = "shop.example", **more: Any) -> int:
+        """``route set HOST webapp:http SHARE...``, each ``v1`` or ``v1=90``; its number."""
+        pairs = [[commit, int(weight or 1)] for commit, _, weight in (share.partition("=") for share in shares)]
+        asked = {"path": "/", "app": "webapp", "role": "http", "preview": False, "sticky": False, "https": False}
+        asked |= {"force": False} | more
+        return int(self.person.ask(SetRoute, host=host, shares=pairs, **asked)["number"])
 
     def status(self, release: str = "v1", app: str = "webapp") -> dict[str, Any]:
         return self.person.ask(DeployStatus, app=app, release=release, after="")
@@ -255,14 +271,3 @@ class FakeDrone(Conversation):
         if line.goal is Goal.DRAIN:
             return evolve(seen, deregistered=Revision("registry", 1))
         return evolve(seen, **self.trouble.get(line.role, {})) if line.goal is Goal.RUN else seen
-
-
-def done(waiting: Deferred[Any], settle: Callable[[], None]) -> Any:
-    """The result of ``waiting`` once everything has settled; raise its error."""
-    results: list[Any] = []
-    waiting.addBoth(results.append)
-    settle()
-    assert results, "there is no answer yet"
-    if isinstance(results[0], Failure):
-        results[0].raiseException()
-    return results[0]

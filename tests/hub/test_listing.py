@@ -134,6 +134,10 @@ class ListingTests(SynchronousTestCase):
                 "apps": 2,
                 "drones": {"connected": 1, "away": 1},
                 "releases": {"deployed": 3},
+                "routers": {"live": 0, "waiting": 0},
+                "routes": 0,
+                "routers": {"live": 0, "waiting": 0},
+                "routes": 0,
                 "instances": {"ready": 2},
             },
         )
