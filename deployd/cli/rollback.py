@@ -46,6 +46,7 @@ def promote(settings: Settings, host: str, commit: str, steps: str, every: float
     from deployd.cli import route_words
 
     key, percents = route_words.route_key(host, path), route_words.steps(steps)
+    every = route_words.between_steps(every)
 
     from deployd.cli.ending import ended
     from deployd.cli.routing import promoting

@@ -9,8 +9,9 @@ from deployd.model.invalid import Invalid
 from deployd.model.names import app_name, role_name, shown
 from deployd.model.route import MAX_WEIGHT, RouteKey, route_host, route_path
 
-MAX_SHARES = 100
-MAX_STEPS = 100
+MAX_SHARES = 20
+SHORTEST = 1.0
+LONGEST = 7 * 24 * 3600.0
 
 
 def route_key(host: str, path: str) -> RouteKey:
@@ -49,9 +50,16 @@ def steps(text: str) -> list[int]:
     """``5,25,100`` as percents that grow up to 100; raise Invalid."""
     found = [_whole(word.strip(), 1, 100, "a step") for word in text.split(",")]
     grows = all(one < other for one, other in pairwise(found))
-    if not grows or found[-1] != 100 or len(found) > MAX_STEPS:
+    if not grows or found[-1] != 100:
         raise Invalid(f"{shown(text)} are no steps: write percents that grow and end with 100, like 5,25,100")
     return found
+
+
+def between_steps(seconds: float) -> float:
+    """Raise Invalid."""
+    if not SHORTEST <= seconds <= LONGEST:
+        raise Invalid(f"--every {seconds:g}: write from 1 second to {LONGEST:g} (seven days)")
+    return seconds
 
 
 def _whole(text: str, least: int, most: int, what: str) -> int:

@@ -51,9 +51,8 @@ async def promoting(
 ) -> Settled:
     """Make the first step; raise UnknownRoute, UnknownCommit, Refused."""
     number = await _number(cluster, Promote, key, commit=commit, steps=list(steps), every=every, force=force)
-    done = f"{key} begins to go to {commit}: {steps[0]}% of the requests (number {number})"
-    if len(steps) > 1:
-        done += f", then {', '.join(f'{step}%' for step in steps[1:])}, a step every {every:g} s"
+    shown = ", ".join(f"{step}%" for step in steps)
+    done = f"{commit} is on its way to all requests of {key}: {shown}, a step every {every:g} s (number {number})"
     return (await following(cluster)).settled(done, _document(key, number=number, steps=list(steps), every=every))
 
 

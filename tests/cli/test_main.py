@@ -52,6 +52,7 @@ class UsageTests(SynchronousTestCase):
             ["promote", "shop.example", "v2", "--steps", "5,25"],
             ["promote", "shop.example", "v2", "--steps", "25,5,100"],
             ["promote", "shop.example", "v2", "--every", "0"],
+            ["promote", "shop.example", "v2", "--every", "0.5"],
             ["pause"],
             ["retire"],
             ["retire", "webapp", "v1", "--unused"],

@@ -129,7 +129,7 @@ class OtherChangesTests(SynchronousTestCase):
         bench = Bench(routers=1)
         settled = self.successResultOf(bench.start(promoting(bench.cluster, SHOP, "v2", [5, 25, 100], 60.0, False)))
         self.assertEqual(settled.exit_code, 0)
-        self.assertIn("5% of the requests (number 9), then 25%, 100%, a step every 60 s", settled.done[0])
+        self.assertIn("all requests of shop.example: 5%, 25%, 100%, a step every 60 s (number 9)", settled.done[0])
         self.assertEqual(bench.hub.asked_for("Promote")[0]["steps"], [5, 25, 100])
 
     def test_a_promotion_is_steered(self) -> None:
