@@ -17,6 +17,7 @@ STATE_STYLES = {
     "failed": "red",
     "backoff": "red",
     "away": "yellow",
+    "draining": "yellow",
     "orphan": "yellow",
     "retired": "dim",
     "stopped": "dim",
