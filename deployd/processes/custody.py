@@ -76,13 +76,14 @@ def holding(proc: Path, bind: Bind, first: int, find: Callable[[], Collection[Pr
     found = sockets(proc, (bind,))[bind]
     if not found:
         return Holding(found, known=False)
-    if found <= _open(proc, first):
+    if found <= _open(proc, first) or found <= _all_open(proc, find()):
         return Holding(found)
-    # Holders before the tree: a child that is started between the two is found in both or, at worst, in the tree only.
+    # Rare, so it may be slow. Holders before the tree: a child that is started between the two is in the tree too.
     holders = _holders(proc, found)
     tree = {ref.pid for ref in find()}
     left = [holders[inode] for inode in found if not holders[inode] & tree]
-    strangers = [pid for pids in left for pid in pids]
+    # One that has ended meanwhile may have been a process of the app.
+    strangers = [pid for pids in left for pid in pids if _open(proc, pid) & found]
     return Holding(found, min(strangers, default=0), known=not left)
 
 
@@ -161,6 +162,10 @@ def _open(proc: Path, pid: int) -> frozenset[int]:
     except OSError:
         pass
     return frozenset(found - {0})
+
+
+def _all_open(proc: Path, tree: Collection[ProcessRef]) -> frozenset[int]:
+    return frozenset[int]().union(*(_open(proc, ref.pid) for ref in tree))
 
 
 def _inode(descriptor: str) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import sys
 from ipaddress import ip_address
@@ -112,6 +113,19 @@ class HoldingTests(MachineCase):
     def test_a_port_on_which_nobody_is_seen_is_nobodys(self) -> None:
         self.machine.process(APP)
         self.assertEqual(self.machine.holding("127.0.0.1", 20001, APP), Holding(frozenset(), known=False))
+
+    def test_a_holder_that_ends_meanwhile_is_no_stranger(self) -> None:
+        self.machine.socket("127.0.0.1", 20001, 7)
+        self.machine.process(OTHER, 7)
+        finds = iter(range(2))
+
+        def find() -> frozenset[ProcessRef]:
+            if next(finds) == 1:
+                shutil.rmtree(self.machine.proc / str(OTHER))
+            return frozenset()
+
+        found = holding(self.machine.proc, ("127.0.0.1", 20001), APP, find)
+        self.assertEqual(found, Holding(frozenset({7}), known=False))
 
     def test_a_process_that_is_gone_holds_nothing(self) -> None:
         self.machine.socket("127.0.0.1", 20001, 7)
