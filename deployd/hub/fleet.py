@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from functools import partial
 
 from attrs import evolve, frozen
@@ -132,6 +132,11 @@ class Fleet:
         """The last report of a drone, also of one that is away (since the hub was started)."""
         session = self._sessions.get(name)
         return session.seen if session is not None else self._last_seen.get(name, {})
+
+    def instances(self) -> Iterator[ObservedInstance]:
+        """Everything that is not stopped, of all drones as they were seen last."""
+        for name in self._sessions.keys() | self._last_seen.keys():
+            yield from (one for one in self.seen(name).values() if one.state is not State.STOPPED)
 
     def view(self, name: str) -> View:
         session = self._sessions.get(name)

@@ -1,4 +1,4 @@
-"""``retire``: a release is taken down everywhere, and stays down."""
+"""``retire``: releases are taken down everywhere, and stay down."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from deployd.errors import DeploydError
+from deployd.errors import DeploydError, Refused
 from deployd.hub.commits import Commits
 from deployd.hub.fleet import Fleet
 from deployd.hub.ledger import NOTHING, Ledger
+from deployd.hub.listing import Row, first_page
 from deployd.model.desired import Changes, Desired
-from deployd.model.names import app_name
+from deployd.model.names import app_name, release_number
 from deployd.model.release import Release, ReleaseState
+from deployd.model.router import ReleaseKey
+from deployd.planning.retention import Fate, fates, objection
 
 _OVER = (ReleaseState.RETIRING, ReleaseState.RETIRED)
 
@@ -30,19 +33,46 @@ class Retirement:
         self._saving: Deferred[None] | None = None
 
     async def retire(self, app: str, text: str, who: str) -> Release:
-        """Save that a release goes; raise Invalid, UnknownApp, UnknownCommit, Refused."""
+        """Save that a release goes. Raise Invalid, UnknownApp, UnknownCommit, Refused: it is routed or pinned."""
         release = await self._commits.release(app_name(app), text)
 
         def decide(desired: Desired) -> Changes:
             known = desired.releases[release.key]
             if known.state in _OVER:
                 return NOTHING
-            event = self._ledger.event("retire", who, app, f"{known.name} {known.commit}")
-            going = evolve(known, state=ReleaseState.RETIRING, settled=None, reason="", outcome=())
-            return evolve(self._ended(desired, going), events=(event,))
+            why_not = objection(desired, known)
+            if why_not:
+                raise Refused(why_not)
+            return self._going(desired, (known,), who)
 
         await self._ledger.change(decide)
         return release
+
+    async def retire_unused(self, app: str, after: str, dry_run: bool, who: str) -> tuple[list[Row], str]:
+        """One page of what stays and what goes of ``app`` ("": of all), and the ``after`` of the next.
+
+        What goes is saved to go, unless ``dry_run``. Raise Invalid, UnknownApp, Refused.
+        """
+        if app:
+            await self._commits.check_app(app)
+        found: tuple[list[Row], str] = ([], "")
+
+        def decide(desired: Desired) -> Changes:
+            nonlocal found
+            running = {(one.app, release_number(one.release) or 0) for one in self._fleet.instances()}
+            each = {_key(fate.release): fate for fate in fates(desired, app, running, self._ledger.now())}
+            found = first_page(((key, _row(fate)) for key, fate in each.items()), after)
+            shown = {(row["app"], row["release"]) for row in found[0] if row["goes"]}
+            going = tuple(f.release for f in each.values() if (f.release.app, f.release.name) in shown)
+            return NOTHING if dry_run or not going else self._going(desired, going, who)
+
+        await self._ledger.change(decide)
+        return found
+
+    @property
+    def retiring(self) -> frozenset[ReleaseKey]:
+        """The releases that get no new requests."""
+        return frozenset(ReleaseKey(release.app, release.name) for release in self._ledger.desired.retiring)
 
     def review(self) -> None:
         """Save which of those that are going have gone, and forget orders to orphans that are."""
@@ -50,6 +80,20 @@ class Retirement:
         if self._saving is None and self._gone(desired) != NOTHING:
             self._saving = Deferred.fromCoroutine(self._ledger.change(self._gone))
             self._saving.addErrback(self._unsaved).addBoth(self._saved)
+
+    def _going(self, desired: Desired, releases: tuple[Release, ...], who: str) -> Changes:
+        changes = Changes()
+        for release in releases:
+            going = evolve(release, state=ReleaseState.RETIRING, settled=None, reason="", outcome=())
+            ended = self._ended(desired, going)
+            event = self._ledger.event("retire", who, release.app, f"{release.name} {release.commit}")
+            changes = evolve(
+                changes,
+                releases=changes.releases + ended.releases,
+                dropped=changes.dropped + ended.dropped,
+                events=(*changes.events, event),
+            )
+        return changes
 
     def _gone(self, desired: Desired) -> Changes:
         releases: tuple[Release, ...] = ()
@@ -86,3 +130,18 @@ class Retirement:
 
     def _saved(self, _: None) -> None:
         self._saving = None
+
+
+def _row(fate: Fate) -> Row:
+    release = fate.release
+    return {
+        "app": release.app,
+        "release": release.name,
+        "commit": release.commit,
+        "goes": fate.goes,
+        "reason": fate.reason,
+    }
+
+
+def _key(release: Release) -> str:
+    return f"{release.app}\0{release.number:09}"

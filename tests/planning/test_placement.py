@@ -13,7 +13,17 @@ from deployd.model.instance import AssignedInstance, Goal, ObservedInstance, Sta
 from deployd.model.manifest import RoleCommand
 from deployd.model.release import Release, ReleaseState, Selector
 from deployd.model.revision import Revision
-from deployd.planning.placement import NO_COMMAND, assignment, chosen, concerns, needs_procfile, runs, wanted_lines
+from deployd.model.router import ReleaseKey
+from deployd.planning.placement import (
+    NO_COMMAND,
+    assignment,
+    chosen,
+    concerns,
+    is_stopped,
+    needs_procfile,
+    runs,
+    wanted_lines,
+)
 from tests.planning.states import desired, observed
 
 OBSERVED = {Goal.RUN: State.READY, Goal.DRAIN: State.DRAINING, Goal.STOP: State.STOPPED}
@@ -38,6 +48,11 @@ def obeyed(lines: tuple[AssignedInstance, ...], seen: dict[str, ObservedInstance
     return orphans | done
 
 
+def freed(seen: dict[str, ObservedInstance]) -> set[str]:
+    """What may be stopped where no router is asked."""
+    return {id for id, one in seen.items() if one.state is State.DRAINING and one.deregistered is not None}
+
+
 @st.composite
 def situations(draw: st.DrawFn) -> tuple[Desired, KnownDrone, dict[str, ObservedInstance]]:
     state = draw(desired().filter(lambda state: state.drones))
@@ -51,8 +66,8 @@ class AssignmentProperties(SynchronousTestCase):
         """Drain, stop, leave out: after at most three rounds nothing changes any more."""
         state, drone, seen = situation
         for _ in range(3):
-            seen = obeyed(assignment(state, drone.description, seen), seen)
-        settled = assignment(state, drone.description, seen)
+            seen = obeyed(assignment(state, drone.description, seen, drained=freed(seen)), seen)
+        settled = assignment(state, drone.description, seen, drained=freed(seen))
         self.assertEqual(assignment(state, drone.description, obeyed(settled, seen)), settled)
         self.assertNotIn(Goal.DRAIN, {line.goal for line in settled})
 
@@ -60,7 +75,7 @@ class AssignmentProperties(SynchronousTestCase):
     def test_settled_it_is_just_what_is_wanted(self, situation: tuple) -> None:
         state, drone, seen = situation
         for _ in range(3):
-            seen = obeyed(assignment(state, drone.description, seen), seen)
+            seen = obeyed(assignment(state, drone.description, seen, drained=freed(seen)), seen)
         settled = {line.id: line for line in assignment(state, drone.description, seen)}
         wanted = {line.id for release in state.wanted for line in wanted_lines(state, release, drone.description)}
         orphans = {id for id, one in seen.items() if one.state is State.ORPHAN}
@@ -97,19 +112,52 @@ class AssignmentProperties(SynchronousTestCase):
 
     @given(situations(), st.booleans())
     def test_nothing_is_ended_without_a_reason(self, situation: tuple, strange: bool) -> None:
-        """What is told to end is unwanted or was ordered to; of a stranger and of orphans only the latter."""
+        """What ends is unwanted, ordered to or outdated; of a stranger and of orphans only what was ordered to."""
         state, drone, seen = situation
         wanted = {line.id for release in state.wanted for line in wanted_lines(state, release, drone.description)}
         for line in assignment(state, drone.description, seen, strange):
-            if line.goal is not Goal.RUN and (line.id in wanted or strange or seen[line.id].state is State.ORPHAN):
+            if line.goal is Goal.RUN or (line.id in wanted and not is_stopped(state, line.id)):
+                continue
+            if line.id in wanted or strange or seen[line.id].state is State.ORPHAN:
                 self.assertTrue(state.orders[line.id].stopped)
 
-    @given(situations())
-    def test_what_has_a_row_is_drained_before_it_is_stopped(self, situation: tuple) -> None:
+    @given(situations(), st.booleans())
+    def test_what_is_wanted_is_told_to_drain_only_to_start_anew(self, situation: tuple, strange: bool) -> None:
         state, drone, seen = situation
+        wanted = {line.id: line for release in state.wanted for line in wanted_lines(state, release, drone.description)}
+        for line in assignment(state, drone.description, seen, strange):
+            if line.goal is not Goal.RUN and line.id in wanted and not is_stopped(state, line.id):
+                self.assertEqual((line.goal, line.generation), (Goal.DRAIN, seen[line.id].generation))
+                self.assertNotEqual(line.generation, wanted[line.id].generation)
+
+    @given(situations())
+    def test_a_drone_that_is_emptied_runs_nothing(self, situation: tuple) -> None:
+        state, drone, seen = situation
+        state = state.after(Changes(drones=(evolve(drone, draining=True),)))
+        for _ in range(3):
+            lines = assignment(state, drone.description, seen, drained=freed(seen))
+            self.assertNotIn(Goal.RUN, {line.goal for line in lines})
+            seen = obeyed(lines, seen)
+        self.assertLessEqual({one.state for one in seen.values()}, {State.STOPPED, State.ORPHAN})
+
+    @given(situations())
+    def test_of_a_release_that_is_loud_what_runs_goes_on_and_nothing_starts(self, situation: tuple) -> None:
+        state, drone, seen = situation
+        seen = {id: evolve(one, generation=0) for id, one in seen.items()}
+        loud = {ReleaseKey(release.app, release.name) for release in state.retiring}
+        quiet = {line.id for line in assignment(state, drone.description, seen)}
+        for line in assignment(state, drone.description, seen, loud=loud):
+            if ReleaseKey(line.app, line.release) in loud:
+                self.assertIn(line.id, seen)
+                self.assertIn(line.id, quiet)
+
+    @given(situations())
+    def test_what_has_or_had_a_row_is_drained_before_it_is_stopped(self, situation: tuple) -> None:
+        state, drone, seen = situation
+        runs_on = (State.READY, State.REGISTERING, State.STARTING, State.DRAINING)
         for line in assignment(state, drone.description, seen):
             if line.goal is Goal.STOP and line.id in seen:
-                self.assertNotIn(seen[line.id].state, (State.READY, State.REGISTERING, State.STARTING))
+                self.assertNotIn(seen[line.id].state, runs_on)
 
     @given(situations())
     def test_what_drained_too_long_is_stopped(self, situation: tuple) -> None:
@@ -150,6 +198,8 @@ class RunsTests(SynchronousTestCase):
         drones = [KnownDrone(drone(name=name), "h") for name in ("d2", "d3", "d1")]
         named = release(selector=Selector(False, frozenset({"d3", "d1"})))
         self.assertEqual([each.name for each in chosen(named, drones)], ["d1", "d3"])
+        drones = [evolve(each, draining=each.name == "d1") for each in drones]
+        self.assertEqual([each.name for each in chosen(named, drones)], ["d3"])
 
     def test_an_order_to_restart_and_a_retry_both_make_a_new_generation(self) -> None:
         known = KnownDrone(drone(command=("x",)), "h")
@@ -167,3 +217,33 @@ class RunsTests(SynchronousTestCase):
         state = state.after(Changes(orders=(Order(line.id, "webapp", "v1", stopped=True),)))
         (line,) = assignment(state, known.description, {})
         self.assertEqual(line.goal, Goal.STOP)
+
+    def test_what_is_emptied_and_used_again_in_the_middle_goes_on_as_what_it_is(self) -> None:
+        known = KnownDrone(drone(command=("x",)), "h")
+        state = Desired().after(Changes(drones=(known,), releases=(release(),)))
+        (wanted,) = assignment(state, known.description, {})
+        seen = obeyed((wanted,), {})
+        emptied = state.after(Changes(drones=(evolve(known, draining=True),)))
+        self.assertEqual(assignment(emptied, known.description, seen), (evolve(wanted, goal=Goal.DRAIN),))
+
+    def test_what_starts_anew_drains_as_what_it_is_and_then_starts(self) -> None:
+        known = KnownDrone(drone(command=("x",)), "h")
+        state = Desired().after(Changes(drones=(known,), releases=(release(),)))
+        (old,) = assignment(state, known.description, {})
+        state = state.after(Changes(orders=(Order(old.id, "webapp", "v1", restarts=1),)))
+        seen = obeyed((old,), {})
+        (line,) = assignment(state, known.description, seen)
+        self.assertEqual((line.goal, line.generation), (Goal.DRAIN, 0))
+        seen = obeyed((line,), seen)
+        self.assertEqual(assignment(state, known.description, seen), (line,))
+        (line,) = assignment(state, known.description, seen, drained=freed(seen))
+        self.assertEqual((line.goal, line.generation), (Goal.RUN, 1))
+
+    def test_what_has_no_row_starts_anew_at_once(self) -> None:
+        worker = KnownDrone(drone(command=("x",), role="worker"), "h")
+        web = KnownDrone(drone(command=("x",)), "h")
+        for known, state in ((worker, State.READY), (web, State.STARTING), (web, State.BACKOFF)):
+            wanted = Desired().after(Changes(drones=(known,), releases=(release(attempt=1),)))
+            (line,) = assignment(wanted, known.description, {})
+            seen = {line.id: evolve(obeyed((line,), {})[line.id], generation=0, state=state)}
+            self.assertEqual(assignment(wanted, known.description, seen), (line,))

@@ -197,6 +197,13 @@ class ReconcileTests(SynchronousTestCase):
         changed = evolve(line(), argv=("other",))
         self.assertEqual(steps(HUB, [changed], [self.running()]), (Restart(changed),))
 
+    def test_what_was_drained_goes_on_or_starts_anew(self) -> None:
+        drained = self.running(line=line(goal=Goal.DRAIN), doing=Goal.DRAIN, state=State.DRAINING)
+        self.assertEqual(steps(HUB, [line()], [drained]), (Start(line()),))
+        self.assertEqual(steps(HUB, [line(generation=1)], [drained]), (Restart(line(generation=1)),))
+        stopping = self.running(doing=Goal.STOP, state=State.STOPPING)
+        self.assertEqual(steps(HUB, [line(generation=1)], [stopping]), (Start(line(generation=1)),))
+
     def test_stops_and_then_forgets_what_its_own_hub_has_dropped(self) -> None:
         self.assertEqual(steps(HUB, [], [self.running()]), (Stop(line()),))
         stopped = self.running(doing=Goal.STOP, state=State.STOPPED)
