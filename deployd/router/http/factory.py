@@ -1,0 +1,122 @@
+"""The proxy behind one listening port."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.interfaces import IAddress
+from twisted.internet.protocol import ServerFactory
+
+from deployd.router.decision import Decision
+from deployd.router.http.access import AccessLine
+from deployd.router.http.connection import ClientConnection
+from deployd.router.http.exchange import Exchange
+from deployd.router.http.pool import Pool, close_idle
+from deployd.router.http.settings import ProxySettings
+from deployd.router.http.timeouts import Deadlines
+
+if TYPE_CHECKING:
+    from deployd.router.table import Table
+
+Tell = Callable[[AccessLine], None]
+
+
+class ProxyFactory(ServerFactory):
+    """Makes a ClientConnection for each client; ``secure``: they come over TLS.
+
+    ``reactor`` gives the time and the connections to apps.
+    """
+
+    noisy = False
+
+    def __init__(
+        self, reactor: Any, table: Table, settings: ProxySettings, secure: bool = False, log: Tell | None = None
+    ) -> None:
+        self.table = table
+        self.settings = settings
+        self.secure = secure
+        self.draining = False
+        self.seconds: Callable[[], float] = reactor.seconds
+        self.deadlines = Deadlines(reactor)
+        self.pool = Pool(reactor, settings, self.deadlines)
+        random = Random()
+        self.random = random.random
+        self._bits = random.getrandbits
+        self._log = log
+        self._clients: set[ClientConnection] = set()
+        # The connections that are idle belong to the table's targets: one function does for every port.
+        table.closed = close_idle
+
+    @property
+    def connections(self) -> int:
+        """How many clients are connected."""
+        return len(self._clients)
+
+    @property
+    def requests(self) -> int:
+        """How many requests are under way, tunnels among them."""
+        return sum(client.busy for client in self._clients)
+
+    def buildProtocol(self, addr: IAddress | None) -> ClientConnection | None:  # type: ignore[override]
+        """None, which closes the connection, beyond ``max_connections``."""
+        if len(self._clients) >= self.settings.max_connections or self.draining:
+            return None
+        return ClientConnection(self, str(getattr(addr, "host", "unknown")))
+
+    def opened(self, client: ClientConnection) -> None:
+        self._clients.add(client)
+        self.deadlines.watch(client)
+
+    def closed(self, client: ClientConnection) -> None:
+        self._clients.discard(client)
+        self.deadlines.forget(client)
+
+    def finish(self) -> None:
+        """Close what is idle and let what is under way end, each the last request of its connection."""
+        self.draining = True
+        for client in list(self._clients):
+            client.close_if_idle()
+
+    def close(self) -> None:
+        """End whatever is under way."""
+        for client in list(self._clients):
+            client.abort()
+
+    def new_id(self) -> bytes:
+        return b"%032x" % self._bits(128)
+
+    def tell(self, exchange: Exchange, status: int, decision: Decision | None, asked: int) -> None:
+        """A request is over: a line of the access log."""
+        if self._log is None:
+            return
+        request = exchange.request
+        seconds = self.seconds() - exchange.began
+        self._log(
+            AccessLine(
+                when=time.time() - seconds,
+                client=exchange.client.address,
+                host=request.field.decode("latin-1"),
+                method=request.method.decode("latin-1"),
+                path=request.target.decode("latin-1"),
+                status=status,
+                bytes=exchange.sent_bytes,
+                seconds=seconds,
+                route=str(decision.line.key) if decision else "",
+                app=decision.app if decision else "",
+                release=decision.release if decision else "",
+                instance=exchange.instance,
+                request_id=exchange.request_id.decode("latin-1"),
+                retries=max(asked - 1, 0),
+            )
+        )
+
+    def tell_refused(self, client: ClientConnection, status: int, request_id: bytes) -> None:
+        """Something was no request."""
+        if self._log is not None:
+            line = AccessLine(
+                time.time(), client.address, "", "", "", status, 0, 0.0, "", "", "", "", request_id.decode(), 0
+            )
+            self._log(line)

@@ -1,0 +1,277 @@
+"""One connection to an app: reads the answers of one request after another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from socket import MSG_DONTWAIT, MSG_PEEK
+from typing import Any
+from typing import Protocol as Interface
+
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.tcp import Connection
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from deployd.router.http import heads
+from deployd.router.http.bodies import BadBody, Body, Chunked, Length, UntilClose
+from deployd.router.http.timeouts import NEVER, Deadlines
+from deployd.router.http.writing import close, sender
+from deployd.router.target import Target
+
+# Of interim answers (1xx) to one request.
+MAX_INTERIM = 32
+
+
+class Asking(Interface):
+    """Who has a request for an app; all that an app's connection tells it."""
+
+    method: bytes
+
+    def connected(self, connection: AppConnection) -> bool:
+        """Whether the connection is still wanted."""
+
+    def unreachable(self, target: Target) -> None: ...
+
+    def interim(self, answer: heads.Answer) -> None: ...
+
+    def switched(self, answer: heads.Answer, rest: bytes) -> None: ...
+
+    def answered(self, answer: heads.Answer, data: bytes, body: Body | None) -> None:
+        """The head of the answer, and the first of its body; ``body`` is None if that was all."""
+
+    def more(self, data: bytes, body: Body) -> None: ...
+
+    def garbage(self) -> None:
+        """The app speaks no HTTP; the connection is of no more use."""
+
+    def lost(self, connection: AppConnection, begun: bool) -> None:
+        """The connection is no more; ``begun``: after a part of the answer."""
+
+    def app_full(self) -> None: ...
+
+    def app_drained(self) -> None: ...
+
+
+class Through(Interface):
+    """A tunnel, after an upgrade."""
+
+    def from_app(self, data: bytes) -> None: ...
+
+    def app_ended(self) -> None: ...
+
+    def app_lost(self) -> None: ...
+
+    def app_full(self) -> None: ...
+
+    def app_drained(self) -> None: ...
+
+
+@implementer(IHalfCloseableProtocol, IPushProducer)
+class AppConnection(Protocol):
+    """Carries one request at a time for ``asking``. ``used``: has carried one before, so it may be stale."""
+
+    def __init__(self, target: Target, deadlines: Deadlines, made: Callable[[AppConnection], None]) -> None:
+        self.target = target
+        self.used = False
+        self.lost = False
+        self.full = False
+        self.idle_since = 0.0
+        self.deadline = NEVER
+        self._deadlines = deadlines
+        self._made = made
+        self._asking: Asking | None = None
+        self._tunnel: Through | None = None
+        self._buffer = b""
+        self._body: Body | None = None
+        self._interim = 0
+        self._paused = False
+
+    def connectionMade(self) -> None:
+        transport: Any = self.transport
+        transport.setTcpNoDelay(True)
+        transport.registerProducer(self, True)
+        self.write = sender(transport)
+        self._deadlines.watch(self)
+        self._made(self)
+
+    def carry(self, asking: Asking) -> None:
+        self._asking = asking
+        self.deadline = NEVER
+
+    def release(self) -> None:
+        """The answer is complete."""
+        self._asking = None
+        self.used = True
+        self._interim = 0
+
+    def through(self, tunnel: Through) -> None:
+        self._tunnel = tunnel
+
+    def is_open(self) -> bool:
+        """Whether, as the kernel sees it right now, the app has neither closed the connection nor said anything."""
+        transport: Any = self.transport
+        if not isinstance(transport, Connection):
+            return True
+        try:
+            transport.socket.recv(1, MSG_PEEK | MSG_DONTWAIT)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return False
+
+    def dataReceived(self, data: bytes) -> None:
+        if self._tunnel is not None:
+            self._tunnel.from_app(data)
+        elif self._asking is None:
+            # Nobody asked: whatever it is must not become the answer of the next request.
+            self.abort()
+        elif self._body is None:
+            self._read_head(self._asking, self._buffer + data if self._buffer else data)
+        else:
+            self._read_body(self._asking, self._body, data)
+
+    def _read_head(self, asking: Asking, data: bytes) -> None:
+        end = data.find(b"\r\n\r\n")
+        if end < 0 or end > heads.MAX_HEAD:
+            self._buffer = data
+            if len(data) > heads.MAX_HEAD or data[:5] != b"HTTP/"[: len(data)]:
+                asking.garbage()
+            return
+        self._buffer = b""
+        try:
+            answer = heads.answer(data[:end], asking.method)
+        except heads.BadAnswer:
+            asking.garbage()
+            return
+        rest = data[end + 4 :]
+        if answer.status < 200:
+            self._read_interim(asking, answer, rest)
+            return
+        length = answer.length
+        if length == len(rest):
+            asking.answered(answer, rest, None)
+            return
+        body: Body = Chunked() if length == heads.CHUNKED else Length(length) if length >= 0 else UntilClose()
+        self._body = body
+        try:
+            first = body.feed(rest) if rest else b""
+        except BadBody:
+            asking.garbage()
+            return
+        if body.done:
+            self._body = None
+        asking.answered(answer, first, body)
+
+    def _read_interim(self, asking: Asking, answer: heads.Answer, rest: bytes) -> None:
+        self._interim += 1
+        if answer.status == 101:
+            asking.switched(answer, rest)
+        elif self._interim > MAX_INTERIM:
+            asking.garbage()
+        else:
+            asking.interim(answer)
+            if rest and self._asking is asking:
+                self._read_head(asking, rest)
+
+    def _read_body(self, asking: Asking, body: Body, data: bytes) -> None:
+        try:
+            piece = body.feed(data)
+        except BadBody:
+            asking.garbage()
+            return
+        if body.done:
+            self._body = None
+        asking.more(piece, body)
+
+    def readConnectionLost(self) -> None:
+        if self._tunnel is not None:
+            self._tunnel.app_ended()
+            return
+        self._end(clean=True)
+        self.abort()
+
+    def writeConnectionLost(self) -> None:
+        """We did that ourselves."""
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._end(reason.check(ConnectionDone) is not None)
+
+    def _end(self, clean: bool) -> None:
+        if self.lost:
+            return
+        self.lost = True
+        self._deadlines.forget(self)
+        asking, self._asking = self._asking, None
+        tunnel, self._tunnel = self._tunnel, None
+        if tunnel is not None:
+            tunnel.app_lost()
+        elif asking is None:
+            if self in self.target.idle:
+                self.target.idle.remove(self)
+        elif clean and isinstance(self._body, UntilClose):
+            self._body.done = True
+            asking.more(b"", self._body)
+        else:
+            asking.lost(self, begun=self._body is not None or bool(self._buffer) or self._interim > 0)
+
+    def expired(self, now: float) -> None:
+        """Nobody has needed this connection for a while."""
+        if self in self.target.idle:
+            self.target.idle.remove(self)
+        self.close()
+
+    def close(self) -> None:
+        """Nothing is under way any more."""
+        self._forget()
+        close(self.transport)
+
+    def end(self) -> None:
+        """Send no more, but read on."""
+        transport: Any = self.transport
+        transport.unregisterProducer()
+        transport.loseWriteConnection()
+
+    def abort(self) -> None:
+        """Whatever is under way, nobody wants it."""
+        self._forget()
+        transport: Any = self.transport
+        transport.abortConnection()
+
+    def _forget(self) -> None:
+        self.lost = True
+        self._asking = self._tunnel = None
+        self._deadlines.forget(self)
+        if self in self.target.idle:
+            self.target.idle.remove(self)
+
+    def pause(self) -> None:
+        """Read no more of the answer."""
+        if not self._paused:
+            self._paused = True
+            transport: Any = self.transport
+            transport.pauseProducing()
+
+    def resume(self) -> None:
+        if self._paused:
+            self._paused = False
+            transport: Any = self.transport
+            transport.resumeProducing()
+
+    def pauseProducing(self) -> None:
+        """The transport holds enough of what was written."""
+        self.full = True
+        asking = self._tunnel or self._asking
+        if asking is not None:
+            asking.app_full()
+
+    def resumeProducing(self) -> None:
+        self.full = False
+        asking = self._tunnel or self._asking
+        if asking is not None:
+            asking.app_drained()
+
+    def stopProducing(self) -> None:
+        """connectionLost follows."""
