@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
-from typing import TypeVar
 
 from attrs import field, frozen
 
@@ -14,7 +13,6 @@ from deployd.model.router import DroneHost, ReleaseKey, TableItem
 from deployd.wire.paging import pages
 
 Pages = list[tuple[TableItem, ...]]
-K = TypeVar("K")
 
 
 @frozen(slots=False, eq=False)
@@ -66,22 +64,19 @@ class Table:
 def _changed(before: Mapping[RouteKey, Route], after: Mapping[RouteKey, Route]) -> Iterator[TableItem]:
     if before is after:
         return
+    kept = 0
     for key, route in after.items():
         old = before.get(key)
+        kept += old is not None
         # Where only the history or a promotion is another, routers have nothing to do.
         if old is not route and (old is None or old.setting != route.setting):
             yield TableItem(route=RouteLine(key, route.setting))
-    for key in _missing(before, after):
-        yield TableItem(gone=key)
+    if kept < len(before):
+        yield from (TableItem(gone=key) for key in before if key not in after)
 
 
 def _moved(before: Mapping[str, str], after: Mapping[str, str]) -> Iterator[TableItem]:
     for owner, host in after.items():
         if before.get(owner) != host:
             yield TableItem(drone=DroneHost(owner, host))
-    for owner in _missing(before, after):
-        yield TableItem(lost=owner)
-
-
-def _missing(before: Collection[K], after: Collection[K]) -> Iterator[K]:
-    return (key for key in before if key not in after)
+    yield from (TableItem(lost=owner) for owner in before if owner not in after)

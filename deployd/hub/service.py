@@ -27,6 +27,7 @@ from deployd.hub.route_listing import RouteListing
 from deployd.hub.routers import Routers
 from deployd.hub.routes import Routes
 from deployd.hub.tokens import Tokens
+from deployd.hub.upkeep import Upkeep
 from deployd.interfaces import HubStore, InThread, Repositories
 from deployd.model.desired import Changes, Desired
 from deployd.model.router import ReleaseKey
@@ -65,13 +66,14 @@ class Hub:
         self.secret = means.secret
         self.addresses: dict[str, str] = {}
         self.ledger = Ledger(means.store, means.wall)
-        self.routers = Routers(clock, self.ledger, self._touch_all)
+        self.routers = Routers(clock, self.ledger, self._routers_moved)
         self.fleet = Fleet(clock, self.ledger, means.advertise, self._touch, self.routers)
         self.commits = Commits(self.ledger, means.repositories, means.in_thread)
         self.rollouts = Rollouts(clock, self.ledger, self.fleet)
         self.deploys = Deploys(self.ledger, self.fleet, self.commits, self.rollouts)
         self.retirement = Retirement(self.ledger, self.fleet, self.commits)
         self.instances = Instances(self.ledger, self.fleet)
+        self.upkeep = Upkeep(self.ledger, self.fleet, self.commits)
         fitness = Fitness(self.fleet)
         self.routes = Routes(self.ledger, self.commits, fitness)
         self.promotions = Promotions(clock, self.ledger, self.commits, fitness)
@@ -150,11 +152,19 @@ class Hub:
         """Something changed at a drone; "": anywhere."""
         self._touched.add(name)
         self._everything = self._everything or not name
-        if self._reviewing is None and not self._closed:
-            self._reviewing = self._clock.callLater(0, self._review)
+        self._review_soon()
 
     def _touch_all(self) -> None:
         self._touch("")
+
+    def _routers_moved(self) -> None:
+        """Routers come and go and say much; only where something waits for them it makes a difference."""
+        self._touched.update(self.fleet.draining)
+        self._review_soon()
+
+    def _review_soon(self) -> None:
+        if self._reviewing is None and not self._closed:
+            self._reviewing = self._clock.callLater(0, self._review)
 
     def _review(self) -> None:
         self._reviewing = None
@@ -170,6 +180,5 @@ class Hub:
     def tell_routers(self) -> None:
         """Lead all routers to the table as it is now."""
         desired = self.ledger.desired
-        leaving: frozenset[str] = getattr(self.fleet, "leaving", frozenset())
-        retiring: frozenset[ReleaseKey] = getattr(self.retirement, "retiring", frozenset())
-        self.routers.plan(desired.routes, desired.drones, leaving, retiring)
+        retiring = frozenset(ReleaseKey(release.app, release.name) for release in desired.retiring)
+        self.routers.plan(desired.routes, desired.drones, self.fleet.leaving, retiring)

@@ -147,10 +147,15 @@ class Desired:
 
 def _changed(before: dict[K, V], gone: Iterable[K], new: dict[K, V]) -> dict[K, V]:
     """``before`` itself where nothing changes: ten thousand routes are not copied for each report that is saved."""
-    dropped = set(gone)
+    dropped = [key for key in gone if key in before]
     if not dropped and not new:
         return before
-    return {key: value for key, value in before.items() if key not in dropped} | new
+    # A whole copy asks no key for its hash.
+    after = dict(before)
+    for key in dropped:
+        after.pop(key, None)
+    after.update(new)
+    return after
 
 
 def _sorted(releases: Iterable[Release]) -> tuple[Release, ...]:
