@@ -281,6 +281,21 @@ class RowWatcherTests(WatchingCase):
         self.network.flush()
         self.assert_in_step()
 
+    def test_it_may_be_stopped_by_whoever_it_calls(self) -> None:
+        owner = self.owner()
+        watcher = self.watcher()
+        changed = self.table.changed
+
+        def stop(*change: Any) -> None:
+            changed(*change)
+            watcher.stopService()
+
+        watcher._changed = stop
+        for name in ("a", "b"):
+            self.publish(owner, row(name))
+            self.network.advance(3)
+        self.assertEqual((list(self.table.rows), watcher.connected), (["a"], False))
+
     def test_changes_while_the_rows_are_listed_are_in_the_table(self) -> None:
         """One revision, though the pages of the list show many."""
         owner = self.owner()
