@@ -34,7 +34,7 @@ MAY_IMPORT["testing"] = LOWER | {"hub", "drone", "registry"}
 # model is frozen values: the standard library and attrs. Purity of planning: nothing that acts.
 MODEL_LIBRARIES = {"attrs"}
 PLANNING_LIBRARIES = {"attrs", "semantic_version"}
-REACTOR_IMPORTERS = {"tap.py", "main.py", "running.py"}
+REACTOR_IMPORTERS = {"tap.py", "main.py", "running.py", "worker.py"}
 
 
 def imports(path: Path) -> set[str]:

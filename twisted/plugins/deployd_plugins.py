@@ -9,3 +9,6 @@ hub = ServiceMaker("deployd hub", "deployd.hub.tap", "Git, releases and control 
 drone = ServiceMaker(
     "deployd drone", "deployd.drone.tap", "Runs every release of a deployd cluster on this machine.", "deployd-drone"
 )
+router = ServiceMaker(
+    "deployd router", "deployd.router.tap", "Sends requests to releases of a deployd cluster.", "deployd-router"
+)
