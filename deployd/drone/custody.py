@@ -25,6 +25,7 @@ SWEEP = 1.0
 # Somebody else on the port may be on its way out.
 PAUSE = 0.25
 MISSED = 2
+NOBODY = Holding(frozenset(), known=False)
 
 _log = Logger()
 
@@ -33,13 +34,15 @@ _log = Logger()
 class Kept:
     """The port of one instance that passed its check; ``sockets`` are those that were its own when last seen.
 
-    ``missed``: how many sweeps in a row have found nobody listening.
+    ``known``: in a process of its tree, so somebody whom we cannot see is somebody else. ``missed``: how many sweeps in
+    a row have found nobody listening, or nobody to be seen.
     """
 
     id: str
     session: ProcessRef | None
     bind: Bind
     sockets: frozenset[int]
+    known: bool
     missed: int = 0
 
 
@@ -58,7 +61,7 @@ async def own_port(means: Means, id: str, session: ProcessRef | None, bind: Bind
         holding = await means.custody.holding(id, session, bind)
         if not holding.stranger:
             _note_unknown(id, bind, holding)
-            return Kept(id, session, bind, holding.sockets)
+            return Kept(id, session, bind, holding.sockets, holding.known)
         if reactor.seconds() >= end:
             raise NoAnswer(described(bind, holding))
         say(described(bind, holding))
@@ -109,15 +112,13 @@ class PortWatch(Service):
 
     async def _usurped(self, kept: Kept, sockets: frozenset[int]) -> str:
         """Why the port is no longer the app's; "" if it is."""
-        if not sockets:
-            kept.missed += 1
-            return described(kept.bind, None) if kept.missed >= MISSED else ""
-        holding = await self._means.custody.holding(kept.id, kept.session, kept.bind)
+        holding = await self._means.custody.holding(kept.id, kept.session, kept.bind) if sockets else NOBODY
         if holding.stranger:
             return described(kept.bind, holding)
-        if holding.sockets:
-            _note_unknown(kept.id, kept.bind, holding)
-            kept.sockets, kept.missed = holding.sockets, 0
+        if not holding.sockets or (kept.known and not holding.known):
+            kept.missed += 1
+            return described(kept.bind, holding) if kept.missed >= MISSED else ""
+        kept.sockets, kept.missed = holding.sockets, 0
         return ""
 
 

@@ -187,9 +187,9 @@ def _holders(proc: Path, wanted: frozenset[int]) -> dict[int, set[int]]:
     return holders
 
 
-def described(bind: Bind, holding: Holding | None) -> str:
+def described(bind: Bind, holding: Holding) -> str:
     """Why ``bind`` is not the app's, as a sentence."""
     number = bind[1]
-    if holding is None or not holding.sockets:
+    if not holding.sockets:
         return f"nothing listens on port {number} any more"
-    return f"port {number} is held by another process (pid {holding.stranger})"
+    return f"port {number} is held by another process" + (f" (pid {holding.stranger})" if holding.stranger else "")

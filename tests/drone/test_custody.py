@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
 from deployd.drone.custody import READY_DEADLINE, PortWatch
@@ -31,6 +31,9 @@ class CustodyCase(SynchronousTestCase):
         instance = self.house.ready()
         self.instances.append(instance)
         return instance, instance.observed().port
+
+    def unseen(self, inode: int) -> Deferred[Holding]:
+        return succeed(Holding(frozenset({inode}), known=False))
 
     def rows(self) -> set[str]:
         return set(self.house.rows.table)
@@ -72,18 +75,16 @@ class BeforeReadyTests(CustodyCase):
         self.assertEqual(self.rows(), set())
 
     def test_who_cannot_be_known_is_let_pass(self) -> None:
-        self.house.custody.holding = lambda *_: Deferred()  # type: ignore[method-assign]
-        instance = self.house.ready()
-        self.assertEqual(state_of(instance), "starting")
-        house = House(self.house.directory)
-        self.addCleanup(house.close)
-        house.custody.holding = lambda *_: self.succeeded(Holding(frozenset({3}), known=False))  # type: ignore[method-assign]
-        self.assertEqual(state_of(house.ready()), "ready")
+        self.house.custody.holding = lambda *_: self.unseen(3)  # type: ignore[method-assign]
+        self.assertEqual(state_of(self.house.ready()), "ready")
 
-    def succeeded(self, holding: Holding) -> Deferred[Holding]:
-        done: Deferred[Holding] = Deferred()
-        done.callback(holding)
-        return done
+    def test_it_is_not_registered_before_it_is_known_who_listens(self) -> None:
+        looking: Deferred[Holding] = Deferred()
+        self.house.custody.holding = lambda *_: looking  # type: ignore[method-assign]
+        instance = self.house.ready()
+        self.assertEqual((state_of(instance), self.rows()), ("starting", set()))
+        looking.callback(Holding(frozenset({3})))
+        self.assertEqual(state_of(instance), "ready")
 
     def test_one_without_a_port_is_not_asked(self) -> None:
         self.house.ready(line(port=False))
@@ -125,6 +126,24 @@ class WhileReadyTests(CustodyCase):
         self.house.pass_time(1)
         self.assertEqual((state_of(instance), self.rows()), ("backoff", set()))
         self.assertEqual(instance.observed().reason, f"nothing listens on port {port} any more")
+
+    def test_somebody_who_cannot_be_seen_is_not_the_app_that_could(self) -> None:
+        instance, port = self.ready()
+        self.house.custody.found[port] = frozenset({7})
+        self.house.custody.answers[port] = Holding(frozenset({7}), known=False)
+        self.house.pass_time(1.05)
+        self.assertEqual(state_of(instance), "ready")
+        self.house.pass_time(1)
+        self.assertEqual((state_of(instance), self.rows()), ("backoff", set()))
+        self.assertEqual(instance.observed().reason, f"port {port} is held by another process")
+
+    def test_an_app_that_could_not_be_seen_before_may_open_a_new_socket(self) -> None:
+        self.house.custody.holding = lambda *_: self.unseen(3)  # type: ignore[method-assign]
+        instance, port = self.ready()
+        self.house.custody.holding = lambda *_: self.unseen(7)  # type: ignore[method-assign]
+        self.house.custody.found[port] = frozenset({7})
+        self.house.pass_time(5)
+        self.assertEqual((state_of(instance), self.rows()), ("ready", {instance.line.id}))
 
     def test_an_app_that_listens_again_at_once_is_left_alone(self) -> None:
         instance, port = self.ready()
