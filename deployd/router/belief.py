@@ -9,10 +9,10 @@ heard at all.
 
 Note [Rows outlive their registry]
 ~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~
-A registry that starts anew knows no rows until their owners publish them again. Until then the router goes on with those
-that it had, as *unconfirmed*. An owner publishes all its rows at once, so its first row in the new epoch ends whatever
-of it is not among them. What nobody has confirmed after the grace falls; that is counted only while the registry is
-heard. Rows from the router's own disk are unconfirmed too.
+A registry that starts anew knows no rows until their owners publish them again. Until then the router goes on with
+those that it had, as *unconfirmed*. An owner publishes all its rows at once, so its first row in the new epoch ends
+whatever of it is not among them. What nobody has confirmed after the grace falls; that is counted only while the
+registry is heard. Rows from the router's own disk are unconfirmed too.
 """
 
 from __future__ import annotations

@@ -8,6 +8,9 @@ from attrs import define, field
 
 from deployd.model.route import LATENCIES, RouteKey, Tally
 
+# Of each route; previews may bring any number of releases in a router's life.
+MAX_RELEASES = 200
+
 
 @define(eq=False)
 class Count:
@@ -45,6 +48,8 @@ class Tallies:
     def count(self, key: RouteKey, release: str) -> Count:
         counts = self._counts.setdefault(key, {})
         if release not in counts:
+            if len(counts) >= MAX_RELEASES:
+                del counts[min(counts, key=lambda each: counts[each].changed)]
             counts[release] = Count(key, release, self)
         return counts[release]
 
