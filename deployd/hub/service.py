@@ -28,6 +28,7 @@ from deployd.hub.routers import Routers
 from deployd.hub.routes import Routes
 from deployd.hub.tokens import Tokens
 from deployd.hub.upkeep import Upkeep
+from deployd.hub.upkeep import Upkeep
 from deployd.interfaces import HubStore, InThread, Repositories
 from deployd.model.desired import Changes, Desired
 from deployd.model.router import ReleaseKey
@@ -73,6 +74,7 @@ class Hub:
         self.deploys = Deploys(self.ledger, self.fleet, self.commits, self.rollouts)
         self.retirement = Retirement(self.ledger, self.fleet, self.commits)
         self.instances = Instances(self.ledger, self.fleet)
+        self.upkeep = Upkeep(self.ledger, self.fleet, self.commits)
         self.upkeep = Upkeep(self.ledger, self.fleet, self.commits)
         fitness = Fitness(self.fleet)
         self.routes = Routes(self.ledger, self.commits, fitness)
