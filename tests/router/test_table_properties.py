@@ -46,10 +46,11 @@ lines = st.builds(RouteLine, keys, settings_of_routes)
 points = st.floats(0, 1, exclude_max=True)
 ids = st.integers(1, 8).map(lambda number: f"i-{number}")
 rows = st.builds(
-    lambda id, release, role, app, owner, host, port: Registration(
-        id, commit(release), role, host, port, app=app, release=release, owner=owner
+    lambda id, commit, release, role, app, owner, host, port: Registration(
+        id, commit, role, host, port, app=app, release=release, owner=owner
     ),
     ids,
+    st.sampled_from([commit("v1"), commit("v10"), "0010d".ljust(40, "0")]),
     st.sampled_from(RELEASES),
     st.sampled_from(ROLES),
     st.sampled_from(APPS),
@@ -83,36 +84,14 @@ class Model:
     def route(self, host: str, path: str) -> tuple[RouteKey, str] | None:
         """The route of a request, and the commit that its host names."""
 
-        def level(key: RouteKey) -> tuple[int, int]:
-            if key.host == host:
-                return 3, 0
-            label, _, rest = host.partition(".")
-            if (
-                key.host == rest
-                and self.routes[key].preview
-                and set(label) <= set("0123456789abcdef")
-                and len(label) > 3
-            ):
-                return 2, 0
-            return 1, len(key.host)
-
-        def takes(key: RouteKey) -> bool:
-            under = key.path == "/" or path == key.path or path.startswith(key.path + "/")
-            wild = key.host == "*" or (key.host.startswith("*.") and host.endswith(key.host[1:]))
-            return under and (wild or level(key)[0] > 1)
-
-        taking = [key for key in self.routes if takes(key)]
-        if not taking:
-            return None
-        best = max(taking, key=lambda key: (level(key), len(key.path)))
-        if level(best)[0] == 2:
-            # Of the host that was named, the longest path decides whether it is a preview at all.
-            named = [key for key in self.routes if key.host == best.host and _under(key.path, path)]
-            if not self.routes[max(named, key=lambda key: len(key.path))].preview:
-                others = [key for key in taking if level(key)[0] == 1]
-                return (max(others, key=lambda key: (level(key), len(key.path))), "") if others else None
-            return best, host.partition(".")[0]
-        return best, ""
+        label, _, rest = host.partition(".")
+        wild = sorted((each for each in HOSTS if each[0] == "*" and host.endswith(each[1:])), key=len, reverse=True)
+        for candidate, named in ((host, ""), (rest, label), *((each, "") for each in wild)):
+            keys = [key for key in self.routes if key.host == candidate and _under(key.path, path)]
+            best = max(keys, key=lambda key: len(key.path), default=None)
+            if best is not None and (not named or (_is_hex(named) and self.routes[best].preview)):
+                return best, named
+        return None
 
     def eligible(self, app: str, role: str) -> list[Registration]:
         return [
@@ -127,6 +106,10 @@ class Model:
 
 def _under(prefix: str, path: str) -> bool:
     return prefix == "/" or path == prefix or path.startswith(prefix + "/")
+
+
+def _is_hex(label: str) -> bool:
+    return len(label) > 3 and set(label) <= set("0123456789abcdef")
 
 
 class TableMachine(RuleBasedStateMachine):
@@ -165,7 +148,7 @@ class TableMachine(RuleBasedStateMachine):
         self.table.delta(item, *items_of(self.model.leaving, self.model.retiring))
 
     @rule(put=st.lists(rows, max_size=4), gone=st.lists(ids, max_size=3))
-    def rows(self, put: list[Registration], gone: list[str]) -> None:
+    def some_rows(self, put: list[Registration], gone: list[str]) -> None:
         for id in gone:
             self.model.rows.pop(id, None)
         self.model.rows.update({row.id: row for row in put})
@@ -182,7 +165,8 @@ class TableMachine(RuleBasedStateMachine):
         decision = self.table.ask(host, path, commit=header, point=point)
         found = self.model.route(host, path)
         if found is None:
-            assert isinstance(decision, Refusal) and decision.status == 404, decision
+            assert isinstance(decision, Refusal)
+            assert decision.status == 404
             return
         key, named = found
         setting = self.model.routes[key]
@@ -198,14 +182,16 @@ class TableMachine(RuleBasedStateMachine):
 
     def named(self, decision: Decision | Refusal, prefix: str, eligible: list[Registration]) -> None:
         commits = {row.namespace for row in eligible if row.namespace.startswith(prefix)}
-        if len(prefix) < 4:
-            assert isinstance(decision, Refusal) and decision.status == 400, decision
-        elif len(commits) != 1:
-            assert isinstance(decision, Refusal) and decision.status == (409 if commits else 404), decision
-        else:
-            assert isinstance(decision, Decision) and decision.preview and not decision.cookie
-            assert decision.commit in commits
-            self.send(decision, [row for row in eligible if row.namespace in commits])
+        if len(prefix) < 4 or len(commits) != 1:
+            assert isinstance(decision, Refusal)
+            assert decision.status == (400 if len(prefix) < 4 else 409 if commits else 404)
+            return
+        assert isinstance(decision, Decision)
+        assert decision.preview
+        assert not decision.cookie
+        rows = [row for row in eligible if row.namespace in commits]
+        assert decision.release == max((row.release for row in rows), key=lambda release: int(release[1:]))
+        self.send(decision, [row for row in rows if row.release == decision.release])
 
     def send(self, decision: Decision, eligible: list[Registration]) -> None:
         now = self.table.clock.seconds()
@@ -213,7 +199,7 @@ class TableMachine(RuleBasedStateMachine):
         assert (target is None) == (not eligible), (target, eligible)
         if target is None:
             return
-        assert target.row() in [evolve(row) for row in eligible]
+        assert target.row() in eligible
         others = [self.table.rows.targets[row.id] for row in eligible]
         if not any(other.failures for other in others):
             assert target.in_flight == min(other.in_flight for other in others)
