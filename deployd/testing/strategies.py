@@ -8,8 +8,10 @@ from attrs import fields, has, resolve_types
 from hypothesis import strategies as st
 from twisted.protocols import amp
 
+from deployd.model.revision import Revision
 from deployd.wire.codec import Structure
 from deployd.wire.documents import Json
+from deployd.wire.lookup import RevisionArgument
 
 # AMP values end at 65,535 bytes, and most text is short.
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
@@ -64,5 +66,6 @@ def _of_argument(argument: amp.Argument) -> st.SearchStrategy[Any]:
         amp.Float: st.floats(allow_nan=False),
         amp.Unicode: texts,
         amp.String: st.binary(max_size=64),
+        RevisionArgument: _of_type(Revision),
     }
     return plain[type(argument)]

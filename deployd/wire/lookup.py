@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from twisted.protocols import amp
 
+from deployd.errors import Malformed
 from deployd.model.revision import Revision
-from deployd.wire.codec import Structure
 from deployd.wire.command import declared
-from deployd.wire.documents import Json
+from deployd.wire.documents import Json, dump, load
+
+
+class RevisionArgument(amp.Argument):
+    """What ``codec.Structure(Revision)`` would be. deployctl imports this file, and would have to wait for cattrs."""
+
+    def toString(self, inObject: Any) -> bytes:
+        return dump({"epoch": inObject.epoch, "number": inObject.number})
+
+    def fromString(self, inString: bytes) -> Any:
+        match load(inString):
+            case {"epoch": str(epoch), "number": int(number)} if type(number) is int:
+                return Revision(epoch, number)
+        raise Malformed("not a Revision as the protocol asks for")
 
 
 class ListRows(amp.Command):
@@ -42,6 +57,6 @@ class Watch(amp.Command):
         (b"reset", amp.Boolean()),
         (b"changes", Json()),
         (b"position", amp.Unicode()),
-        (b"revision", Structure(Revision)),
+        (b"revision", RevisionArgument()),
     ]
     errors = declared()

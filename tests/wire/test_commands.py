@@ -15,11 +15,13 @@ import deployd.wire
 from deployd.errors import Malformed
 from deployd.model.instance import ObservedInstance, State
 from deployd.model.registration import Registration
+from deployd.model.revision import Revision
 from deployd.testing.strategies import arguments, documents, values
 from deployd.wire.codec import Structure
 from deployd.wire.command import COMMON
 from deployd.wire.documents import Json
 from deployd.wire.fleet import ObservedInstances
+from deployd.wire.lookup import RevisionArgument
 from deployd.wire.paging import MAX_PARTS, PAGE_BYTES, Assembly, pages
 
 NAMES = [module.name for module in pkgutil.iter_modules(deployd.wire.__path__)]
@@ -65,7 +67,9 @@ class CommandTests(SynchronousTestCase):
 
     def test_every_command_says_who_sends_it_and_when(self) -> None:
         for command in COMMANDS:
-            self.assertRegex(command.__doc__ or "", r"(?i)\b(to (hub|drone|registry|router|server)|either side)\b", command)
+            self.assertRegex(
+                command.__doc__ or "", r"(?i)\b(to (hub|drone|registry|router|server)|either side)\b", command
+            )
 
     def test_names_are_unique_over_all_conversations(self) -> None:
         self.assertEqual(len({command.commandName for command in COMMANDS}), len(COMMANDS))
@@ -136,3 +140,15 @@ class PagingTests(SynchronousTestCase):
     def test_parts_out_of_order_are_malformed(self) -> None:
         for part, parts in ((1, 2), (0, 0), (-1, 1), (0, MAX_PARTS + 1), (2, 2)):
             self.assertRaises(Malformed, Assembly().add, part, parts, [])
+
+
+class RevisionArgumentTests(SynchronousTestCase):
+    @given(values(Revision))
+    def test_it_is_the_same_on_the_wire_as_the_codecs(self, revision: Revision) -> None:
+        theirs, ours = Structure(Revision), RevisionArgument()
+        self.assertEqual(ours.toString(revision), theirs.toString(revision))
+        self.assertEqual(ours.fromString(theirs.toString(revision)), revision)
+
+    def test_wrong_types_are_malformed(self) -> None:
+        for text in (b"null", b"[]", b"{}", b'{"epoch": 1, "number": 1}', b'{"epoch": "a", "number": true}', b"{"):
+            self.assertRaises(Malformed, RevisionArgument().fromString, text)
