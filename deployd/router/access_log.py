@@ -156,4 +156,4 @@ def access_log(target: str | None) -> AccessLog | None:
     """The log for ``--access-log``; raise OSError."""
     if target is None:
         return None
-    return AccessLog(Output() if target == "-" else LogFile(Path(target).absolute()))
+    return AccessLog(Output() if target == "-" else LogFile(Path(target)))

@@ -80,7 +80,7 @@ class RouterDaemon(DaemonService):
             Events(self._entered, self._refuse),
             known,
         )
-        self._registry = RegistryLink(lambda text: self._dial(text, REGISTRY_PORT, "read"), self.router)
+        self._registry = RegistryLink(lambda text: self._dial(text, REGISTRY_PORT, "read"), self.router, self._forbid)
         self._noted = contents.facts
         self._prepare_serving()
         self._open_admin()
@@ -102,7 +102,7 @@ class RouterDaemon(DaemonService):
         self.state.withdraw_addresses()
         if self._begun:
             await self._finish()
-            await self._hub.depart()
+        await self._hub.depart()
         await self._hub.disownServiceParent()
         await self._registry.disownServiceParent()
         await self.router.close()

@@ -69,6 +69,8 @@ class RouterOptions(DaemonOptions):
         self.trusted = _networks(self["trust"])
         if self["access-log"] == "":
             raise usage.UsageError("--access-log is empty; name a file, or - for stdout")
+        if self["access-log"] not in (None, "-"):
+            self["access-log"] = str(Path(self["access-log"]).absolute())
 
     def _read_ports(self) -> None:
         self.http_port = self.port("port")

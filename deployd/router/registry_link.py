@@ -29,15 +29,16 @@ class RowReader(Protocol):
 
 
 class RegistryLink(MultiService):
-    """``dial`` makes what reaches an address."""
+    """``dial`` makes what reaches an address; ``met`` is called before a registry's rows are read."""
 
     _log = Logger()
 
-    def __init__(self, dial: Callable[[str], Dial], reader: RowReader) -> None:
+    def __init__(self, dial: Callable[[str], Dial], reader: RowReader, met: Callable[[], None]) -> None:
         super().__init__()
         self.address = ""
         self._dial = dial
         self._reader = reader
+        self._met = met
         self._watcher: RowWatcher | None = None
         self._said = ""
 
@@ -63,11 +64,14 @@ class RegistryLink(MultiService):
             leaving = self._watcher.disownServiceParent()
             leaving.addErrback(lambda failure: self._log.failure("while leaving a registry", failure=failure))
         self.address = address
-        watcher = RowWatcher(
-            dial=dial, reset=self._reader.reset_rows, changed=self._reader.change_rows, failed=self._failed
-        )
+        watcher = RowWatcher(dial=dial, reset=self._reset, changed=self._reader.change_rows, failed=self._failed)
         self._watcher = watcher
         watcher.setServiceParent(self)
+
+    def _reset(self, rows: tuple[Registration, ...], revision: Revision, same_epoch: bool) -> None:
+        self._said = ""
+        self._met()
+        self._reader.reset_rows(rows, revision, same_epoch)
 
     def _failed(self, error: DeploydError) -> None:
         self._reader.registry_lost()

@@ -23,20 +23,19 @@ def main(argv: list[str]) -> None:
         # Twisted imports it whenever it is there (Note [A daemon without pyOpenSSL]).
         sys.modules.setdefault("OpenSSL", None)  # type: ignore[arg-type]
     from twisted.internet import reactor
-    from twisted.logger import globalLogBeginner, textFileLogObserver
+    from twisted.logger import globalLogBeginner
 
     from deployd.daemon.clock import monotonic
     from deployd.router.serving import Serving, ServingOptions
     from deployd.router.table import Table
+    from deployd.router.worker_log import observer
     from deployd.router.worker_service import Worker
     from deployd.wire.codec import from_json
 
     # Whoever ends the router ends the main process, which lets its workers finish.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    globalLogBeginner.beginLoggingTo(
-        [textFileLogObserver(sys.stderr, timeFormat="")], redirectStandardIO=False, discardBuffer=True
-    )
+    globalLogBeginner.beginLoggingTo([observer(sys.stderr)], redirectStandardIO=False, discardBuffer=True)
     clock: Any = monotonic(reactor)
     options = from_json(document, ServingOptions)
     table = Table(clock)

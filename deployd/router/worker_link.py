@@ -73,7 +73,7 @@ class WorkerLink:
             ours.close()
             theirs.close()
         peer.established(_Reports(self), HEARTBEAT, SILENCE)
-        peer.when_closed().addCallback(lambda _: self.kill("lost its connection to the main process"))
+        peer.when_closed().addCallback(lambda _: self._cut())
         self._go_on()
 
     # What it is told.
@@ -126,6 +126,11 @@ class WorkerLink:
                 self._process.transport.signalProcess("KILL")
             except ProcessExitedAlready:
                 return
+
+    def _cut(self) -> None:
+        # One that finishes hangs up last.
+        if not self._finishing:
+            self.kill("lost its connection to the main process")
 
     def when_gone(self) -> Deferred[None]:
         if self._gone is None:

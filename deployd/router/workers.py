@@ -110,7 +110,7 @@ class Workers:
         return done.addCallback(lambda _: None)
 
     def ended(self, limit: float) -> Deferred[None]:
-        """Fires once all processes are gone, after ``finish``; those that are left after ``limit`` seconds are killed."""
+        """Fires once all processes are gone, after ``finish``; what is left after ``limit`` seconds is killed."""
         if not self._links:
             return succeed(None)
         killing = self._reactor.callLater(limit, self._kill)

@@ -29,8 +29,7 @@ class Gauge:
 class FeedRows(amp.Command):
     """Main process to worker: a part of what the registry's table has changed by, or of the whole table.
 
-    ``rows`` are lists of fields (deployd.router.row_fields). ``epoch`` and ``number`` are the revision that is complete with
-    this part, number 0 if none is.
+    ``rows`` are lists (deployd.router.row_fields). ``revision`` is complete with this part; number 0: none is.
     """
 
     arguments = [(b"rows", Json()), (b"gone", Json()), (b"revision", Structure(Revision))]
