@@ -134,6 +134,9 @@ class RowWatcher(MultiService):
         if answer["reset"]:
             await self._list(peer, answer["position"])
             return
+        if self.revision is None or not answer["revision"].reached(self.revision):
+            self._forget()
+            raise Malformed("the registry's revisions do not go on: listing all rows")
         self._hold(answer["changes"])
         self._position = answer["position"]
         if answer["revision"] == self.revision:

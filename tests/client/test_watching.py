@@ -225,15 +225,27 @@ class RowWatcherTests(WatchingCase):
         history = self.network.registry._history
         owner = self.owner()
         self.watcher()
-        several: tuple[Any, ...] = ("x", {"put": 1}, 7, None, [None], [{}], [{"put": {}}], [{"delete": 3}], [["put"]])
+        several: tuple[Any, ...] = (
+            "x",
+            {"put": 1},
+            7,
+            None,
+            [None],
+            [{}],
+            [{"put": {}}],
+            [{"delete": 3}],
+            [["put"]],
+            [],
+        )
         for number, nonsense in enumerate(several):
-            page = Page(False, "p", Revision("e", 1), nonsense)
+            page = Page(False, "p", Revision("epoch 1", 1000) if nonsense else Revision("e", 1), nonsense)
             history.after = lambda position, page=page: page  # type: ignore[method-assign,misc]
             self.publish(owner, row("a", port=number + 1))
             self.network.advance(30)
         del history.after
         self.network.advance(10)
-        self.assertIn("registry:6000: the registry's changes are not what the protocol asks for", self.failures)
+        for sentence in ("changes are not what the protocol asks for", "revisions do not go on: listing all rows"):
+            self.assertIn(f"registry:6000: the registry's {sentence}", self.failures)
         self.assert_in_step()
 
     def test_a_row_that_is_no_good_is_none(self) -> None:
