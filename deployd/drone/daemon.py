@@ -13,6 +13,7 @@ from twisted.python.failure import Failure
 import deployd
 from deployd.client.owner import OwnedRows
 from deployd.daemon.service import DaemonService
+from deployd.daemon.threads import Threads
 from deployd.drone.checkouts import Checkouts
 from deployd.drone.custody import PortWatch
 from deployd.drone.disk import Tree
@@ -26,7 +27,6 @@ from deployd.drone.prefetching import Prefetching
 from deployd.drone.reporting import Reporting
 from deployd.drone.service import Crew, Drone, Events
 from deployd.drone.surroundings import REGISTRY_PORT, Surroundings
-from deployd.drone.threads import Threads
 from deployd.errors import DeploydError, Refused
 from deployd.git import fetching
 from deployd.git.limits import GitLimits

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
 from urllib.parse import quote
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 from tests.e2e.waiting import until
 
@@ -49,6 +49,10 @@ class Daemon:
 
     def start(self) -> Daemon:
         self.launch()
+        return self.wait()
+
+    def wait(self) -> Daemon:
+        """Until it is ready."""
         until(self._ready, f"{self.kind} is ready; its log: {self.log}")
         return self
 
@@ -132,6 +136,21 @@ class Cluster:
     def start_drone(self, name: str, *arguments: str) -> Daemon:
         return self.daemon(name, "drone", "--hub", self.hub.amp, "--name", name, *arguments).start()
 
+    def launch_router(self, name: str, *arguments: str) -> Daemon:
+        """A router that is ready once it has a table; its ports are free ones, and stay the same over restarts."""
+        own = ("--name", name, "--interface", "127.0.0.1", "--port", "0", "--admin-port", "0")
+        router = self.daemon(name, "router", "--hub", self.hub.amp, *own, *arguments)
+        router.launch()
+        return router
+
+    def start_router(self, name: str, *arguments: str) -> Daemon:
+        router = self.launch_router(name, *arguments)
+        router.wait()
+        for option, key in (("--port", "http"), ("--admin-port", "admin")):
+            place = router._arguments.index(option) + 1
+            router._arguments[place] = router.addresses()[key].rpartition(":")[2]
+        return router
+
     @property
     def registry(self) -> Daemon:
         return self.daemons["registry"]
@@ -141,8 +160,9 @@ class Cluster:
         return self.daemons["hub"]
 
     def close(self) -> None:
-        """Stop everything, drones first; then nothing may be left that was started here."""
-        order = sorted(self.daemons.values(), key=lambda daemon: ["drone", "hub", "registry"].index(daemon.kind))
+        """Stop everything, routers and drones first; then nothing may be left that was started here."""
+        kinds = ["router", "drone", "hub", "registry"]
+        order = sorted(self.daemons.values(), key=lambda daemon: kinds.index(daemon.kind))
         for daemon in order:
             if daemon.running:
                 daemon.stop()
@@ -254,10 +274,11 @@ class Repository:
         return self.git("push", self._cluster.git_url(app), ref, code=code)
 
 
-def get(address: str, path: str = "/", timeout: float = 10) -> tuple[int, str]:
-    """Status and body of a GET."""
+def get(address: str, path: str = "/", timeout: float = 10, host: str = "") -> tuple[int, str]:
+    """Status and body of a GET, of ``host`` if one is given."""
+    request = Request(f"http://{address}{path}", headers={"Host": host} if host else {})
     try:
-        with urlopen(f"http://{address}{path}", timeout=timeout) as answer:
+        with urlopen(request, timeout=timeout) as answer:
             return answer.status, answer.read().decode()
     except HTTPError as error:
         return error.code, error.read().decode()
