@@ -107,7 +107,9 @@ class Deploys:
             if name not in self._ledger.desired.drones:
                 raise unknown_drone(name)
             if self._ledger.desired.drones[name].draining:
-                raise Refused(f"{name} is being emptied, so nothing is deployed there; `deployctl undrain {name}` first")
+                raise Refused(
+                    f"{name} is being emptied, so nothing is deployed there; `deployctl undrain {name}` first"
+                )
 
     def _told(self, decided: Decided, who: str) -> Changes:
         """The decided changes with their event, and the app, which an early hub may have missed."""

@@ -52,7 +52,9 @@ class Drains:
             found = drained(drains, now, self._settle())
             for each in drains:
                 if each.id in found and not each.passed:
-                    self._log.warn("{id} has drained for {limit:g} s: work may be cut off", id=each.id, limit=each.limit)
+                    self._log.warn(
+                        "{id} has drained for {limit:g} s: work may be cut off", id=each.id, limit=each.limit
+                    )
             self._drained |= found
             self._time(next_look(drains, now, self._settle()))
         return self._drained

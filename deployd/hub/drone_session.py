@@ -161,7 +161,9 @@ class DroneSession:
         self._sending = None
 
     def _is_leaving(self, line: AssignedInstance) -> bool:
-        if line.goal is Goal.RUN:
-            return self._drains.is_drained(line.id)
         one = self.seen.get(line.id)
+        if line.goal is Goal.RUN:
+            # Wanted again, but what runs may still be what is ending.
+            ends = one is not None and one.state in (State.DRAINING, State.STOPPING)
+            return ends or self._drains.is_drained(line.id)
         return not self.current if one is None else one.state is not State.STOPPED

@@ -43,7 +43,7 @@ class Joined:
 
 
 class Fleet:
-    """``advertise`` is the host of drones on the hub's own machine; ``changed`` hears whose state changed ("": all's)."""
+    """``advertise`` is the host of drones on the hub's own machine; ``changed`` hears whose state changed, "" for all."""
 
     _log = Logger()
 
@@ -62,7 +62,7 @@ class Fleet:
         self._sessions: dict[str, DroneSession] = {}
         self._last_seen: dict[str, Seen] = {}
         self._traffic = routers or NoTraffic()
-        self._quieting = Quieting(clock, ledger, self._traffic, lambda: changed(""))
+        self._quieting = Quieting(clock, ledger, self._traffic, self._is_complete, lambda: changed(""))
         self._loud: frozenset[ReleaseKey] = frozenset()
         self._heard: set[str] = set()
         self._away: tuple[Desired, frozenset[str]] | None = None
@@ -147,6 +147,8 @@ class Fleet:
 
     def is_down(self, app: str, release: str) -> bool:
         """Whether no connected drone has anything of a release left, as far as they have been heard."""
+        if ReleaseKey(app, release) in self._loud or self._quieting.waits():
+            return False
         return all(
             session.current and not any(_is_left(one, app, release) for one in session.seen.values())
             for session in self._sessions.values()
@@ -211,6 +213,9 @@ class Fleet:
 
         await self._ledger.change(decide)
         self._last_seen.pop(name, None)
+
+    def _is_complete(self) -> bool:
+        return self._heard >= self._ledger.desired.drones.keys()
 
     def _unhear(self, name: str) -> None:
         self._heard.discard(name)

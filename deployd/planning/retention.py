@@ -26,7 +26,7 @@ class Fate:
 
 @frozen
 class Uses:
-    """What routes make of releases: a route that sends requests to one, and one that a rollback would lead back to it."""
+    """For each release a route that sends requests to it, and one that a rollback would lead back to it."""
 
     routes: dict[AppRelease, Route]
     returns: dict[AppRelease, Route]
@@ -51,7 +51,8 @@ def objection(desired: Desired, release: Release) -> str:
     for route in sorted(desired.routes.values(), key=lambda route: route.key):
         if key in routed((route,)):
             if route.promotion is not None:
-                return f"a promotion on {route.key} involves {release.name}; end it first: `deployctl abort {route.key.host}`"
+                host = route.key.host
+                return f"a promotion on {route.key} involves {release.name}; end it first: `deployctl abort {host}`"
             return f"{route.key} sends requests to {release.name}; lead it elsewhere first: `deployctl route set`"
     if release.pinned:
         return f"{release.name} is pinned; `deployctl unpin {release.app} {release.name}` first"
@@ -141,7 +142,9 @@ def _young(
 def _unused(release: Release, newest: Sequence[Release]) -> str:
     if release.state is ReleaseState.FAILED:
         return "its deploy failed and no route uses it"
-    kept = f"; {newest[0].name} {'and newer good ones are' if len(newest) > 1 else 'is newer and'} kept" if newest else ""
+    kept = (
+        f"; {newest[0].name} {'and newer good ones are' if len(newest) > 1 else 'is newer and'} kept" if newest else ""
+    )
     return f"no route uses it{kept}"
 
 

@@ -119,7 +119,8 @@ class RetentionProperties(SynchronousTestCase):
         self.assertEqual([fate.release.key for fate in found], sorted(fate.release.key for fate in found))
         over = (ReleaseState.RETIRING, ReleaseState.RETIRED)
         self.assertEqual(
-            {fate.release.key for fate in found}, {each.key for each in state.releases.values() if each.state not in over}
+            {fate.release.key for fate in found},
+            {each.key for each in state.releases.values() if each.state not in over},
         )
         self.assertTrue(all(fate.reason for fate in found))
 
