@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -22,7 +23,7 @@ from deployd.router.admin import AdminSite
 from deployd.router.figures import Figures
 from deployd.router.forbidden import forbidden
 from deployd.router.hub_link import Events, HubLink
-from deployd.router.listening import address_of, bound, port_of
+from deployd.router.listening import address_of, bound, hush, port_of
 from deployd.router.options import HUB_PORT, REGISTRY_PORT, RouterOptions
 from deployd.router.registry_link import RegistryLink, seen_from_here
 from deployd.router.saved import Saved
@@ -107,18 +108,28 @@ class RouterDaemon(DaemonService):
         await self._registry.disownServiceParent()
         await self.router.close()
         await self._saving.run(self._saved.close)
-        for listening in (self._http, self._https):
-            if listening is not None:
-                listening.close()
+        self._shut()
         await super().stopService()
 
     async def _finish(self) -> None:
+        for listening in self._listening():
+            hush(listening)
         if self._workers is not None:
             await self._workers.finish()
+            self._shut()
             await self._workers.ended(FINISH + AFTER)
         elif self._serving is not None:
             await self._serving.stop_accepting()
+            self._shut()
             await self._serving.finish()
+
+    def _listening(self) -> list[socket.socket]:
+        """What is not closed yet."""
+        return [each for each in (self._http, self._https) if each is not None and each.fileno() >= 0]
+
+    def _shut(self) -> None:
+        for listening in self._listening():
+            listening.close()
 
     # Serving.
 
@@ -208,7 +219,7 @@ class RouterDaemon(DaemonService):
             self.fail(error)
 
     def _forbid(self) -> None:
-        own = [port_of(listening) for listening in (self._http, self._https) if listening is not None]
+        own = [port_of(listening) for listening in self._listening()]
         own += [self._admin_port] if self._admin_port else []
         hub = self.options["hub"]
         others = [hub, self._hub_http, self._registry.address, self._registry.http]

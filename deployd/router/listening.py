@@ -1,8 +1,20 @@
-"""The router's sockets: bound by the main process, shared by all that serve."""
+"""The router's sockets: bound by the main process, shared by all that serve.
+
+Note [Nobody is left in the queue]
+~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~
+A client is connected once the kernel has put it in a socket's queue; one that is still there when the socket is closed
+is reset, perhaps with its request under way. So at the end no newcomer gets into the queue any more, then those in it
+are taken, and only then the socket is closed. A client that knocks in that moment hears nothing, knocks again a second
+later, and is refused; it can go to another router.
+"""
 
 from __future__ import annotations
 
+import ctypes
+import select
 import socket
+import struct
+from contextlib import suppress
 from typing import Any
 
 from twisted.internet.interfaces import IListeningPort, IOpenSSLServerConnectionCreator, IProtocolFactory
@@ -10,6 +22,10 @@ from twisted.internet.interfaces import IListeningPort, IOpenSSLServerConnection
 from deployd.daemon.sockets import BACKLOG, raise_file_limit
 from deployd.errors import Refused
 from deployd.model.address import Address
+
+# Of <linux/filter.h> and <asm/socket.h>: a packet filter of one instruction, to keep no byte of anything.
+_RETURN = 0x06
+_ATTACH_FILTER = 26
 
 
 def bound(interface: str, port: int) -> socket.socket:
@@ -40,6 +56,23 @@ def accept(
         factory = TLSMemoryBIOFactory(tls, False, factory, reactor)
         factory.noisy = False
     return reactor.adoptStreamPort(listening.fileno(), listening.family, factory)  # type: ignore[no-any-return]
+
+
+def hush(listening: socket.socket) -> None:
+    """Let no newcomer into the queue, of whichever process (Note [Nobody is left in the queue])."""
+    drop_all = ctypes.create_string_buffer(struct.pack("HBBI", _RETURN, 0, 0, 0))
+    with suppress(OSError):
+        listening.setsockopt(socket.SOL_SOCKET, _ATTACH_FILTER, struct.pack("HL", 1, ctypes.addressof(drop_all)))
+
+
+def take_queue(port: Any) -> None:
+    """Take those that are in the queue of a listening ``port`` already."""
+    queue = select.poll()
+    queue.register(port.fileno(), select.POLLIN)
+    for _ in range(BACKLOG):
+        if not queue.poll(0):
+            return
+        port.doRead()
 
 
 def address_of(listening: socket.socket) -> str:

@@ -18,7 +18,7 @@ from deployd.router.access_text import line_of
 from deployd.router.http.access import AccessLine
 from deployd.router.http.factory import ProxyFactory
 from deployd.router.http.settings import ProxySettings
-from deployd.router.listening import accept
+from deployd.router.listening import accept, take_queue
 from deployd.router.table import Table
 from deployd.wire.workers import Gauge
 
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 # Seconds that requests have to end in, and between two looks whether they have.
 FINISH = 10.0
+# For so long a client that is connected may still ask at the end: its request may be on its way.
+LAST_CALL = 0.25
 GLANCE = 0.05
 
 
@@ -91,7 +93,10 @@ class Serving:
             self._ports.append(accept(self._reactor, listening, factory, tls))
 
     def stop_accepting(self) -> Deferred[Any]:
+        """Where ``hush`` has been called on the sockets, nobody is lost."""
         ports, self._ports = self._ports, []
+        for port in ports:
+            take_queue(port)
         if self._looking is not None:
             self._looking.stop()
         return DeferredList([maybeDeferred(port.stopListening) for port in ports], consumeErrors=True)
@@ -99,6 +104,9 @@ class Serving:
     async def finish(self, limit: float = FINISH) -> None:
         """After ``stop_accepting``: let requests end for ``limit`` seconds, then end them; write the log."""
         end = self._reactor.seconds() + limit
+        for factory in self._factories:
+            factory.last_call()
+        await deferLater(self._reactor, LAST_CALL)
         for factory in self._factories:
             factory.finish()
         while any(factory.connections for factory in self._factories) and self._reactor.seconds() < end:

@@ -74,6 +74,10 @@ class ProxyFactory(ServerFactory):
         self._clients.discard(client)
         self.deadlines.forget(client)
 
+    def last_call(self) -> None:
+        """From now on each request is the last of its connection."""
+        self.draining = True
+
     def finish(self) -> None:
         """Close what is idle and let what is under way end, each the last request of its connection."""
         self.draining = True
