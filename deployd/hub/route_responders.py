@@ -42,8 +42,8 @@ class RouterConversation(Conversation):
         return {"epoch": hub.ledger.epoch, "registry": hub.addresses.get("registry", ""), "lease": LEASE}
 
     @responder(Stand)
-    async def stand(self, standing: Standing) -> dict[str, Any]:
-        await self._hub.routers.stand(self._entered(), standing)
+    def stand(self, standing: Standing) -> dict[str, Any]:
+        self._hub.routers.stand(self._entered(), standing)
         return {}
 
     @responder(Count)

@@ -21,7 +21,7 @@ RETRY = 2.0
 
 
 class RouterSession:
-    """``changed`` is called whenever it stands elsewhere than before."""
+    """``changed`` is called whenever it stands elsewhere than before, or follows another table."""
 
     _log = Logger()
 
@@ -35,6 +35,7 @@ class RouterSession:
         self._newest: Table | None = None
         self._acknowledged: Table | None = None
         self._sending: Deferred[None] | None = None
+        self._told = 0.0
         self._trouble = ""
         self._closed = False
 
@@ -47,38 +48,52 @@ class RouterSession:
 
     def has_passed(self, table: Revision, id: str, freed: Revision | None) -> bool:
         """Whether it sends nothing to instance ``id`` any more, which ``table`` was the first to have as leaving."""
-        at = self.standing
-        if at is None or not at.table.reached(table) or at.busy.get(id, 0):
+        at = self._at(table)
+        if at is None or at.busy.get(id, 0):
             return False
         # Of a registry that began anew it has no rows that an older one had.
         return freed is None or at.registry.epoch != freed.epoch or at.registry.reached(freed)
 
     def is_quiet(self, table: Revision, release: ReleaseKey) -> bool:
         """The same for a release, which ``table`` was the first to have as retiring."""
-        at = self.standing
-        return at is not None and at.table.reached(table) and not at.releases.get(str(release), 0)
+        at = self._at(table)
+        return at is not None and not at.releases.get(str(release), 0)
 
     # What the hub wants.
 
     def follow(self, table: Table) -> None:
         """Lead the router to ``table``, unless there is a newer one meanwhile."""
+        if self.follows(self._newest):
+            self._told = self._clock.seconds()
         self._newest = table
         if self._sending is None and not self._closed:
             self._sending = Deferred.fromCoroutine(self._send())
             # It may be over already, where the peer answers at once.
             self._sending.addErrback(self._failed).addBoth(self._sent)
 
-    def waits_for(self, table: Table) -> str:
-        """Why it does not follow ``table`` yet, as a sentence; "" when it does."""
-        if self._acknowledged is not None and self._acknowledged.revision == table.revision:
-            return ""
-        return f"has not acknowledged yet: {self._trouble}" if self._trouble else "has not acknowledged yet"
+    def follows(self, table: Table | None) -> bool:
+        """Whether it has acknowledged ``table``."""
+        return table is None or (self._acknowledged is not None and self._acknowledged.revision == table.revision)
+
+    def reason(self) -> str:
+        """Why it does not follow the newest table yet, as a sentence."""
+        waiting = f"was told {self._clock.seconds() - self._told:.0f} s ago and has not acknowledged yet"
+        return f"{waiting}: {self._trouble}" if self._trouble else waiting
 
     def close(self) -> None:
         """The connection is gone, or is about to be."""
         self._closed = True
         if self._sending is not None:
             self._sending.cancel()
+
+    def _at(self, table: Revision) -> Standing | None:
+        """Where it stands, if that is at ``table`` or later, and at what this session was told.
+
+        A router may come with a table of a state of the hub that is lost, whose number says nothing.
+        """
+        at, newest = self.standing, self._newest
+        known = at is not None and newest is not None and newest.revision.reached(at.table)
+        return at if at is not None and known and at.table.reached(table) else None
 
     async def _send(self) -> None:
         """Send tables until the newest is followed; one is under way at a time."""
@@ -101,6 +116,8 @@ class RouterSession:
     async def _send_pages(self, table: Table) -> bool:
         """Send all parts of one table; False when a newer one came before the last."""
         base = self._acknowledged
+        if base is not None and base.revision.epoch != table.revision.epoch:
+            base = None
         parts = table.pages(base)
         for part, items in enumerate(parts):
             await self.peer.call(

@@ -11,7 +11,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from deployd.errors import DeploydError, Malformed, NameInUse, PermissionRefused, Refused, Superseded
+from deployd.errors import DeploydError, Malformed, NameInUse, PermissionRefused, Refused
 from deployd.hub.ledger import HUB, NOTHING, Ledger
 from deployd.hub.router_session import RouterSession
 from deployd.hub.router_table import Table
@@ -26,8 +26,6 @@ from deployd.net.peer import Peer
 LEASE = 10.0
 MAX_ROUTERS = 1000
 MAX_STANDING = 5000
-NUMBERS = "routers"
-"""Whose the numbers of the table are (hub.numbers); every router follows the same."""
 
 
 @define(eq=False)
@@ -62,6 +60,7 @@ class Routers:
         self._leaving: dict[str, Revision] = {}
         self._retiring: dict[ReleaseKey, Revision] = {}
         self._known: Mapping[str, KnownDrone] = {}
+        self._arriving: dict[str, str] = {}
         self._closed = False
         self.tallies = Tallies()
 
@@ -123,8 +122,10 @@ class Routers:
         self._known = drones
         table = Table(old.revision, routes, hosts, leaving, retiring)
         if old.revision.epoch == epoch and table.says_the_same(old):
+            # What is compared next time is compared by identity.
+            self._table = table
             return
-        self._table = table = Table(self._ledger.number(NUMBERS), routes, hosts, leaving, retiring)
+        self._table = table = Table(self._ledger.number(), routes, hosts, leaving, retiring)
         # What a router said of the lost state of a restored hub says nothing of this one.
         is_same = old.revision.epoch == epoch
         self._leaving = _since(self._leaving if is_same else {}, leaving, table.revision)
@@ -140,9 +141,16 @@ class Routers:
         drone_name(name)
         if not id:
             raise PermissionRefused("a router has to prove its identity")
-        await self._ledger.change(lambda desired: self._entering(desired, KnownRouter(id, name), who))
-        if peer.is_closed or self._closed:
-            raise Superseded("the connection was lost")
+        try:
+            await self._ledger.change(lambda desired: self._entering(desired, KnownRouter(id, name), who))
+            if peer.is_closed or self._closed:
+                raise Refused("the connection was lost")
+            return self._entered(peer, id, name)
+        finally:
+            if self._arriving.get(name) == id:
+                del self._arriving[name]
+
+    def _entered(self, peer: Peer, id: str, name: str) -> RouterSession:
         member = self._members.get(id)
         if member is None:
             member = self._members[id] = _Member(id, name)
@@ -158,42 +166,47 @@ class Routers:
         self._changed()
         return member.session
 
-    async def stand(self, session: RouterSession, standing: Standing) -> None:
-        """Raise Malformed, Refused."""
+    def stand(self, session: RouterSession, standing: Standing) -> None:
+        """Raise Malformed."""
         if max(len(standing.busy), len(standing.releases)) > MAX_STANDING:
             raise Malformed(f"more than {MAX_STANDING} instances or releases")
-        # A table of a state of the hub that is lost (hub.numbers).
-        await self._ledger.check(standing.table, NUMBERS, f"router {session.name}")
         session.stand(standing)
 
     def count(self, session: RouterSession, tallies: tuple[Tally, ...]) -> None:
         """Raise Malformed."""
-        self.tallies.take(session.id, tallies)
+        if self._is_current(session):
+            self.tallies.take(session.id, tallies)
 
     async def depart(self, session: RouterSession, who: str) -> None:
         """It takes no requests any more: from now on nobody waits for it."""
-        member = self._members.get(session.id)
-        if member is not None and member.session is session:
+        if self._is_current(session):
+            member = self._members[session.id]
             session.close()
             await self._drop(member, "router left", who)
 
     def lost(self, session: RouterSession) -> None:
         """Its connection is gone."""
         session.close()
-        member = self._members.get(session.id)
-        if member is not None and member.session is session:
+        if self._is_current(session):
+            member = self._members[session.id]
             member.session = None
             self._log.info("router {router} is away", router=member.name)
             if not self._closed:
                 self._begin_lease(member)
                 self._changed()
 
+    def _is_current(self, session: RouterSession) -> bool:
+        member = self._members.get(session.id)
+        return member is not None and member.session is session
+
     def _entering(self, desired: Desired, router: KnownRouter, who: str) -> Changes:
-        for member in self._members.values():
-            if member.name == router.name and member.id != router.id:
-                raise NameInUse(f"another router is called {router.name}; give --name another one")
+        live = {member.name: member.id for member in self._members.values()}
+        if (live | self._arriving).get(router.name, router.id) != router.id:
+            raise NameInUse(f"another router is called {router.name}; give --name another one")
         if len(self._members) >= MAX_ROUTERS and router.id not in self._members:
             raise Refused(f"there are {MAX_ROUTERS} routers; this hub takes no more")
+        # Until it is a member: another of that name may come while this is saved.
+        self._arriving[router.name] = router.id
         if desired.routers.get(router.id) == router:
             return NOTHING
         # Its leaving could not be saved.
@@ -206,7 +219,7 @@ class Routers:
 
     def _reason(self, member: _Member) -> str:
         if member.session is not None:
-            return member.session.waits_for(self._table)
+            return "" if member.session.follows(self._table) else member.session.reason()
         now = self._clock.seconds()
         left = member.lease.getTime() - now if member.lease is not None else 0.0
         return f"is away since {now - member.away:.0f} s; its lease runs for {max(left, 0.0):.0f} s more"

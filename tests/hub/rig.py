@@ -24,7 +24,7 @@ from deployd.net.server import ServerFactory, ServerTerms
 from deployd.storage.memory import MemoryStore
 from deployd.testing.repositories import FakeRepositories
 from deployd.testing.transports import transport
-from deployd.wire.control import Deploy, DeployStatus, List, SetRoute
+from deployd.wire.control import Deploy, DeployStatus, ForgetDrone, List, SetRoute
 from deployd.wire.fleet import Assign, Join, Prefetch, Report
 from deployd.wire.paging import Assembly, pages
 from tests.hub.asking import done
@@ -139,6 +139,9 @@ class Cluster:
         asked = {"path": "/", "app": "webapp", "role": "http", "preview": False, "sticky": False, "https": False}
         asked |= {"force": False} | more
         return int(self.person.ask(SetRoute, host=host, shares=pairs, **asked)["number"])
+
+    def forget(self, drone: str) -> None:
+        self.person.ask(ForgetDrone, name=drone)
 
     def status(self, release: str = "v1", app: str = "webapp") -> dict[str, Any]:
         return self.person.ask(DeployStatus, app=app, release=release, after="")

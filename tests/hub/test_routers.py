@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
+from deployd.errors import Malformed, NameInUse, PermissionRefused, Refused, UsageError
+from deployd.hub.routers import LEASE, MAX_STANDING
+from deployd.hub.tallies import MAX_TALLIES
+from deployd.model.desired import Desired
+from deployd.model.revision import Revision
+from deployd.model.route import RouteKey, Tally
+from deployd.model.router import ReleaseKey, Standing
+from deployd.net.identity import Identity
+from deployd.storage.memory import MemoryStore
 from deployd.wire.control import RemoveRoute, RouteStatus
+from deployd.wire.routing import Enter
+from tests.hub.fake_router import FakeRouter
 from tests.hub.rig import Cluster
 
 
@@ -45,3 +57,283 @@ class FollowingTests(RoutersCase):
         self.assertEqual(len(router.routes), 49)
         self.assertEqual(router.shares("h7.example"), {"v1": 2})
         self.assertEqual(self.waiting(), {})
+
+    def test_several_changes_at_once_are_one_table(self) -> None:
+        router = self.cluster.router()
+        router.refuses = Refused("full")
+        self.cluster.route("v1")
+        for n in range(5):
+            self.cluster.route("v1", host=f"h{n}.example")
+        router.refuses = None
+        heard = len(router.heard)
+        self.cluster.pass_time(5)
+        self.assertEqual((len(router.heard), len(router.routes)), (heard + 1, 6))
+
+    def test_what_says_nothing_new_is_not_sent(self) -> None:
+        self.cluster.route("v1")
+        router = self.cluster.router()
+        self.cluster.deploy()
+        self.cluster.push("other")
+        self.drone.report()
+        self.assertEqual(len(router.heard), 1)
+
+    def test_many_routes_come_in_parts(self) -> None:
+        for n in range(600):
+            self.cluster.route("v1", host=f"{n}.{'x' * 60}.example")
+        router = self.cluster.router()
+        self.assertEqual((len(router.routes), len(router.heard)), (600, 1))
+
+    def test_drones_are_told_as_they_come_and_go(self) -> None:
+        router = self.cluster.router()
+        other = self.cluster.drone("d2")
+        self.assertEqual(set(router.drones), {self.drone.description.owner, other.description.owner})
+        other.leave()
+        self.cluster.forget("d2")
+        self.assertEqual(set(router.drones), {self.drone.description.owner})
+
+    def test_one_that_refuses_is_told_everything_again(self) -> None:
+        self.cluster.route("v1")
+        router = self.cluster.router()
+        router.refuses = Refused("the disk is full")
+        self.cluster.route("v1=2")
+        self.assertIn("has not acknowledged yet: the disk is full", self.waiting()["r1"])
+        router.refuses = None
+        self.cluster.pass_time(5)
+        self.assertEqual((self.waiting(), router.shares(), router.heard[-1][0]), ({}, {"v1": 2}, 0))
+
+    def test_one_that_comes_back_is_told_everything(self) -> None:
+        router = self.cluster.router()
+        router.leave()
+        self.cluster.route("v1")
+        router.enter()
+        self.assertEqual((router.heard[-1][0], router.shares()), (0, {"v1": 1}))
+
+    def test_tables_of_a_restarted_hub_are_newer(self) -> None:
+        self.cluster.route("v1")
+        router = self.cluster.router()
+        before = router.revision
+        self.cluster.restart()
+        router.enter()
+        self.assertEqual(router.revision.epoch, before.epoch)
+        self.assertGreater(router.revision.number, before.number)
+
+
+class LeaseTests(RoutersCase):
+    def test_a_router_is_live_until_its_lease_is_over(self) -> None:
+        router = self.cluster.router()
+        router.leave()
+        self.cluster.pass_time(LEASE - 5)
+        self.assertEqual(self.live(), ("r1",))
+        self.assertEqual(self.waiting(), {"r1": "is away since 5 s; its lease runs for 5 s more"})
+        self.cluster.pass_time(5)
+        self.assertEqual((self.live(), self.waiting()), ((), {}))
+        self.assertEqual(self.cluster.events()[-2:], ["router joined", "router lost"])
+        self.assertEqual(self.cluster.store.desired.routers, {})
+
+    def test_one_that_comes_back_in_time_stays_live(self) -> None:
+        router = self.cluster.router()
+        router.leave()
+        self.cluster.pass_time(5)
+        router.enter()
+        self.cluster.pass_time(60)
+        self.assertEqual(self.live(), ("r1",))
+        self.assertEqual(self.cluster.events().count("router joined"), 1)
+
+    def test_one_that_says_goodbye_is_not_waited_for(self) -> None:
+        router = self.cluster.router()
+        router.depart()
+        self.assertEqual((self.live(), self.cluster.events()[-1]), ((), "router left"))
+        router.leave()
+        self.cluster.restart()
+        self.assertEqual(self.live(), ())
+
+    def test_a_restarted_hub_gives_all_that_it_knew_one_lease(self) -> None:
+        back, gone = self.cluster.router("r1"), self.cluster.router("r2")
+        self.assertEqual((back.entered["lease"], gone.entered["epoch"]), (LEASE, self.cluster.hub.ledger.epoch))
+        self.cluster.restart()
+        self.assertEqual(self.live(), ("r1", "r2"))
+        back.enter()
+        self.assertEqual(set(self.waiting()), {"r2"})
+        self.cluster.pass_time(LEASE)
+        self.assertEqual((self.live(), self.waiting()), (("r1",), {}))
+
+    def test_nobody_waits_for_one_whose_end_cannot_be_saved(self) -> None:
+        router = self.cluster.router()
+        router.leave()
+        self.cluster.store.full = True
+        self.cluster.pass_time(LEASE)
+        self.assertEqual(self.live(), ())
+        self.cluster.store.full = False
+        self.cluster.router("r1")
+        self.assertEqual(self.live(), ("r1",))
+        self.assertEqual([router.name for router in self.cluster.store.desired.routers.values()], ["r1"])
+
+    def test_a_newer_session_takes_the_place_of_the_older(self) -> None:
+        router = self.cluster.router()
+        old = router.peer
+        router.enter()
+        self.assertTrue(old.is_closed)
+        self.cluster.route("v1")
+        self.cluster.pass_time(2 * LEASE)
+        self.assertEqual((self.live(), self.waiting(), router.shares()), (("r1",), {}, {"v1": 1}))
+
+    def test_a_name_of_a_live_router_is_taken(self) -> None:
+        self.cluster.router().leave()
+        other = self.cluster.router("r1", enters=False)
+        self.assertIn("another router is called r1", str(self.assertRaises(NameInUse, other.enter)))
+        self.cluster.pass_time(LEASE)
+        other.enter()
+        self.assertEqual(self.live(), ("r1",))
+
+    def test_one_can_come_back_with_another_name(self) -> None:
+        router = self.cluster.router()
+        router.leave()
+        router.name = "r2"
+        router.enter()
+        self.assertEqual((self.live(), len(self.cluster.store.desired.routers)), (("r2",), 1))
+
+    def test_it_enters_once_with_a_name_and_an_identity(self) -> None:
+        router = self.cluster.router("no name", enters=False)
+        self.assertRaises(UsageError, router.enter)
+        router = self.cluster.router()
+        self.assertRaises(PermissionRefused, router.ask, Enter, name="r1")
+        stranger = FakeRouter(self.cluster, "r3")
+        stranger.identity = None  # type: ignore[assignment]
+        self.assertRaises(PermissionRefused, stranger.enter)
+        stranger.identity = Identity.create()
+        stranger.peer = self.cluster.connect("route", stranger.identity, lambda _: stranger)
+        self.assertRaises(PermissionRefused, stranger.stand)
+
+
+class PassingTests(RoutersCase):
+    """What planned stops ask."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.routers = self.cluster.hub.routers
+        self.freed = Revision("registry", 7)
+        self.key = ReleaseKey("webapp", "v1")
+
+    def plan(self, leaving: set[str] = frozenset(), retiring: set[ReleaseKey] = frozenset()) -> None:  # type: ignore[assignment]
+        """As a review would, which knows of nothing that ends."""
+        desired: Desired = self.cluster.hub.ledger.desired
+        self.routers.plan(desired.routes, desired.drones, frozenset(leaving), frozenset(retiring))
+        for peer in self.cluster.pumps:
+            peer.flush()
+
+    def stands(self, router: FakeRouter, **more: object) -> None:
+        self.routers.stand(self.session(router), evolve(Standing(self.table, self.freed), **more))
+
+    def session(self, router: FakeRouter) -> object:
+        return self.routers._members[router.identity.owner].session
+
+    @property
+    def table(self) -> Revision:
+        return self.routers._table.revision
+
+    def test_without_a_router_everything_has_passed(self) -> None:
+        self.assertTrue(self.routers.passed("http-1", self.freed))
+        self.assertTrue(self.routers.quiet(self.key))
+
+    def test_a_router_has_passed_when_it_follows_both_tables_and_nothing_is_under_way(self) -> None:
+        router = self.cluster.router()
+        self.assertFalse(self.routers.passed("http-1", None))
+        before = self.table
+        self.plan({"http-1"})
+        self.stands(router, table=before)
+        self.assertFalse(self.routers.passed("http-1", None))
+        self.stands(router, busy={"http-1": 1})
+        self.assertFalse(self.routers.passed("http-1", None))
+        self.stands(router, registry=Revision("registry", 6), busy={"http-2": 1})
+        self.assertTrue(self.routers.passed("http-1", None))
+        self.assertFalse(self.routers.passed("http-1", self.freed))
+        for registry in (self.freed, Revision("registry", 8), Revision("another", 1)):
+            self.stands(router, registry=registry)
+            self.assertTrue(self.routers.passed("http-1", self.freed))
+
+    def test_a_later_table_does_not_take_it_back(self) -> None:
+        router = self.cluster.router()
+        self.plan({"http-1"})
+        self.stands(router)
+        self.plan({"http-1", "http-2"})
+        self.assertTrue(self.routers.passed("http-1", self.freed))
+        self.assertFalse(self.routers.passed("http-2", self.freed))
+
+    def test_one_that_leaves_for_the_second_time_has_to_pass_again(self) -> None:
+        router = self.cluster.router()
+        self.plan({"http-1"})
+        self.stands(router)
+        self.plan()
+        self.plan({"http-1"})
+        self.assertFalse(self.routers.passed("http-1", None))
+
+    def test_every_live_router_counts(self) -> None:
+        first, second = self.cluster.router("r1"), self.cluster.router("r2")
+        self.plan({"http-1"})
+        self.stands(first)
+        self.assertFalse(self.routers.passed("http-1", None))
+        second.leave()
+        self.plan({"http-1"})
+        self.stands(first)
+        self.assertFalse(self.routers.passed("http-1", None))
+        self.cluster.clock.advance(LEASE)
+        self.assertTrue(self.routers.passed("http-1", None))
+
+    def test_a_release_is_quiet_when_nothing_of_it_is_under_way(self) -> None:
+        router = self.cluster.router()
+        self.plan(retiring={self.key})
+        self.assertFalse(self.routers.quiet(self.key))
+        self.stands(router, releases={"webapp v1": 2, "webapp v2": 1})
+        self.assertFalse(self.routers.quiet(self.key))
+        self.stands(router, releases={"webapp v2": 1})
+        self.assertTrue(self.routers.quiet(self.key))
+
+    def test_a_table_of_a_lost_state_of_the_hub_proves_nothing(self) -> None:
+        backup = MemoryStore()
+        self.cluster.restore(backup)
+        self.routers = self.cluster.hub.routers
+        router = self.cluster.router()
+        self.plan({"http-1"})
+        self.stands(router, table=evolve(self.table, number=self.table.number + 1000))
+        self.assertFalse(self.routers.passed("http-1", None))
+        self.stands(router, table=Revision("lost", self.table.number))
+        self.assertFalse(self.routers.passed("http-1", None))
+        self.stands(router)
+        self.assertTrue(self.routers.passed("http-1", None))
+
+    def test_what_it_says_is_bounded(self) -> None:
+        router = self.cluster.router()
+        many = {f"http-{n}": 1 for n in range(MAX_STANDING + 1)}
+        self.assertRaises(Malformed, self.stands, router, busy=many)
+        self.assertRaises(Malformed, self.stands, router, releases=many)
+        wrong = Tally(RouteKey("shop.example"), "v1", slow=(1, 2))
+        self.assertRaises(Malformed, router.count, wrong)
+
+
+class TallyTests(RoutersCase):
+    def tally(self, requests: int, host: str = "shop.example") -> Tally:
+        return Tally(RouteKey(host), "v1", requests=requests)
+
+    def total(self, host: str = "shop.example") -> int:
+        return self.cluster.hub.routers.tallies.total(RouteKey(host), "v1").requests
+
+    def test_a_newer_count_replaces_an_older_one(self) -> None:
+        router = self.cluster.router()
+        router.count(self.tally(1), self.tally(5, "other.example"))
+        router.count(self.tally(3))
+        self.assertEqual((self.total(), self.total("other.example")), (3, 5))
+
+    def test_the_counts_of_a_router_that_is_gone_go_with_it(self) -> None:
+        router = self.cluster.router()
+        router.count(self.tally(3))
+        router.depart()
+        router.count(self.tally(4))
+        self.assertEqual(self.total(), 0)
+
+    def test_they_are_bounded(self) -> None:
+        tallies = self.cluster.hub.routers.tallies
+        many = [self.tally(1, f"h{n}.example") for n in range(MAX_TALLIES)]
+        tallies.take("r1", many)
+        tallies.take("r1", [self.tally(7)])
+        self.assertEqual((self.total(), self.total("h1.example")), (7, 0))
+        self.assertRaises(Malformed, tallies.take, "r1", [*many, self.tally(1)])
