@@ -115,9 +115,7 @@ class Wire:
 class Rig:
     """A real table with ``targets`` instances of one app, behind every host."""
 
-    def __init__(
-        self, targets: int = 1, secure: bool = False, setting: Setting | None = None, **settings: Any
-    ) -> None:
+    def __init__(self, targets: int = 1, secure: bool = False, setting: Setting | None = None, **settings: Any) -> None:
         self.reactor: Any = MemoryReactorClock()
         self.reactor.advance(1000)
         self.table = Table(self.reactor)
