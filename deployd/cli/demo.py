@@ -13,8 +13,8 @@ from deployd.cli.verbs import verb
 def demo(settings: Settings, leave: bool) -> int:
     """The whole walk-through on this machine, in a temporary directory, on free ports.
 
-    Starts a registry, a hub and two drones, pushes and deploys a small app of two processes twice, takes the first
-    one down, and stays up until Ctrl-C.
+    Starts a registry, a hub, two drones and a router, pushes and deploys a small app of two processes twice, sends
+    requests to the one, to both, back to the first, takes that down, and stays up until Ctrl-C.
     """
     from deployd.cli.demo_walk import show_demo
 

@@ -18,9 +18,13 @@ from deployd.cli.demo_daemons import Daemons, end_apps
 from deployd.cli.demo_shell import Interrupts, Shell, StepFailed
 
 APP = "webapp"
+HOST = "shop.example"
 EXAMPLE = Path(__file__).parent / "examples" / "beep-boop-python"
 LOOK_AGAIN = 0.5
 CALL_TIMEOUT = 20.0
+# Half of the calls go to each release, by chance: that this many go to one of them will not happen.
+MAX_CALLS = 60
+FEW_CALLS = 4
 INTERRUPTED = 130
 
 Ports = dict[str, dict[str, list[dict[str, Any]]]]
@@ -54,7 +58,7 @@ def _walked(walk: Walk, shell: Shell, leave: bool) -> int:
             walk.stay()
         return 0
     except KeyboardInterrupt:
-        click.echo("\nending: drones and their apps, hub, registry")
+        click.echo("\nending: router, drones and their apps, hub, registry")
         return 0 if walk.finished else INTERRUPTED
 
 
@@ -67,8 +71,8 @@ class Walk:
         self._daemons = Daemons(shell)
         self._registry = ""
         self._hub_http = ""
+        self._router = ""
         self._exports = ""
-        self._newest = ""
         self.finished = False
 
     def all_steps(self) -> None:
@@ -81,6 +85,7 @@ class Walk:
         old = self._http_port(table, first)
         self._call(old, "", "beep boop")
         self._call(old, "/HUG", "HUG ALL HUMANS")
+        self._route_first(first)
         second = self._push_a_change()
         table = self._ports()
         self._expect(sorted(table) == sorted([first, second]), "both commits are in the port table")
@@ -89,8 +94,9 @@ class Walk:
         self._call(new, "", "beepity boop!")
         self._call(new, "/BEFRIEND", "BEFRIEND ALL HUMANS")
         self._call(old, "", "beep boop")
-        self._retire(first, second, old, new)
-        self._newest = new
+        self._route_both(first, second)
+        self._roll_back()
+        self._retire(first, second, old)
         self.finished = True
 
     def stay(self) -> None:
@@ -111,7 +117,7 @@ class Walk:
     # The steps.
 
     def _start_cluster(self) -> None:
-        self._shell.note("a registry, a hub, and two drones: one says what the other shows")
+        self._shell.note("a registry, a hub, two drones, of which one says what the other shows, and a router")
         secret = self._home / "secret"
         secret.touch(mode=0o600)
         secret.write_text(secrets.token_urlsafe(24) + "\n")
@@ -125,8 +131,10 @@ class Walk:
             self._daemons.start("drone", "say", *drone, "say", "--role", "say", "--", "python3", "say.py"),
             self._daemons.start("drone", "web", *drone, "web", "--role", "http", "--", "python3", "http.py"),
         ]
+        router = self._daemons.start("router", "router", *loopback, "--hub", hub["amp"], "--name", "router")
         for started in drones:
             started.wait()
+        self._router = router.wait()["http"]
         addresses = {"DEPLOYD_HUB": hub["amp"], "DEPLOYD_REGISTRY": self._registry}
         named = " ".join(f"{name}={address}" for name, address in addresses.items())
         self._exports = f'{named} DEPLOYD_SECRET="$(cat {secret})"'
@@ -171,13 +179,36 @@ class Walk:
         shell.deployctl("deploy")
         return commit
 
-    def _retire(self, first: str, second: str, old: str, new: str) -> None:
+    def _route_first(self, first: str) -> None:
+        self._shell.note("the router gives it one address, whatever its port is")
+        self._shell.deployctl("route", "set", HOST, f"{APP}:http", first)
+        self._visit("beep boop")
+
+    def _route_both(self, first: str, second: str) -> None:
         shell = self._shell
-        shell.note("nobody needs the first one any more")
+        shell.note("who sees which: half of the requests go to each; the router decides anew for each request")
+        shell.deployctl("route", "set", HOST, f"{APP}:http", f"{first[:7]}=50", f"{second[:7]}=50")
+        answers = {"beep boop": 0, "beepity boop!": 0}
+        for number in range(MAX_CALLS):
+            if number >= FEW_CALLS and all(answers.values()):
+                break
+            answers[self._visit(*answers)] += 1
+        self._expect(all(answers.values()), "both releases have answered")
+
+    def _roll_back(self) -> None:
+        self._shell.note("back, at once: nothing has to be started")
+        self._shell.deployctl("rollback", HOST)
+        for _ in range(FEW_CALLS - 1):
+            self._visit("beep boop")
+
+    def _retire(self, first: str, second: str, old: str) -> None:
+        shell = self._shell
+        shell.note("the second one is right after all, and nobody needs the first one any more")
+        shell.deployctl("route", "set", HOST, f"{APP}:http", second)
         shell.deployctl("retire", APP, first)
         self._expect(list(self._ports()) == [second], "only the second commit is left in the port table")
         self._expect(_get(old, "/") is None, f"nothing listens on {old} any more")
-        self._call(new, "", "beepity boop!")
+        self._visit("beepity boop!")
         shell.deployctl("releases", APP)
 
     def _invite(self) -> None:
@@ -185,8 +216,8 @@ class Walk:
             f"\nIt runs until Ctrl-C. To try it, in another terminal:\n"
             f"  cd {self._home / APP}\n"
             f"  export {self._exports} PATH={Path(sys.executable).parent}:$PATH\n"
-            f"  curl http://{self._newest}/HELLO\n"
-            f"  deployctl ps\n"
+            f"  curl -H 'Host: {HOST}' http://{self._router}/HELLO\n"
+            f"  deployctl ps; deployctl route show\n"
             f"  git commit --allow-empty -m 'one more' && git push hub master && deployctl deploy"
         )
 
@@ -217,17 +248,26 @@ class Walk:
         click.echo("" if answer is None else answer, nl=False)
         self._expect(answer == f"{expected}\n", f"http://{address}{path} answers {expected!r}")
 
+    def _visit(self, *expected: str) -> str:
+        """Call the app through the router; which of the answers it was."""
+        self._shell.interrupts.check()
+        self._shell.type(f"curl -H 'Host: {HOST}' http://{self._router}")
+        answer = _get(self._router, "/", HOST) or "no answer: nothing listens\n"
+        click.echo(answer, nl=False)
+        self._expect(answer.endswith("\n") and answer[:-1] in expected, f"{HOST} answers {' or '.join(expected)}")
+        return answer[:-1]
+
     def _expect(self, held: bool, what: str) -> None:
         if not held:
             raise StepFailed(f"the demo expected that {what}; it is not so")
 
 
-def _get(address: str, path: str) -> str | None:
-    """The body, or None where nothing listens."""
+def _get(address: str, path: str, asked: str = "") -> str | None:
+    """The body, or None where nothing listens. ``asked`` is the Host that is asked for, "" for the address."""
     host, _, port = address.rpartition(":")
     connection = http.client.HTTPConnection(host, int(port), timeout=CALL_TIMEOUT)
     try:
-        connection.request("GET", path)
+        connection.request("GET", path, headers={"Host": asked or address})
         return connection.getresponse().read().decode("utf-8", "replace")
     except ConnectionRefusedError:
         return None
