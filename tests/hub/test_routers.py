@@ -277,6 +277,8 @@ class PassingTests(RoutersCase):
         self.stands(first)
         self.assertFalse(self.routers.passed("http-1", None))
         self.cluster.clock.advance(LEASE)
+        self.plan({"http-1"})
+        self.stands(first)
         self.assertTrue(self.routers.passed("http-1", None))
 
     def test_a_release_is_quiet_when_nothing_of_it_is_under_way(self) -> None:
