@@ -28,10 +28,8 @@ from deployd.hub.routers import Routers
 from deployd.hub.routes import Routes
 from deployd.hub.tokens import Tokens
 from deployd.hub.upkeep import Upkeep
-from deployd.hub.upkeep import Upkeep
 from deployd.interfaces import HubStore, InThread, Repositories
 from deployd.model.desired import Changes, Desired
-from deployd.model.router import ReleaseKey
 from deployd.net.secret import Secret
 
 BRANCHES = "refs/heads/"
@@ -56,8 +54,9 @@ class Hub:
 
     Note [One review for many changes]
     ~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~
-    Whatever changes, saved or reported, may change what drones are assigned, decide a deploy, end a retirement, and
-    wake those who watch. All of that is looked at in one review, in the reactor's next turn, however much changed.
+    Whatever changes, saved or reported, may change what drones are assigned, decide a deploy, end a retirement, change
+    what routers follow, and wake those who watch. All of that is looked at in one review, in the reactor's next turn,
+    however much changed. Routers come after drones: what a drone is told to end is leaving from then on.
     """
 
     _log = Logger()
@@ -74,7 +73,6 @@ class Hub:
         self.deploys = Deploys(self.ledger, self.fleet, self.commits, self.rollouts)
         self.retirement = Retirement(self.ledger, self.fleet, self.commits)
         self.instances = Instances(self.ledger, self.fleet)
-        self.upkeep = Upkeep(self.ledger, self.fleet, self.commits)
         self.upkeep = Upkeep(self.ledger, self.fleet, self.commits)
         fitness = Fitness(self.fleet)
         self.routes = Routes(self.ledger, self.commits, fitness)
@@ -182,5 +180,4 @@ class Hub:
     def tell_routers(self) -> None:
         """Lead all routers to the table as it is now."""
         desired = self.ledger.desired
-        retiring = frozenset(ReleaseKey(release.app, release.name) for release in desired.retiring)
-        self.routers.plan(desired.routes, desired.drones, self.fleet.leaving, retiring)
+        self.routers.plan(desired.routes, desired.drones, self.fleet.leaving, self.retirement.retiring)

@@ -136,8 +136,6 @@ class ListingTests(SynchronousTestCase):
                 "releases": {"deployed": 3},
                 "routers": {"live": 0, "waiting": 0},
                 "routes": 0,
-                "routers": {"live": 0, "waiting": 0},
-                "routes": 0,
                 "instances": {"ready": 2},
             },
         )
