@@ -43,7 +43,7 @@ class Joined:
 
 
 class Fleet:
-    """``advertise`` is the host of drones on the hub's own machine; ``changed`` hears whose state changed, "" for all."""
+    """``advertise`` is the host of drones on the hub's own machine; ``changed`` hears where something changed."""
 
     _log = Logger()
 

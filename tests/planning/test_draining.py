@@ -44,10 +44,10 @@ class DrainedProperties(SynchronousTestCase):
     def test_before_its_time_nothing_is_stopped_that_has_work(self, each: list[Drain], settle: float) -> None:
         found = drained(each, NOW, settle)
         for drain in each:
-            if drain.id in found and NOW < drain.since + drain.limit:
+            if drain.id in found and drain.since + drain.limit > NOW:
                 self.assertTrue(drain.passed)
                 beside = [other for other in each if other.release == drain.release]
-                self.assertTrue(all(other.passed or NOW >= other.since + other.limit for other in beside))
+                self.assertTrue(all(other.passed or other.since + other.limit <= NOW for other in beside))
 
     @given(drains(), settles)
     def test_everything_is_drained_once_its_time_is_over(self, each: list[Drain], settle: float) -> None:
