@@ -8,9 +8,13 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import deploy_latency, idle_memory
+from benchmarks import deploy_latency, idle_memory, router_speed
 
-ALL = {"deploy_latency": deploy_latency.run, "idle_memory": idle_memory.run}
+ALL = {
+    "deploy_latency": deploy_latency.run,
+    "idle_memory": idle_memory.run,
+    "router_speed": router_speed.run,
+}
 
 
 def main(names: list[str]) -> int:
