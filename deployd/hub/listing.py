@@ -50,9 +50,9 @@ class Listing:
         Raise Invalid, UsageError, UnknownApp, UnknownCommit, UnknownDrone, UnknownRoute.
         """
         if kind == "routes":
-            return first_page(self._routes.routes(asked.app), asked.after)
+            return first_page(self._routes.routes(asked.app, asked.after), asked.after)
         if kind == "history":
-            return first_page(self._routes.history(asked.app), asked.after)
+            return first_page(self._routes.history(asked.app, asked.after), asked.after)
         if asked.app:
             await self._commits.check_app(asked.app)
         if asked.drone and asked.drone not in self._ledger.desired.drones:

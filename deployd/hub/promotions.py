@@ -22,6 +22,8 @@ from deployd.planning.history import Act, aborted, with_promotion
 from deployd.planning.promotion import advanced, begun, check_steps
 
 RETRY = 5.0
+RETURNING = 15.0
+"""How long after its start a hub makes no step: until its drones are back, every release looks as if it were down."""
 
 
 @frozen
@@ -54,6 +56,11 @@ class Promotions:
         self._fitness = fitness
         self._routes: dict[RouteKey, Route] | None = None
         self._timers: dict[RouteKey, _Timer] = {}
+        self._begins = 0.0
+
+    def open(self) -> None:
+        """The ledger has been read."""
+        self._begins = self._clock.seconds() + RETURNING
 
     async def promote(self, request: PromoteRequest, who: str) -> int:
         """Make the first step; its number. Raise Invalid, UsageError, UnknownRoute, UnknownCommit, Refused."""
@@ -125,6 +132,7 @@ class Promotions:
             self._forget(key)
 
     def _time(self, key: RouteKey, number: int, seconds: float) -> None:
+        seconds = max(seconds, self._begins - self._clock.seconds())
         self._timers[key] = _Timer(number, self._clock.callLater(seconds, self._due, key, number))
 
     def _forget(self, key: RouteKey) -> None:

@@ -12,7 +12,7 @@ from deployd.hub.ledger import Ledger
 from deployd.hub.tallies import Tallies, quantile
 from deployd.model.desired import Desired
 from deployd.model.names import release_number, shown
-from deployd.model.route import Promotion, Route, RouteKey, Setting, route_host, route_path
+from deployd.model.route import Entry, Promotion, Route, RouteKey, Setting, route_host, route_path
 
 Row = dict[str, Any]
 Rows = Iterator[tuple[str, Row]]
@@ -26,20 +26,25 @@ class RouteListing:
         self._fitness = fitness
         self._tallies = tallies
 
-    def routes(self, text: str) -> Rows:
-        """All routes, or those of the host, or host and path, ``text``. Raise Invalid, UnknownRoute."""
+    def routes(self, text: str, after: str) -> Rows:
+        """All routes, or those of the host, or host and path, ``text``. Raise Invalid, UnknownRoute.
+
+        What a page that goes on ``after`` a key does not need is not made.
+        """
         desired = self._ledger.desired
         ready = self._fitness.ready()
-        return ((_key(key), self._row(desired, desired.routes[key], ready)) for key in self._keys(desired, text))
+        for key in self._keys(desired, text):
+            if _key(key) > after:
+                yield _key(key), self._row(desired, desired.routes[key], ready)
 
-    def history(self, text: str) -> Rows:
+    def history(self, text: str, after: str) -> Rows:
         """Every setting of those routes, the newest of each last. Raise Invalid, UnknownRoute."""
         desired = self._ledger.desired
-        return (
-            (f"{_key(key)}\0{entry.number:09}", _entry_row(desired, key, entry))
-            for key in self._keys(desired, text)
-            for entry in desired.routes[key].entries
-        )
+        begun = after.rpartition("\0")[0]
+        for key in self._keys(desired, text):
+            if _key(key) >= begun:
+                for entry in desired.routes[key].entries:
+                    yield f"{_key(key)}\0{entry.number:09}", _entry_row(desired, key, entry)
 
     def _keys(self, desired: Desired, text: str) -> list[RouteKey]:
         if not text:
@@ -84,7 +89,7 @@ def setting_row(desired: Desired, setting: Setting) -> Row:
     }
 
 
-def _entry_row(desired: Desired, key: RouteKey, entry: Any) -> Row:
+def _entry_row(desired: Desired, key: RouteKey, entry: Entry) -> Row:
     return {
         "number": entry.number,
         "when": entry.when,

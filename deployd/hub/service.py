@@ -95,6 +95,7 @@ class Hub:
         await self._in_thread(self._repositories.clean)
         await self.ledger.open()
         self.routers.open()
+        self.promotions.open()
         self.news.revision = self.ledger.number().number
         apps = await self._in_thread(self._repositories.apps)
         # A push whose telling was cut off by a kill.

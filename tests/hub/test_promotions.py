@@ -55,6 +55,17 @@ class PromotionTests(RoutesCase):
         self.cluster.pass_time(5)
         self.assertEqual(self.shares(), {"v1": 75, "v2": 25})
 
+    def test_after_a_restart_it_waits_for_the_drones_to_return(self) -> None:
+        self.promote(every=1.0)
+        self.cluster.restart()
+        self.cluster.pass_time(10)
+        for drone in self.drones:
+            drone.join()
+        self.assertEqual(self.shares(), {"v1": 95, "v2": 5})
+        self.cluster.pass_time(5)
+        self.assertEqual(self.shares(), {"v1": 75, "v2": 25})
+        self.assertNotIn("promotion paused", self.cluster.events())
+
     def test_a_paused_one_makes_no_step_until_it_is_resumed(self) -> None:
         self.promote()
         self.steer("pause")
