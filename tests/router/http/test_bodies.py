@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -12,7 +14,7 @@ from deployd.router.http.bodies import MAX_CHUNK_LINE, MAX_TRAILERS, BadBody, Bo
 def cut(data: bytes, places: list[int]) -> list[bytes]:
     """``data`` in pieces."""
     edges = [0, *sorted({place % (len(data) + 1) for place in places}), len(data)]
-    return [data[a:b] for a, b in zip(edges, edges[1:], strict=False) if a < b]
+    return [data[a:b] for a, b in pairwise(edges) if a < b]
 
 
 def read(body: Body, pieces: list[bytes]) -> tuple[bytes, bytes]:

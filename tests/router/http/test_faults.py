@@ -1,4 +1,4 @@
-"""Apps, targets and clients that fail, hang or lie: the right answer, nobody waits for ever, every count returns to 0."""
+"""Apps, targets and clients that fail, hang or lie: the right answer, no endless wait, every count back at 0."""
 
 from __future__ import annotations
 
