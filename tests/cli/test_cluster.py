@@ -7,8 +7,8 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from deployd.errors import NoAnswer, SecretRefused, UnknownDrone, Unreachable
-from deployd.wire.control import ForgetDrone, Restart
+from deployd.errors import NoAnswer, SecretRefused, UnknownDrone, UnknownRoute, Unreachable
+from deployd.wire.control import ForgetDrone, RemoveRoute, Restart, RollBack
 from tests.cli.clusters import Bench
 from tests.cli.scripted_hub import drone
 
@@ -51,6 +51,29 @@ class ClusterTests(SynchronousTestCase):
         self.assertEqual(self.successResultOf(working), {})
         self.assertEqual(len(bench.hub.asked_for("ForgetDrone")), 2)
         self.failureResultOf(bench.start(bench.cluster.call(ForgetDrone, name="d1")), UnknownDrone)
+
+    def test_a_rollback_whose_answer_is_lost_is_not_asked_for_again(self) -> None:
+        """It would go back once more."""
+        bench, working = self.losing_the_first_answer(RollBack, host="shop.example", path="/", to=0)
+        bench.way.drop()
+        bench.way.advance(3)
+        self.assertIn("route show --history", str(self.failureResultOf(working, Unreachable).value))
+        self.assertEqual(len(bench.hub.asked_for("RollBack")), 1)
+
+    def test_a_route_that_is_removed_is_so_when_the_answer_is_lost(self) -> None:
+        bench, working = self.losing_the_first_answer(RemoveRoute, host="shop.example", path="/")
+        bench.way.drop()
+        bench.hub.errors["RemoveRoute"] = UnknownRoute("there is no route 'shop.example'")
+        bench.way.advance(3)
+        self.assertEqual(self.successResultOf(working), {})
+
+    def test_a_change_is_awaited_no_longer_than_asked(self) -> None:
+        bench = Bench(seconds=100)
+        working = bench.start(bench.cluster.change(1, within=0.5))
+        bench.way.advance(0.4)
+        self.assertNoResult(working)
+        bench.way.advance(0.2)
+        self.assertTrue(self.successResultOf(working))
 
     def test_a_change_is_awaited(self) -> None:
         bench = Bench()
