@@ -23,7 +23,7 @@ from deployd.planning.promotion import advanced, begun, check_steps
 
 RETRY = 5.0
 RETURNING = 15.0
-"""How long after its start a hub makes no step: until its drones are back, every release looks as if it were down."""
+"""How long after its start a hub goes on with no promotion: until its drones are back, everything looks down."""
 
 
 @frozen
@@ -56,10 +56,13 @@ class Promotions:
         self._fitness = fitness
         self._routes: dict[RouteKey, Route] | None = None
         self._timers: dict[RouteKey, _Timer] = {}
+        self._found: dict[RouteKey, int] = {}
         self._begins = 0.0
 
     def open(self) -> None:
         """The ledger has been read."""
+        routes = self._ledger.desired.routes
+        self._found = {key: route.number for key, route in routes.items() if route.promotion is not None}
         self._begins = self._clock.seconds() + RETURNING
 
     async def promote(self, request: PromoteRequest, who: str) -> int:
@@ -132,7 +135,8 @@ class Promotions:
             self._forget(key)
 
     def _time(self, key: RouteKey, number: int, seconds: float) -> None:
-        seconds = max(seconds, self._begins - self._clock.seconds())
+        if self._found.get(key) == number:
+            seconds = max(seconds, self._begins - self._clock.seconds())
         self._timers[key] = _Timer(number, self._clock.callLater(seconds, self._due, key, number))
 
     def _forget(self, key: RouteKey) -> None:

@@ -66,6 +66,12 @@ class PromotionTests(RoutesCase):
         self.assertEqual(self.shares(), {"v1": 75, "v2": 25})
         self.assertNotIn("promotion paused", self.cluster.events())
 
+    def test_one_that_is_begun_after_a_restart_waits_for_nothing(self) -> None:
+        self.restart()
+        self.promote(every=1.0)
+        self.cluster.pass_time(1)
+        self.assertEqual(self.shares(), {"v1": 75, "v2": 25})
+
     def test_a_paused_one_makes_no_step_until_it_is_resumed(self) -> None:
         self.promote()
         self.steer("pause")
