@@ -128,7 +128,10 @@ def assignment(
     for line in _running_lines(desired, drone, seen, loud):
         one = seen.get(line.id)
         if is_stopped(desired, line.id):
-            lines[line.id] = evolve(line, goal=_ending(one, drained))
+            goal = _ending(one, drained)
+            # What drains does so as what it is: wanted again, it would seem to be new already.
+            of = one.generation if one is not None and goal is Goal.DRAIN else line.generation
+            lines[line.id] = evolve(line, goal=goal, generation=of)
         elif one is not None and _is_outdated(one, line) and line.id not in drained:
             lines[line.id] = evolve(line, goal=Goal.DRAIN, generation=one.generation)
         else:

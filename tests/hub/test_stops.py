@@ -48,8 +48,10 @@ class Day:
         drone._follow = checked
 
     def is_cut_off(self, line: AssignedInstance, one: ObservedInstance | None) -> bool:
-        ends = line.goal is Goal.STOP or (one is not None and one.generation != line.generation)
-        return ends and one is not None and self.is_busy(one)
+        if one is None or not self.is_busy(one):
+            return False
+        starts_anew = line.goal is Goal.RUN and one.generation != line.generation
+        return starts_anew or line.goal is Goal.STOP
 
     def is_busy(self, one: ObservedInstance) -> bool:
         return any(router.busy.get(one.id) for router in self.routers)

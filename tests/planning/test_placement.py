@@ -130,6 +130,13 @@ class AssignmentProperties(SynchronousTestCase):
                 self.assertEqual((line.goal, line.generation), (Goal.DRAIN, seen[line.id].generation))
                 self.assertNotEqual(line.generation, wanted[line.id].generation)
 
+    @given(situations(), st.booleans())
+    def test_what_drains_does_so_as_what_it_is(self, situation: tuple, strange: bool) -> None:
+        state, drone, seen = situation
+        for line in assignment(state, drone.description, seen, strange):
+            if line.goal is Goal.DRAIN:
+                self.assertEqual(line.generation, seen[line.id].generation)
+
     @given(situations())
     def test_a_drone_that_is_emptied_runs_nothing(self, situation: tuple) -> None:
         state, drone, seen = situation
