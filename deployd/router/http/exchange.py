@@ -19,8 +19,9 @@ from twisted.internet.defer import Deferred
 from deployd.errors import Busy
 from deployd.router.decision import Decision, Refusal
 from deployd.router.http import errors
+from deployd.router.http.answers import CHUNKED, UNTIL_CLOSE, Answer
 from deployd.router.http.bodies import BadBody, Body, Chunked, Length, chunk, last_chunk
-from deployd.router.http.heads import CHUNKED, UNTIL_CLOSE, Answer, Request
+from deployd.router.http.heads import Request
 from deployd.router.http.settings import TICK
 from deployd.router.http.tunnel import Tunnel
 from deployd.router.http.upstream import AppConnection

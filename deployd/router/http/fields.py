@@ -7,6 +7,8 @@ from itertools import product
 
 # What the parser does with a field of a request; every other field is passed on as it came.
 DROP, HOST, LENGTH, ENCODING, CONNECTION, UPGRADE, EXPECT, COOKIE, COMMIT, CLAIM, TE = range(1, 12)
+# At most one of these.
+SAY_LENGTH = (LENGTH, ENCODING)
 
 # What a client claims about those before it, believed only if it is trusted.
 CLAIMS = (
@@ -90,7 +92,7 @@ class Origin:
         self._proto = b"https" if secure else b"http"
         self._trusted = trusted
 
-    def lines(self, host: bytes, claims: list[tuple[bytes, bytes]], own_id: bytes) -> tuple[bytes, bytes]:
+    def lines(self, host: bytes, claims: tuple[tuple[bytes, bytes], ...], own_id: bytes) -> tuple[bytes, bytes]:
         """The fields to add to a request for ``host``, each with its CRLF; and the request's id."""
         if claims and self._trusted:
             return self._among(host, claims, own_id)
@@ -100,7 +102,7 @@ class Origin:
             % (self._address, self._proto, host, self._node, self._proto, host, own_id)
         ), own_id
 
-    def _among(self, host: bytes, claims: list[tuple[bytes, bytes]], own_id: bytes) -> tuple[bytes, bytes]:
+    def _among(self, host: bytes, claims: tuple[tuple[bytes, bytes], ...], own_id: bytes) -> tuple[bytes, bytes]:
         """As ``lines``, after what the proxy before this one said."""
         said: dict[bytes, bytes] = {}
         for name, value in claims:
@@ -124,13 +126,3 @@ class Origin:
 
 def _after(before: bytes | None, last: bytes) -> bytes:
     return before + b", " + last if before else last
-
-
-def tokens(value: bytes) -> list[bytes]:
-    """The members of a list such as Connection's, in lower case."""
-    return [token.strip(b" \t").lower() for token in value.split(b",") if token.strip(b" \t")]
-
-
-def without(lines: list[bytes], names: set[bytes]) -> list[bytes]:
-    """``lines`` without the fields called ``names`` (lower case): those that Connection names are for one hop."""
-    return [line for line in lines if line.partition(b":")[0].lower() not in names]

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 
+from deployd.router.http.answers import CHUNKED
 from deployd.router.http.fields import (
     CLAIM,
     COMMIT,
@@ -20,25 +21,19 @@ from deployd.router.http.fields import (
     ENCODING,
     EXPECT,
     HOST,
-    IN_ANSWER,
     IN_REQUEST,
     LENGTH,
+    SAY_LENGTH,
     TE,
     UPGRADE,
-    tokens,
-    without,
 )
+from deployd.router.http.lines import MAX_FIELDS, PASS, TOKEN, BadLine, KnownLines, name_of, tokens, without
 
 MAX_HEAD = 65536
-MAX_FIELDS = 100
 MAX_TARGET = 16384
-# Ways to say how long a body is, beside its length in bytes.
-CHUNKED, UNTIL_CLOSE = -1, -2
+MAX_HOST = 300
 
-_TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
-_REQUEST_LINE = re.compile(rb"(" + _TOKEN + rb") ([\x21-\x7e]+) HTTP/([0-9])\.([0-9])")
-_STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: ([\t\x20-\x7e\x80-\xff]*))?")
-_FIELDS = re.compile(rb"(?:\r\n" + _TOKEN + rb":[^\x00-\x08\x0a-\x1f\x7f]*)*")
+_REQUEST_LINE = re.compile(rb"(" + TOKEN + rb") ([\x21-\x7e]+) HTTP/([0-9])\.([0-9])")
 _HOST_FIELD = re.compile(rb"([A-Za-z0-9._~%!$&'()*+,;=-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{0,5}))?")
 _ABSOLUTE = re.compile(rb"[Hh][Tt][Tt][Pp][Ss]?://([^/?#]*)(.*)")
 _LENGTH = re.compile(rb"[0-9]{1,18}")
@@ -53,10 +48,6 @@ class Bad(Exception):
         super().__init__(sentence)
         self.status = status
         self.sentence = sentence
-
-
-class BadAnswer(Exception):
-    """The app's answer is no HTTP."""
 
 
 class Request:
@@ -96,21 +87,10 @@ class Request:
     trailers: bool
     cookies: bytes
     commit: bytes
-    claims: list[tuple[bytes, bytes]]
+    claims: tuple[tuple[bytes, bytes], ...]
 
 
-class Answer:
-    """The head of an app's answer. ``length`` may be UNTIL_CLOSE; ``keep`` is whether its connection stands."""
-
-    __slots__ = ("is_1_1", "keep", "length", "lines", "reason", "status", "upgrade")
-
-    status: int
-    reason: bytes
-    is_1_1: bool
-    lines: list[bytes]
-    length: int
-    keep: bool
-    upgrade: bytes
+NO_CLAIMS: tuple[tuple[bytes, bytes], ...] = ()
 
 
 def hopeless(data: bytes, start: int) -> bool:
@@ -118,10 +98,46 @@ def hopeless(data: bytes, start: int) -> bool:
     return _HOPELESS.search(data, max(start - 1, 0)) is not None
 
 
+def _host(value: bytes) -> tuple[bytes, bytes]:
+    """The field as it came, and its name in lower case without the port."""
+    matched = _HOST_FIELD.fullmatch(value)
+    if matched is None or len(value) > MAX_HOST:
+        raise Bad(400, "The request's Host is not a name or address with perhaps a port.")
+    return value, matched[1].lower()
+
+
+def _length(value: bytes) -> int:
+    if not _LENGTH.fullmatch(value):
+        raise Bad(400, "The request's Content-Length is not a number of bytes.")
+    return int(value)
+
+
+def _encoding(value: bytes) -> int:
+    if value.lower() != b"chunked":
+        raise Bad(501, "The only Transfer-Encoding known here is chunked.")
+    return CHUNKED
+
+
+def _expected(value: bytes) -> bool:
+    if value.lower() != b"100-continue":
+        raise Bad(417, "Only 100-continue can be expected here.")
+    return True
+
+
+def _trailers(value: bytes) -> bool:
+    return b"trailers" in tokens(value)
+
+
+_KNOWN = KnownLines(
+    IN_REQUEST,
+    {HOST: _host, LENGTH: _length, ENCODING: _encoding, EXPECT: _expected, TE: _trailers, CONNECTION: tokens},
+)
+
+
 def request(head: bytes) -> Request:
     """Read ``head``, which ends before its empty line; raise Bad."""
-    start, crlf, rest = head.partition(b"\r\n")
-    matched = _REQUEST_LINE.fullmatch(start)
+    lines = head.split(b"\r\n")
+    matched = _REQUEST_LINE.fullmatch(lines[0])
     if matched is None:
         raise Bad(400, "The first line of the request is not METHOD TARGET HTTP/1.1.")
     method, target, major, minor = matched.groups()
@@ -129,102 +145,79 @@ def request(head: bytes) -> Request:
         raise Bad(505, "Only HTTP/1.0 and HTTP/1.1 are spoken here.")
     if len(target) > MAX_TARGET:
         raise Bad(414, f"The request's target is longer than {MAX_TARGET} bytes.")
-    if _FIELDS.fullmatch(head, len(start)) is None:
-        raise Bad(400, "A field of the request's head is not NAME: VALUE on one line.")
+    del lines[0]
+    if len(lines) > MAX_FIELDS:
+        raise Bad(431, f"The request has more than {MAX_FIELDS} fields.")
     found = Request()
     found.method = method
     found.target = target
     found.is_1_1 = minor != b"0"
-    found.upgrade = found.cookies = found.commit = b""
+    found.field = found.host = found.upgrade = found.cookies = found.commit = b""
     found.expects = found.trailers = False
-    found.claims = []
-    _read_request_fields(found, rest.split(b"\r\n") if crlf else [])
+    found.claims = NO_CLAIMS
+    found.length = 0
+    try:
+        _read_fields(found, lines)
+    except BadLine:
+        raise Bad(400, "A field of the request's head is not NAME: VALUE on one line.") from None
     if target[:1] != b"/":
         _read_target(found)
     return found
 
 
-def _read_request_fields(found: Request, lines: list[bytes]) -> None:
-    if len(lines) > MAX_FIELDS:
-        raise Bad(431, f"The request has more than {MAX_FIELDS} fields.")
+def _read_fields(found: Request, lines: list[bytes]) -> None:
     kept: list[bytes] = []
-    hosts: list[bytes] = []
-    lengths: list[bytes] = []
-    encodings: list[bytes] = []
-    connection: list[bytes] = []
+    connection: tuple[bytes, ...] = ()
+    length: int | None = None
+    known = _KNOWN
     for line in lines:
-        name, _, value = line.partition(b":")
-        kind = IN_REQUEST.get(name.lower())
-        if kind is None:
+        kind, value = known[line]
+        if kind == PASS:
             kept.append(line)
-            continue
-        if kind == DROP:
-            continue
-        value = value.strip(b" \t")
-        if kind == HOST:
-            hosts.append(value)
-        elif kind == COOKIE:
-            kept.append(line)
-            found.cookies = found.cookies + b"; " + value if found.cookies else value
-        elif kind == LENGTH:
-            lengths.append(value)
-        elif kind == ENCODING:
-            encodings.append(value)
+        elif kind == HOST:
+            if found.field:
+                raise Bad(400, "The request has more than one Host.")
+            found.field, found.host = value
+        elif kind in SAY_LENGTH:
+            if length is not None and (value != length or kind == ENCODING):
+                raise Bad(400, "The length of the request's body is said in more than one way.")
+            length = value
         elif kind == CONNECTION:
-            connection += tokens(value)
-        elif kind == UPGRADE:
-            found.upgrade = found.upgrade + b", " + value if found.upgrade else value
-        elif kind == EXPECT:
-            if value.lower() != b"100-continue":
-                raise Bad(417, "Only 100-continue can be expected here.")
-            found.expects = found.is_1_1
-        elif kind == COMMIT:
-            kept.append(line)
-            if found.commit:
-                raise Bad(400, "X-Deployd-Commit is there twice.")
-            found.commit = value
-        elif kind == CLAIM:
-            found.claims.append((name.lower(), value))
-        elif kind == TE:
-            found.trailers = b"trailers" in tokens(value)
+            connection += value
+        elif kind != DROP:
+            _read_field(found, kept, line, kind, value)
     found.lines = kept
-    _read_host(found, hosts)
-    found.length = _request_length(found, lengths, encodings)
+    if length is not None:
+        if length == CHUNKED and not found.is_1_1:
+            raise Bad(400, "An HTTP/1.0 request has no Transfer-Encoding.")
+        found.length = length
+    if not found.field and found.is_1_1:
+        raise Bad(400, "The request has no Host.")
     _read_connection(found, connection)
 
 
-def _read_host(found: Request, hosts: list[bytes]) -> None:
-    if not hosts and not found.is_1_1:
-        found.field = found.host = b""
-        return
-    if len(hosts) != 1:
-        raise Bad(400, "The request has no Host." if not hosts else "The request has more than one Host.")
-    matched = _HOST_FIELD.fullmatch(hosts[0])
-    if matched is None or len(hosts[0]) > 300:
-        raise Bad(400, "The request's Host is not a name or address with perhaps a port.")
-    found.field = hosts[0]
-    found.host = matched[1].lower()
+def _read_field(found: Request, kept: list[bytes], line: bytes, kind: int, value: bytes | bool) -> None:
+    """The less common ones."""
+    if kind == EXPECT:
+        found.expects = found.is_1_1
+    elif kind == TE:
+        found.trailers = bool(value)
+    elif isinstance(value, bytes):
+        if kind == COOKIE:
+            kept.append(line)
+            found.cookies = found.cookies + b"; " + value if found.cookies else value
+        elif kind == UPGRADE:
+            found.upgrade = found.upgrade + b", " + value if found.upgrade else value
+        elif kind == COMMIT:
+            if found.commit:
+                raise Bad(400, "X-Deployd-Commit is there twice.")
+            kept.append(line)
+            found.commit = value
+        elif kind == CLAIM:
+            found.claims = (*found.claims, (name_of(line), value))
 
 
-def _request_length(found: Request, lengths: list[bytes], encodings: list[bytes]) -> int:
-    if encodings:
-        if lengths:
-            raise Bad(400, "The request has both a Content-Length and a Transfer-Encoding.")
-        if not found.is_1_1:
-            raise Bad(400, "An HTTP/1.0 request has no Transfer-Encoding.")
-        if len(encodings) != 1 or encodings[0].lower() != b"chunked":
-            raise Bad(501, "The only Transfer-Encoding known here is chunked.")
-        return CHUNKED
-    if not lengths:
-        return 0
-    if any(length != lengths[0] for length in lengths):
-        raise Bad(400, "The request has several Content-Lengths.")
-    if not _LENGTH.fullmatch(lengths[0]):
-        raise Bad(400, "The request's Content-Length is not a number of bytes.")
-    return int(lengths[0])
-
-
-def _read_connection(found: Request, connection: list[bytes]) -> None:
+def _read_connection(found: Request, connection: tuple[bytes, ...]) -> None:
     if not connection:
         found.keep = found.is_1_1
         found.upgrade = b""
@@ -256,66 +249,3 @@ def _read_target(found: Request) -> None:
         raise Bad(400, "The request's target names another host than its Host field.")
     rest = matched[2]
     found.target = rest if rest.startswith(b"/") else b"/" + rest
-
-
-def answer(head: bytes, method: bytes) -> Answer:
-    """Read the head of an answer to a ``method`` request, without its empty line; raise BadAnswer."""
-    start, crlf, rest = head.partition(b"\r\n")
-    matched = _STATUS_LINE.fullmatch(start)
-    if matched is None or _FIELDS.fullmatch(head, len(start)) is None:
-        raise BadAnswer
-    lines = rest.split(b"\r\n") if crlf else []
-    if len(lines) > MAX_FIELDS:
-        raise BadAnswer
-    found = Answer()
-    minor, status, reason = matched.groups()
-    found.status = int(status)
-    found.reason = reason or b""
-    found.is_1_1 = minor == b"1"
-    found.upgrade = b""
-    _read_answer_fields(found, lines, method)
-    return found
-
-
-def _read_answer_fields(found: Answer, lines: list[bytes], method: bytes) -> None:
-    kept: list[bytes] = []
-    lengths: list[bytes] = []
-    encodings: list[bytes] = []
-    connection: list[bytes] = []
-    for line in lines:
-        name, _, value = line.partition(b":")
-        kind = IN_ANSWER.get(name.lower())
-        if kind is None:
-            kept.append(line)
-        elif kind == LENGTH:
-            lengths.append(value.strip(b" \t"))
-        elif kind == CONNECTION:
-            connection += tokens(value)
-        elif kind == ENCODING:
-            encodings.append(value.strip(b" \t"))
-        elif kind == UPGRADE:
-            found.upgrade = value.strip(b" \t")
-    found.lines = kept
-    found.length = _answer_length(found, lengths, encodings, method)
-    found.keep = found.is_1_1 and b"close" not in connection and found.length != UNTIL_CLOSE
-    named = set(connection) - {b"close", b"keep-alive", b"upgrade"} if connection else None
-    if named:
-        found.lines = without(kept, named)
-
-
-def _answer_length(found: Answer, lengths: list[bytes], encodings: list[bytes], method: bytes) -> int:
-    status = found.status
-    if lengths and (any(length != lengths[0] for length in lengths) or not _LENGTH.fullmatch(lengths[0])):
-        raise BadAnswer
-    if encodings and (lengths or not found.is_1_1 or len(encodings) != 1 or encodings[0].lower() != b"chunked"):
-        raise BadAnswer
-    if status < 200 or status == 204:
-        return 0
-    if status == 304 or method == b"HEAD":
-        # What a GET's length would be is said, but nothing follows.
-        if lengths:
-            found.lines.append(b"Content-Length: " + lengths[0])
-        return 0
-    if encodings:
-        return CHUNKED
-    return int(lengths[0]) if lengths else UNTIL_CLOSE

@@ -14,8 +14,10 @@ from twisted.internet.tcp import Connection
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from deployd.router.http import heads
+from deployd.router.http.answers import CHUNKED, Answer, BadAnswer
+from deployd.router.http.answers import answer as read_answer
 from deployd.router.http.bodies import BadBody, Body, Chunked, Length, UntilClose
+from deployd.router.http.heads import MAX_HEAD
 from deployd.router.http.timeouts import NEVER, Deadlines
 from deployd.router.http.writing import close, sender
 from deployd.router.target import Target
@@ -34,11 +36,11 @@ class Asking(Interface):
 
     def unreachable(self, target: Target) -> None: ...
 
-    def interim(self, answer: heads.Answer) -> None: ...
+    def interim(self, answer: Answer) -> None: ...
 
-    def switched(self, answer: heads.Answer, rest: bytes) -> None: ...
+    def switched(self, answer: Answer, rest: bytes) -> None: ...
 
-    def answered(self, answer: heads.Answer, data: bytes, body: Body | None) -> None:
+    def answered(self, answer: Answer, data: bytes, body: Body | None) -> None:
         """The head of the answer, and the first of its body; ``body`` is None if that was all."""
 
     def more(self, data: bytes, body: Body) -> None: ...
@@ -135,15 +137,15 @@ class AppConnection(Protocol):
 
     def _read_head(self, asking: Asking, data: bytes) -> None:
         end = data.find(b"\r\n\r\n")
-        if end < 0 or end > heads.MAX_HEAD:
+        if end < 0 or end > MAX_HEAD:
             self._buffer = data
-            if len(data) > heads.MAX_HEAD or data[:5] != b"HTTP/"[: len(data)]:
+            if len(data) > MAX_HEAD or data[:5] != b"HTTP/"[: len(data)]:
                 asking.garbage()
             return
         self._buffer = b""
         try:
-            answer = heads.answer(data[:end], asking.method)
-        except heads.BadAnswer:
+            answer = read_answer(data[:end], asking.method)
+        except BadAnswer:
             asking.garbage()
             return
         rest = data[end + 4 :]
@@ -154,7 +156,7 @@ class AppConnection(Protocol):
         if length == len(rest):
             asking.answered(answer, rest, None)
             return
-        body: Body = Chunked() if length == heads.CHUNKED else Length(length) if length >= 0 else UntilClose()
+        body: Body = Chunked() if length == CHUNKED else Length(length) if length >= 0 else UntilClose()
         self._body = body
         try:
             first = body.feed(rest) if rest else b""
@@ -165,7 +167,7 @@ class AppConnection(Protocol):
             self._body = None
         asking.answered(answer, first, body)
 
-    def _read_interim(self, asking: Asking, answer: heads.Answer, rest: bytes) -> None:
+    def _read_interim(self, asking: Asking, answer: Answer, rest: bytes) -> None:
         self._interim += 1
         if answer.status == 101:
             asking.switched(answer, rest)

@@ -6,8 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from deployd.router.http import heads
-from deployd.router.http.heads import CHUNKED, UNTIL_CLOSE, Bad, BadAnswer
+from deployd.router.http import answers, heads
+from deployd.router.http.answers import CHUNKED, UNTIL_CLOSE, BadAnswer
+from deployd.router.http.heads import Bad
+from deployd.router.http.lines import MAX_KNOWN
 
 H = b"\r\nHost: a"
 
@@ -55,7 +57,7 @@ class RequestTests(SynchronousTestCase):
             (b"Transfer-Encoding: xchunked", 501),
             (b"Transfer-Encoding: \x0bchunked", 400),
             (b"Transfer-Encoding:", 501),
-            (b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked", 501),
+            (b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked", 400),
             (b"Transfer-Encoding\r\n : chunked", 400),
         ):
             self.assertEqual(refused(post + b"\r\n" + fields), expected, fields)
@@ -150,7 +152,7 @@ class RequestTests(SynchronousTestCase):
 
 class AnswerTests(SynchronousTestCase):
     def test_a_head_is_read(self) -> None:
-        found = heads.answer(b"HTTP/1.1 200 All right\r\nServer: x\r\nContent-Length: 3", b"GET")
+        found = answers.answer(b"HTTP/1.1 200 All right\r\nServer: x\r\nContent-Length: 3", b"GET")
         self.assertEqual((found.status, found.reason, found.length, found.keep), (200, b"All right", 3, True))
         self.assertEqual(found.lines, [b"Server: x"])
 
@@ -163,12 +165,24 @@ class AnswerTests(SynchronousTestCase):
             (b"HTTP/1.1 304 X", b"GET", b"\r\nContent-Length: 5", 0),
             (b"HTTP/1.1 103 X", b"GET", b"", 0),
         ):
-            self.assertEqual(heads.answer(line + fields, method).length, length, line)
+            self.assertEqual(answers.answer(line + fields, method).length, length, line)
 
     @given(st.binary(max_size=200))
     def test_anything_is_read_or_refused(self, data: bytes) -> None:
         for head in (data, b"HTTP/1.1 200 OK\r\n" + data):
             try:
-                heads.answer(head, b"GET")
+                answers.answer(head, b"GET")
             except BadAnswer:
                 continue
+
+
+class KnownLinesTests(SynchronousTestCase):
+    def test_what_is_known_is_bounded_and_changes_nothing(self) -> None:
+        for number in range(2 * MAX_KNOWN):
+            found = heads.request(b"GET / HTTP/1.1\r\nHost: h%d\r\nX: %d" % (number, number))
+            self.assertEqual((found.host, found.lines), (b"h%d" % number, [b"X: %d" % number]))
+        self.assertLessEqual(len(heads._KNOWN), MAX_KNOWN)
+
+    def test_secrets_are_not_kept(self) -> None:
+        heads.request(b"GET / HTTP/1.1\r\nHost: a\r\nCookie: secret\r\nAuthorization: secret")
+        self.assertFalse(any(b"secret" in line for line in heads._KNOWN))

@@ -9,9 +9,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from deployd.router.http import heads
+from deployd.router.http import answers, heads
+from deployd.router.http.answers import CHUNKED, UNTIL_CLOSE, BadAnswer
 from deployd.router.http.bodies import BadBody, Body, Chunked, Length, UntilClose
-from deployd.router.http.heads import CHUNKED, UNTIL_CLOSE, Bad, BadAnswer
+from deployd.router.http.heads import Bad
 from tests.router.http.test_bodies import cut, read
 
 # What one reader could understand otherwise than another; None: neither accepts it.
@@ -105,7 +106,7 @@ def ours(data: bytes, places: list[int], method: bytes = b"") -> Reading:
     if not end:
         return None
     try:
-        found: Any = heads.answer(head, method) if method else heads.request(head)
+        found: Any = answers.answer(head, method) if method else heads.request(head)
         length = found.length
         body: Body = Chunked() if length == CHUNKED else UntilClose() if length == UNTIL_CLOSE else Length(length)
         payload, after = (b"", rest) if body.done else read(body, cut(rest, places))
