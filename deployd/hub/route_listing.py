@@ -48,10 +48,10 @@ class RouteListing:
 
     def _keys(self, desired: Desired, text: str) -> list[RouteKey]:
         if not text:
-            return sorted(desired.routes)
+            return sorted(desired.routes, key=_key)
         host, slash, path = text.partition("/")
         asked = RouteKey(route_host(host), route_path(slash + path))
-        found = [asked] if slash else sorted(key for key in desired.routes if key.host == asked.host)
+        found = [asked] if slash else sorted((key for key in desired.routes if key.host == asked.host), key=_key)
         if not found or found[0] not in desired.routes:
             raise UnknownRoute(f"there is no route {shown(text)}; `deployctl route show` lists them")
         return found

@@ -14,7 +14,7 @@ from deployd.model.desired import Changes, Desired
 from deployd.model.names import app_name, role_name, shown
 from deployd.model.release import Release
 from deployd.model.route import MAX_WEIGHT, Entry, Route, RouteKey, Setting, Share, route_host, route_path
-from deployd.planning.history import Act, find, rollback_target, with_rollback, with_setting
+from deployd.planning.history import Act, find, introduced_last, rollback_target, trail, with_rollback, with_setting
 
 MAX_ROUTES = 20_000
 MAX_SHARES = 20
@@ -132,7 +132,8 @@ def wanted_entry(route: Route, number: int) -> Entry:
         return target
     if number:
         raise UsageError(f"{route.key} has no setting {number}; `deployctl route show --history {route.key}` has them")
-    raise Refused(f"there is no earlier setting of {route.key} without the release that was introduced last")
+    came = introduced_last(trail(route.entries))
+    raise Refused(f"there is no earlier setting of {route.key} without {came[1] if came else 'what it has'}")
 
 
 def checked_shares(shares: Any) -> list[tuple[str, int]]:
