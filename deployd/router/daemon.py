@@ -23,7 +23,7 @@ from deployd.router.admin import AdminSite
 from deployd.router.figures import Figures
 from deployd.router.forbidden import forbidden
 from deployd.router.hub_link import Events, HubLink
-from deployd.router.listening import address_of, bound, hush, port_of
+from deployd.router.listening import address_of, bound, hush, listen, port_of
 from deployd.router.options import HUB_PORT, REGISTRY_PORT, RouterOptions
 from deployd.router.registry_link import RegistryLink, seen_from_here
 from deployd.router.saved import Saved
@@ -78,7 +78,7 @@ class RouterDaemon(DaemonService):
             self._dial(options["hub"], HUB_PORT, "route", identity),
             options["name"],
             self.router,
-            Events(self._entered, self._refuse),
+            Events(self._entered, self._refuse, self.router.hub_away),
             known,
         )
         self._registry = RegistryLink(lambda text: self._dial(text, REGISTRY_PORT, "read"), self.router, self._forbid)
@@ -91,6 +91,9 @@ class RouterDaemon(DaemonService):
         self.router.recall(contents)
         self._hub.setServiceParent(self)
         self._registry.setServiceParent(self)
+        if options["registry"]:
+            # What is no address is refused now.
+            self._dial(options["registry"], REGISTRY_PORT, "read")
         registry = options["registry"] or contents.facts.get("registry", "")
         if registry:
             self._registry.use(registry)
@@ -153,6 +156,12 @@ class RouterDaemon(DaemonService):
 
     def _serve(self) -> None:
         """There is a table: take requests."""
+        try:
+            for listening in self._listening():
+                listen(listening)
+        except Refused as error:
+            self._refuse(error)
+            return
         self._begun = True
         if self._workers is not None:
             self._workers.start()
@@ -182,6 +191,7 @@ class RouterDaemon(DaemonService):
             return
         figures = Figures(self.router, self._hub, self._registry, self._gauge, self._processes)
         listening = bound(self.options["admin-interface"], self.options.admin_port)
+        listen(listening)
         site = AdminSite(figures, self.reactor)
         self._ports.append(self.reactor.adoptStreamPort(listening.fileno(), listening.family, site))
         self._admin, self._admin_port = address_of(listening), port_of(listening)

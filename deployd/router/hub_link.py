@@ -55,10 +55,12 @@ class Follower(Protocol):
 
 @frozen
 class Events:
-    """What the daemon hears: each acceptance by the hub with its word on the registry, and a refusal to end with."""
+    """What the daemon hears: each acceptance by the hub with its word on the registry, a refusal to end with, and each
+    other attempt that failed."""
 
     entered: Callable[[str], None]
     refused: Callable[[DeploydError], None]
+    away: Callable[[], None]
 
 
 class HubLink(MultiService):
@@ -126,9 +128,11 @@ class HubLink(MultiService):
     def _failed(self, error: DeploydError) -> None:
         if not self._known and isinstance(error, _FOR_GOOD):
             self._events.refused(error)
-        elif str(error) != self._said:
+            return
+        if str(error) != self._said:
             self._said = str(error)
             self._log.warn("{error}; trying on", error=error)
+        self._events.away()
 
 
 class HubConversation(Conversation):

@@ -29,20 +29,31 @@ _ATTACH_FILTER = 26
 
 
 def bound(interface: str, port: int) -> socket.socket:
-    """A socket that listens, so that nobody is refused while processes come and go; raise Refused."""
+    """A socket with its port, which ``listen`` opens; raise Refused."""
     raise_file_limit()
     family = socket.AF_INET6 if ":" in interface else socket.AF_INET
     made = socket.socket(family, socket.SOCK_STREAM)
     try:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         made.bind((interface, port))
-        made.listen(BACKLOG)
     except OSError as error:
         made.close()
-        where = f"{interface or '*'}:{port}"
-        raise Refused(f"cannot listen on {where}: {(error.strerror or str(error)).lower()}") from None
+        raise _refused(interface, port, error) from None
     made.setblocking(False)
     return made
+
+
+def listen(made: socket.socket) -> None:
+    """From now on clients are connected, whichever process takes them; until then they are refused. Raise Refused."""
+    try:
+        made.listen(BACKLOG)
+    except OSError as error:
+        interface, port = made.getsockname()[:2]
+        raise _refused(interface, port, error) from None
+
+
+def _refused(interface: str, port: int, error: OSError) -> Refused:
+    return Refused(f"cannot listen on {interface or '*'}:{port}: {(error.strerror or str(error)).lower()}")
 
 
 def accept(

@@ -7,6 +7,7 @@ import random
 import signal
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,9 +30,11 @@ class Town:
         self.chance = chance
         self.roles = roles
         self.drones = [f"d{number}" for number in range(1, drones + 1)]
-        self.routers = [cluster.start_router(name) for name in ("ra", "rb")]
-        for name in self.drones:
-            cluster.start_drone(name, *command)
+        with ThreadPoolExecutor() as pool:
+            drones = [pool.submit(cluster.start_drone, name, *command) for name in self.drones]
+            self.routers = list(pool.map(cluster.start_router, ("ra", "rb")))
+            for drone in drones:
+                drone.result()
 
     def open(self, files: dict[str, str], weights: dict[str, int]) -> None:
         """Deploy as many releases as have ``weights``, and route to them."""
