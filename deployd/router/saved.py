@@ -32,6 +32,7 @@ create table if not exists facts (name text primary key, value text not null) wi
 create table if not exists items (key text primary key, item text not null) without rowid;
 create table if not exists rows (id text primary key, row text not null) without rowid;
 """
+_TABLE, _REGISTRY = "table's revision", "registry's revision"
 _NEVER = Revision("", 0)
 
 
@@ -92,16 +93,16 @@ class Saved:
                 else:
                     text = dump(to_json(item)).decode("utf-8", "surrogatepass")
                     self._database.execute("insert or replace into items values (?, ?)", (_key(item), text))
-            self._set("table", revision)
+            self._set(_TABLE, revision)
 
     def change_rows(self, put: Iterable[Registration], gone: Iterable[str], revision: Revision) -> None:
         with self._transaction("save the rows"):
             self._database.executemany("delete from rows where id = ?", ((id,) for id in gone))
             self._put(put)
-            self._set("registry", revision)
+            self._set(_REGISTRY, revision)
 
     def note(self, **facts: str) -> None:
-        """Save what the hub said of itself; ``table`` and ``registry`` are not names of facts."""
+        """Save what the hub said of itself."""
         with self._transaction("save what the hub said"):
             for name, value in facts.items():
                 self._database.execute("insert or replace into facts values (?, ?)", (name, value))
@@ -137,7 +138,7 @@ class Saved:
             row_of(load(text.encode("utf-8", "surrogatepass")))
             for (text,) in self._database.execute("select row from rows")
         )
-        return Contents(_revision(facts.pop("table", "")), items, _revision(facts.pop("registry", "")), rows, facts)
+        return Contents(_revision(facts.pop(_TABLE, "")), items, _revision(facts.pop(_REGISTRY, "")), rows, facts)
 
     def _put(self, rows: Iterable[Registration]) -> None:
         texts = ((row.id, dump(fields_of(row)).decode("utf-8", "surrogatepass")) for row in rows)

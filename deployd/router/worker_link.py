@@ -32,8 +32,8 @@ NEVER = Revision("", 0)
 MAX_QUEUE = 2000
 MAX_GONE = 300
 MAX_LINE = 4000
-# A worker that is silent for as long is stuck.
-HEARTBEAT, SILENCE = 5.0, 20.0
+# A worker that is silent, or does not answer, for as long is stuck.
+HEARTBEAT, SILENCE = 5.0, 60.0
 
 # Starts a worker process whose descriptor 3 is the one given; what it prints and its end go to the protocol.
 Spawn = Callable[[ProcessProtocol, int], None]
@@ -160,13 +160,13 @@ class WorkerLink:
         while self._queue:
             messages, done = self._queue[0]
             for command, arguments in messages():
-                await peer.call(command, **arguments)
+                await peer.call(command, SILENCE, **arguments)
             self._queue.popleft()
             done.callback(None)
             if not self._queue and not self.serves and not self._finishing:
                 # From here on it counts (Note [What a worker follows]).
                 self.serves = True
-                await peer.call(Serve)
+                await peer.call(Serve, SILENCE)
                 self.changed()
         self._sending = False
 

@@ -93,8 +93,6 @@ class _Orders(Conversation):
         self._table = table
         self._worker = worker
         self._assembly: Assembly[TableItem] = Assembly()
-        self._rows: list[Any] = []
-        self._gone: list[str] = []
 
     @responder(Follow)
     def follow(
@@ -110,14 +108,13 @@ class _Orders(Conversation):
     def feed_rows(self, rows: Any, gone: Any, revision: Revision) -> dict[str, Any]:
         if not isinstance(rows, list) or not isinstance(gone, list):
             raise Malformed("rows are lists")
-        self._rows.extend(row_of(row) for row in rows)
-        self._gone.extend(map(str, gone))
+        table = self._table
         if revision.number:
-            rows, self._rows = self._rows, []
-            gone, self._gone = self._gone, []
             # What outlives its registry, and for how long, the main process has decided already.
-            self._table.registry = revision
-            self._table.rows_changed(rows, gone, revision)
+            table.registry = revision
+        # A part at a time, as all of a large table would hold up requests for a second.
+        table.rows_changed([row_of(row) for row in rows], map(str, gone), table.registry)
+        if revision.number:
             self._worker.stand()
         return {}
 
