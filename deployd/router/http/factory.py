@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import ServerFactory
 
-from deployd.router.decision import Decision
 from deployd.router.http.access import AccessLine
 from deployd.router.http.connection import ClientConnection
 from deployd.router.http.exchange import Exchange
@@ -92,11 +91,11 @@ class ProxyFactory(ServerFactory):
     def new_id(self) -> bytes:
         return b"%032x" % self._bits(128)
 
-    def tell(self, exchange: Exchange, status: int, decision: Decision | None, asked: int) -> None:
+    def tell(self, exchange: Exchange) -> None:
         """A request is over: a line of the access log."""
         if self._log is None:
             return
-        request = exchange.request
+        request, decision = exchange.request, exchange.decision
         seconds = self.seconds() - exchange.began
         self._log(
             AccessLine(
@@ -105,15 +104,15 @@ class ProxyFactory(ServerFactory):
                 host=request.field.decode("latin-1"),
                 method=request.method.decode("latin-1"),
                 path=request.target.decode("latin-1"),
-                status=status,
+                status=exchange.status,
                 bytes=exchange.sent_bytes,
                 seconds=seconds,
                 route=str(decision.line.key) if decision else "",
                 app=decision.app if decision else "",
                 release=decision.release if decision else "",
-                instance=exchange.instance,
+                instance=exchange.target.id if exchange.target else "",
                 request_id=exchange.request_id.decode("latin-1"),
-                retries=max(asked - 1, 0),
+                retries=max(exchange.asked - 1, 0),
             )
         )
 

@@ -107,6 +107,8 @@ class AppConnection(Protocol):
         self._asking = None
         self.used = True
         self._interim = 0
+        if self._paused:
+            self.resume()
 
     def through(self, tunnel: Through) -> None:
         self._tunnel = tunnel
