@@ -114,7 +114,7 @@ class SavedTests(SynchronousTestCase):
 
     def test_contents_that_make_no_sense_are_put_aside(self) -> None:
         for statement in (
-            "insert or replace into items values ('route a /', '{"route": 3}')",
+            "insert or replace into items values ('route a /', '3')",
             "insert or replace into items values ('route a /', 'x')",
             "insert into rows values ('1', '[1, 2]')",
             "insert or replace into facts values ('table''s revision', 'x y')",
