@@ -93,9 +93,14 @@ class Sums:
         self.reading += 1
         return number, tuple(self._sum(key) for key, changed in self.changed.items() if changed > since)
 
+    def routes(self) -> set[RouteKey]:
+        return {route for route, _ in self.changed}
+
     def forget(self, keys: Iterable[RouteKey]) -> None:
         """These routes are no more."""
         gone = frozenset(keys)
+        if not gone:
+            return
         for tallies in (self._dead, *(worker.tallies for worker in self._workers)):
             for key in [key for key in tallies if key[0] in gone]:
                 del tallies[key]

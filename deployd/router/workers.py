@@ -19,7 +19,7 @@ from twisted.logger import Logger
 
 from deployd.model.registration import Registration
 from deployd.model.revision import Revision
-from deployd.model.route import Tally
+from deployd.model.route import RouteKey, Tally
 from deployd.model.router import Standing, TableItem
 from deployd.router.sums import Sums, together
 from deployd.router.table import Snapshot
@@ -73,6 +73,7 @@ class Workers:
 
     def follow(self, revision: Revision, items: tuple[TableItem, ...], whole: bool) -> Deferred[None]:
         """Fires once every worker that serves follows."""
+        self._sums.forget(self._gone_routes(items, whole))
         told = [link.follow(revision, items, whole) for link in self._links]
         waited = [done for link, done in zip(self._links, told, strict=True) if link.serves]
         done: Deferred[Any] = DeferredList(waited)
@@ -121,6 +122,11 @@ class Workers:
                 killing.cancel()
 
         return done.addCallback(over)
+
+    def _gone_routes(self, items: tuple[TableItem, ...], whole: bool) -> set[RouteKey]:
+        if not whole:
+            return {item.gone for item in items if item.gone is not None}
+        return self._sums.routes() - {item.route.key for item in items if item.route is not None}
 
     def _serving(self) -> list[WorkerLink]:
         return [link for link in self._links if link.serves]
