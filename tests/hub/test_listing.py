@@ -7,7 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from deployd import __version__
 from deployd.errors import UnknownApp, UnknownCommit, UnknownDrone, UsageError
 from deployd.model.instance import State
-from deployd.wire.control import List, Status
+from deployd.wire.control import DrainDrone, List, Status
 from tests.hub.rig import Cluster
 
 
@@ -121,6 +121,10 @@ class ListingTests(SynchronousTestCase):
         rows = self.cluster.rows("instances", drone="d1")
         self.assertEqual(len(rows), 102)
         self.assertEqual(len({row["id"] for row in rows}), 102)
+
+    def test_a_machine_that_is_emptied_says_so(self) -> None:
+        self.cluster.person.ask(DrainDrone, name="d1", drain=True, force=True)
+        self.assertEqual([row["state"] for row in self.cluster.rows("drones")], ["draining", "connected"])
 
     def test_status_counts_and_has_no_secret(self) -> None:
         self.drone.leave()
