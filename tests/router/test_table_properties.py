@@ -18,12 +18,13 @@ from deployd.router.decision import Decision, Refusal
 from deployd.router.target import Target
 from tests.router.tables import Told, commit
 
-APPS = ("shop", "team/shop")
-ROLES = ("http", "say")
+APPS = ("shop", "shop", "shop", "team/shop")
+ROLES = ("http", "http", "http", "say")
 RELEASES = ("v1", "v2", "v10")
 OWNERS = {"one": "192.0.2.1", "two": "192.0.2.2"}
 HOSTS = ("shop.example", "a.shop.example", "*.shop.example", "*.example", "*", "0001.shop.example")
-ASKED = ("shop.example", "a.shop.example", "b.a.shop.example", "x.example", "0001.shop.example", "0010ccc.shop.example")
+NAMED = ("0001.shop.example", "0010ccc.shop.example")
+ASKED = ("shop.example", "shop.example", "a.shop.example", "b.a.shop.example", "x.example", *NAMED)
 PATHS = ("/", "/api", "/api/v2")
 ASKED_PATHS = ("/", "/api", "/apix", "/api/", "/api/v2/x", "/api/v22", "/other/api")
 
@@ -46,16 +47,16 @@ lines = st.builds(RouteLine, keys, settings_of_routes)
 points = st.floats(0, 1, exclude_max=True)
 ids = st.integers(1, 8).map(lambda number: f"i-{number}")
 rows = st.builds(
-    lambda id, commit, release, role, app, owner, host, port: Registration(
-        id, commit, role, host, port, app=app, release=release, owner=owner
+    lambda id, commit, release, role, app, owner, right, port: Registration(
+        id, commit, role, OWNERS.get(owner if right else "one", "x"), port, app=app, release=release, owner=owner
     ),
     ids,
     st.sampled_from([commit("v1"), commit("v10"), "0010d".ljust(40, "0")]),
     st.sampled_from(RELEASES),
     st.sampled_from(ROLES),
     st.sampled_from(APPS),
-    st.sampled_from([*OWNERS, "nobody"]),
-    st.sampled_from(list(OWNERS.values())),
+    st.sampled_from([*OWNERS, *OWNERS, "nobody"]),
+    st.integers(0, 5).map(bool),
     st.integers(20000, 20002),
 )
 departures = st.tuples(
@@ -118,11 +119,23 @@ class TableMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.table = Told()
-        self.table.whole()
         self.model = Model()
         self.under_way: list[Target] = []
+        # A cluster that serves, so that most requests find a target.
+        shares = tuple(Share(release, 1) for release in RELEASES)
+        lines = [RouteLine(RouteKey(host), Setting("shop", "http", shares, True)) for host in ("shop.example", "*")]
+        self.whole(lines, set(OWNERS), (frozenset(), frozenset()))
+        numbered = enumerate([(owner, release) for owner in OWNERS for release in RELEASES], 1)
+        self.all_rows(
+            [
+                Registration(
+                    f"i-{n}", commit(release), "http", OWNERS[owner], 20000, app="shop", release=release, owner=owner
+                )
+                for n, (owner, release) in numbered
+            ]
+        )
 
-    @rule(put=st.lists(lines, max_size=4), drones=st.sets(st.sampled_from(sorted(OWNERS))), out=departures)
+    @rule(put=st.lists(lines, max_size=4), drones=st.sampled_from([{*OWNERS}, {*OWNERS}, {"one"}]), out=departures)
     def whole(self, put: list[RouteLine], drones: set[str], out: tuple[frozenset[str], frozenset[ReleaseKey]]) -> None:
         self.model.routes = {line.key: line.setting for line in put}
         self.model.drones = {owner: OWNERS[owner] for owner in drones}
@@ -159,9 +172,12 @@ class TableMachine(RuleBasedStateMachine):
         self.model.rows = {row.id: row for row in put}
         self.table.rows_replaced(put, Revision("registry", self.table.registry.number + 1))
 
-    @rule(request=requests, point=points)
-    def request(self, request: tuple[str, str, str], point: float) -> None:
-        host, path, header = request
+    @rule(many=st.lists(st.tuples(requests, points), min_size=1, max_size=6))
+    def requests(self, many: list[tuple[tuple[str, str, str], float]]) -> None:
+        for (host, path, header), point in many:
+            self.request(host, path, header, point)
+
+    def request(self, host: str, path: str, header: str, point: float) -> None:
         decision = self.table.ask(host, path, commit=header, point=point)
         found = self.model.route(host, path)
         if found is None:
