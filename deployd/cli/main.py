@@ -51,9 +51,10 @@ deployctl = Verbs(
 def main() -> None:
     """The console script."""
     code = run(sys.argv[1:])
-    # What the interpreter would do at its end, with a traceback if nobody reads any more.
-    code = code or _flushed()
-    sys.exit(code)
+    # What the interpreter would do at its end, with a traceback if nobody reads any more. The rest of what it would do,
+    # taking everything apart, is a quarter of a short command's time.
+    unread = _flushed()
+    os._exit(code or unread)
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -107,8 +108,11 @@ def _failed(sentence: str, code: int) -> int:
 def _flushed() -> int:
     try:
         sys.stdout.flush()
+        sys.stderr.flush()
     except BrokenPipeError:
         return _nobody_reads()
+    except OSError as error:
+        return _failed(f"cannot print: {(error.strerror or type(error).__name__).lower()}", 1)
     return 0
 
 
