@@ -5,6 +5,13 @@ Note [Lingering]
 When a connection is closed while bytes of the client wait unread, the kernel resets it, and the client may lose the
 answer that it was sent. So whoever is answered before its request has been read has the sending side closed, and what
 it still sends is read and forgotten, for ``linger`` seconds at most.
+
+Note [Parting]
+~~~~~~~~~~~~~~
+A client that was not told ``Connection: close`` may send its next request just when the router closes the connection,
+and cannot know whether that was read. So a router that stops answers one more request on each connection, saying that
+it was the last, and closes those on which none comes within ``parting`` seconds. Whenever an idle connection is closed,
+the kernel is asked first whether something has come.
 """
 
 from __future__ import annotations
@@ -20,8 +27,8 @@ from zope.interface import implementer
 from deployd.router.http import errors, heads
 from deployd.router.http.exchange import Exchange
 from deployd.router.http.fields import Origin
+from deployd.router.http.sockets import close, sender, something_came, unsent
 from deployd.router.http.tunnel import Tunnel
-from deployd.router.http.writing import close, sender, unsent
 
 if TYPE_CHECKING:
     from deployd.router.http.factory import ProxyFactory
@@ -61,6 +68,8 @@ class ClientConnection(Protocol):
         exchange = self._exchange
         if exchange is not None:
             exchange.from_client(data)
+        elif self.full:
+            self.hold(data)
         elif not self._closing:
             start = len(self._held)
             if start:
@@ -75,7 +84,7 @@ class ClientConnection(Protocol):
         if self._reading:
             return
         self._reading = True
-        while self._held and self._exchange is None and not self._closing:
+        while self._held and self._exchange is None and not self._closing and not self.full:
             data = self._held
             if data.startswith(b"\r\n"):
                 # One empty line before a request is forgiven (RFC 9112, 2.2).
@@ -88,7 +97,7 @@ class ClientConnection(Protocol):
             start = 0
             self._begin(data[:end])
         self._reading = False
-        if self._exchange is None and self.ended and not self._closing:
+        if self._exchange is None and self.ended and not self._closing and not self.full:
             self._close()
 
     def _check_unfinished(self, data: bytes, start: int) -> None:
@@ -136,10 +145,21 @@ class ClientConnection(Protocol):
         self._exchange = None
         if self._closing:
             return
-        if not keep or self.factory.draining:
+        if not keep:
             self._close()
             return
-        self.deadline = self.factory.seconds() + self.factory.settings.idle
+        if self.full:
+            # The next answer would only wait behind this one.
+            self._unsent = -1
+            self.deadline = self.factory.seconds() + self.factory.settings.stalled
+            self.pause()
+        else:
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """With the next request, if it has come."""
+        settings = self.factory.settings
+        self.deadline = self.factory.seconds() + (settings.parting if self.factory.draining else settings.idle)
         if self._held:
             self.deadline = self.factory.seconds() + self.factory.settings.head
             self._read(0)
@@ -178,10 +198,10 @@ class ClientConnection(Protocol):
             self.deadline = self.factory.seconds() + self.factory.settings.stalled
             close(transport)
 
-    def close_if_idle(self) -> None:
-        """Between two requests, or before the first."""
-        if self._exchange is None and not self._held:
-            self._close()
+    def part(self) -> None:
+        """The router stops, see Note [Parting]."""
+        if self._exchange is None and not self._held and not self._closing:
+            self.deadline = min(self.deadline, self.factory.seconds() + self.factory.settings.parting)
 
     def end(self) -> None:
         """Send no more, but read on."""
@@ -223,14 +243,17 @@ class ClientConnection(Protocol):
         exchange = self._exchange
         if exchange is not None and not self._closing:
             exchange.expired(now)
-        elif self._closing:
-            self._expired_closing(now)
+        elif self._closing or self.full:
+            self._unless_moved(now)
         elif self._held:
             self._refuse(408, errors.SLOW_REQUEST)
+        elif something_came(self.transport):
+            self.deadline = now + self.factory.settings.parting
         else:
             self._close()
 
-    def _expired_closing(self, now: float) -> None:
+    def _unless_moved(self, now: float) -> None:
+        """What was written last is still on its way: go on if the client has taken some of it since the last look."""
         waiting, self._unsent = unsent(self.transport), self._unsent
         if waiting > 0 and waiting != self._unsent:
             self._unsent = waiting
@@ -250,6 +273,8 @@ class ClientConnection(Protocol):
         self.full = False
         if self._exchange is not None:
             self._exchange.client_drained()
+        elif not self._closing:
+            self._go_on()
 
     def stopProducing(self) -> None:
         """connectionLost follows."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from email.utils import formatdate
 from http import HTTPStatus
 
 RETRY_AFTER = 1
@@ -23,6 +24,7 @@ def own_answer(
     body = b"%b\nRequest: %b\n" % (sentence.encode("utf-8", "replace"), request_id)
     lines = [
         b"HTTP/1.1 %d %b" % (status, HTTPStatus(status).phrase.encode()),
+        b"Date: " + formatdate(usegmt=True).encode(),
         b"Content-Type: text/plain; charset=utf-8",
         b"Content-Length: %d" % len(body),
         b"X-Request-Id: " + request_id,

@@ -20,11 +20,11 @@ from deployd.router.http import errors, messages
 from deployd.router.http.answers import Answer
 from deployd.router.http.bodies import BadBody, Body, chunk, last_chunk
 from deployd.router.http.heads import Request
+from deployd.router.http.sockets import unsent
 from deployd.router.http.tunnel import Tunnel
 from deployd.router.http.upload import Upload
 from deployd.router.http.upstream import AppConnection
 from deployd.router.http.waiting import Waiting
-from deployd.router.http.writing import unsent
 from deployd.router.target import Target
 
 if TYPE_CHECKING:
@@ -273,7 +273,7 @@ class Exchange:
         app, self._app = self._app, None
         uploading = self._uploading
         if app is not None:
-            if clean and not uploading:
+            if clean and not uploading and not app.full:
                 app.release()
                 self._factory.pool.keep(app)
             else:

@@ -63,7 +63,8 @@ class ProxyFactory(ServerFactory):
         """None, which closes the connection, beyond ``max_connections``."""
         if len(self._clients) >= self.settings.max_connections or self.draining:
             return None
-        return ClientConnection(self, str(getattr(addr, "host", "unknown")))
+        # An IPv4 client of an IPv6 port is still an IPv4 client.
+        return ClientConnection(self, str(getattr(addr, "host", "unknown")).removeprefix("::ffff:"))
 
     def opened(self, client: ClientConnection) -> None:
         self._clients.add(client)
@@ -78,10 +79,10 @@ class ProxyFactory(ServerFactory):
         self.draining = True
 
     def finish(self) -> None:
-        """Close what is idle and let what is under way end, each the last request of its connection."""
+        """Let what is under way end, and at most one more request of each connection (Note [Parting])."""
         self.draining = True
         for client in list(self._clients):
-            client.close_if_idle()
+            client.part()
 
     def close(self) -> None:
         """End whatever is under way."""

@@ -15,6 +15,8 @@ class ProxySettings:
     head: float = 10.0
     # A client's connection between two requests, or before the first.
     idle: float = 60.0
+    # The same once the router is stopping, see Note [Parting].
+    parting: float = 1.0
     # Without a byte of a request's body.
     body: float = 30.0
     connect: float = 2.0

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from socket import MSG_DONTWAIT, MSG_PEEK
 from typing import Any
 from typing import Protocol as Interface
 
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
 from twisted.internet.protocol import Protocol, connectionDone
-from twisted.internet.tcp import Connection
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -18,8 +16,8 @@ from deployd.router.http.answers import CHUNKED, Answer, BadAnswer
 from deployd.router.http.answers import answer as read_answer
 from deployd.router.http.bodies import BadBody, Body, Chunked, Length, UntilClose
 from deployd.router.http.heads import MAX_HEAD
+from deployd.router.http.sockets import close, sender, something_came
 from deployd.router.http.timeouts import NEVER, Deadlines
-from deployd.router.http.writing import close, sender
 from deployd.router.target import Target
 
 # Of interim answers (1xx) to one request.
@@ -115,16 +113,7 @@ class AppConnection(Protocol):
 
     def is_open(self) -> bool:
         """Whether, as the kernel sees it right now, the app has neither closed the connection nor said anything."""
-        transport: Any = self.transport
-        if not isinstance(transport, Connection):
-            return True
-        try:
-            transport.socket.recv(1, MSG_PEEK | MSG_DONTWAIT)
-        except BlockingIOError:
-            return True
-        except OSError:
-            return False
-        return False
+        return not something_came(self.transport)
 
     def dataReceived(self, data: bytes) -> None:
         if self._tunnel is not None:

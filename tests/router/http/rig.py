@@ -167,7 +167,7 @@ class Rig:
             self.reactor.advance(0.25)
 
     def in_flight(self) -> int:
-        return sum(target.in_flight for target in self.table.rows.targets.values()) + len(self.table.lingering)
+        return sum(target.in_flight for target in self.table.rows.targets.values()) + len(self.table.accounts.lingering)
 
 
 GET = b"GET /some/path?a=1 HTTP/1.1\r\nHost: shop.example\r\n\r\n"

@@ -314,6 +314,32 @@ class BackPressureTests(SynchronousTestCase):
         client.drain()
         self.assertTrue(app.reading)
 
+    def test_the_next_answer_waits_until_the_client_has_taken_the_last(self) -> None:
+        rig = Rig()
+        client = rig.client()
+        client.say(GET)
+        app = rig.accept()
+        client.fill()
+        app.say(OK)
+        app.heard()
+        client.say(GET)
+        self.assertEqual(app.heard(), b"")
+        client.drain()
+        self.assertNotEqual(app.heard(), b"")
+        app.say(OK)
+        self.assertTrue(client.reading)
+        self.assertEqual(client.heard().count(b"200 OK"), 2)
+
+    def test_a_client_that_does_not_take_the_last_answer_is_given_up(self) -> None:
+        rig = Rig(stalled=5)
+        client = rig.client()
+        client.say(GET)
+        app = rig.accept()
+        client.fill()
+        app.say(OK)
+        rig.wait(6)
+        self.assertTrue(client.aborted)
+
     def test_a_slow_app_slows_the_client(self) -> None:
         rig = Rig()
         client = rig.client()
@@ -392,18 +418,36 @@ class TunnelTests(SynchronousTestCase):
 
 
 class StoppingTests(SynchronousTestCase):
-    def test_idle_connections_close_and_requests_under_way_end(self) -> None:
+    def test_each_connection_has_one_more_answer_and_is_closed(self) -> None:
         rig = Rig()
-        idle, busy = rig.client(), rig.client()
+        idle, busy, quiet = rig.client(), rig.client(), rig.client()
         busy.say(GET)
         app = rig.accept()
         rig.factory.finish()
-        self.assertFalse(idle.open)
-        self.assertTrue(busy.open)
         app.say(OK)
         self.assertEqual(fields(busy.heard())[b"connection"], b"close")
         self.assertFalse(busy.open)
+        idle.say(GET)
+        app.say(OK)
+        self.assertEqual(fields(idle.heard())[b"connection"], b"close")
+        self.assertTrue(quiet.open)
+        rig.wait(1.5)
+        self.assertFalse(quiet.open)
         self.assertEqual(rig.factory.connections, 0)
+
+    def test_a_client_that_was_told_its_connection_stands_may_ask_once_more(self) -> None:
+        rig = Rig()
+        client = rig.client()
+        client.say(GET)
+        app = rig.accept()
+        app.say(OK[:-1])
+        rig.factory.finish()
+        app.say(OK[-1:])
+        self.assertTrue(client.open)
+        client.say(GET)
+        app.say(OK)
+        self.assertEqual(client.heard().count(b"Connection: close"), 1)
+        self.assertFalse(client.open)
 
     def test_there_are_at_most_so_many_connections(self) -> None:
         rig = Rig(max_connections=2)

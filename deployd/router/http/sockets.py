@@ -1,4 +1,4 @@
-"""Writing without a round through the reactor.
+"""What a transport does not tell: writing without a round through the reactor, and what the kernel knows.
 
 Note [Sending at once]
 ~~~~~~~~~~~~~~~~~~~~~~
@@ -13,6 +13,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 from fcntl import ioctl
+from socket import MSG_DONTWAIT, MSG_PEEK
 from termios import TIOCOUTQ
 from typing import Any
 
@@ -53,6 +54,20 @@ def unsent(transport: Any) -> int:
     except OSError:
         return -1
     return int(waiting + queued)
+
+
+def something_came(transport: Any) -> bool:
+    """Whether the kernel has bytes, or an end, that were not read yet."""
+    below = getattr(transport, "transport", transport)
+    if not isinstance(below, Connection) or not below.connected:
+        return False
+    try:
+        below.socket.recv(1, MSG_PEEK | MSG_DONTWAIT)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def close(transport: Any) -> None:
