@@ -11,7 +11,7 @@ those are counted, also for targets whose rows have gone meanwhile. ``begin`` an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 from attrs import frozen
@@ -24,6 +24,7 @@ from deployd.model.revision import Revision
 from deployd.model.route import RouteKey, RouteLine, Tally
 from deployd.model.router import DroneHost, ReleaseKey, Standing, TableItem
 from deployd.planning.ejection import Trouble
+from deployd.router.accounts import Accounts
 from deployd.router.belief import Address, Believed, RowChanges, is_candidate
 from deployd.router.changes import Changes
 from deployd.router.decision import Decision, Refusal
@@ -67,12 +68,9 @@ class Table:
         self.hosts = Hosts()
         self.leaving: frozenset[str] = frozenset()
         self.retiring: frozenset[ReleaseKey] = frozenset()
-        # Targets whose rows are gone and that still have requests.
-        self.lingering: dict[Target, None] = {}
+        self.accounts = Accounts()
         self._tallies = Tallies()
         self._changes = Changes(max_waiters)
-        self._busy: dict[str, int] = {}
-        self._releases: dict[ReleaseKey, int] = {}
         self._falling: IDelayedCall | None = None
 
     # Requests.
@@ -182,13 +180,13 @@ class Table:
 
     # How it stands.
 
+    @property
+    def lingering(self) -> Collection[Target]:
+        """Targets whose rows have gone and that still have requests."""
+        return self.accounts.lingering.keys()
+
     def standing(self) -> Standing:
-        return Standing(
-            self.table,
-            self.registry,
-            {id: count for id, count in self._busy.items() if count},
-            {str(key): count for key, count in self._releases.items() if count},
-        )
+        return Standing(self.table, self.registry, self.accounts.ids(), self.accounts.releases())
 
     def tallies(self, since: int = 0) -> tuple[int, tuple[Tally, ...]]:
         """The number of this reading, and the tallies that changed after the reading ``since`` (0: all there are)."""
@@ -268,13 +266,7 @@ class Table:
             for pool in self.pools.of_release(key.app, key.release):
                 for target in list(pool):
                     self._place(target)
-        self._busy = {id: self.rows.targets[id].in_flight if id in self.rows.targets else 0 for id in leaving}
-        self._releases = {
-            key: sum(target.in_flight for pool in self.pools.of_release(key.app, key.release) for target in pool)
-            for key in retiring
-        }
-        for target in self.lingering:
-            self._add(target, target.in_flight)
+        self.accounts.open(leaving, retiring, self.rows.targets, self.pools)
 
     def _place(self, target: Target) -> None:
         """In its pool or out of it, as hub and registry say."""
@@ -290,8 +282,7 @@ class Table:
         self._place(target)
 
     def _went(self, target: Target) -> None:
-        if target.in_flight:
-            self.lingering[target] = None
+        self.accounts.linger(target)
         fresh = not target.gone
         self.pools.leave(target, False)
         if fresh:
@@ -299,23 +290,7 @@ class Table:
 
     def _account(self, target: Target, by: int) -> None:
         """A request began or ended at a target that is out."""
-        if self.rows.targets.get(target.id) is not target:
-            if target.in_flight:
-                self.lingering[target] = None
-            else:
-                self.lingering.pop(target, None)
-        if self._add(target, by):
+        there = self.rows.targets.get(target.id) is target
+        if self.accounts.change(target, by, there):
             for quiet in self.on_quiet:
                 quiet()
-
-    def _add(self, target: Target, by: int) -> bool:
-        """Whether something that is leaving or retiring has no request any more."""
-        quiet = False
-        if target.id in self._busy:
-            self._busy[target.id] += by
-            quiet = not self._busy[target.id]
-        key = ReleaseKey(target.app, target.release)
-        if key in self._releases:
-            self._releases[key] += by
-            quiet = quiet or not self._releases[key]
-        return quiet
