@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import socket
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest_twisted
@@ -13,6 +14,7 @@ from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.ssl import DefaultOpenSSLContextFactory
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from zope.interface import implementer
@@ -24,6 +26,7 @@ from deployd.model.router import DroneHost, TableItem
 from deployd.router.http.factory import ProxyFactory
 from deployd.router.http.settings import ProxySettings
 from deployd.router.table import Table
+from tests.integration.certificates import Authority, Certified
 
 reactor: Any = _reactor
 MEGABYTE = 1 << 20
@@ -61,7 +64,7 @@ class App:
 class Site:
     """A proxy on a port, with a table that leads everything to ``apps``."""
 
-    def __init__(self, *apps: App, **settings: Any) -> None:
+    def __init__(self, *apps: App, tls: Certified | None = None, **settings: Any) -> None:
         self.apps = apps
         for app in apps:
             app.listen()
@@ -74,8 +77,12 @@ class Site:
             for n, app in enumerate(apps)
         ]
         self.table.rows_replaced(rows, Revision("registry", 1))
-        self.proxy = ProxyFactory(reactor, self.table, evolve(ProxySettings(), **settings))
-        self._listening = reactor.listenTCP(0, self.proxy, interface=LOOPBACK)
+        self.proxy = ProxyFactory(reactor, self.table, evolve(ProxySettings(), **settings), secure=tls is not None)
+        if tls is None:
+            self._listening = reactor.listenTCP(0, self.proxy, interface=LOOPBACK)
+        else:
+            context = DefaultOpenSSLContextFactory(str(tls.key), str(tls.certificate))
+            self._listening = reactor.listenSSL(0, self.proxy, context, interface=LOOPBACK)
         self.port = self._listening.getHost().port
 
     def connect(self) -> socket.socket:
@@ -284,6 +291,37 @@ async def test_a_large_answer_waits_for_a_slow_client_where_it_was() -> None:
         assert await deferToThread(count, sock) > Source.SIZE
     finally:
         await site.close()
+
+
+@pytest_twisted.ensureDeferred
+async def test_tls_is_written_as_tls_and_slowed_down_as_well(tmp_path: Path) -> None:
+    authority = Authority(tmp_path / "authority")
+    source, answers = App(Source), answering()
+    slow = Site(source, tls=authority.certify("localhost"))
+    quick = Site(answers, tls=authority.certify("localhost"))
+    context = authority.context()
+
+    def ask() -> bytes:
+        with context.wrap_socket(quick.connect(), server_hostname="localhost") as sock:
+            sock.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n" * 3)
+            sock.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            return until_end(sock)
+
+    def begin() -> socket.socket:
+        sock = context.wrap_socket(slow.connect(), server_hostname="localhost")
+        sock.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        return sock
+
+    try:
+        assert (await deferToThread(ask)).count(b"200 OK") == 4
+        sock = await deferToThread(begin)
+        await deferLater(reactor, 1.0)
+        assert 0 < source.factory.made.written < HELD  # type: ignore[attr-defined]
+        assert len(await deferToThread(until_end, sock)) > Source.SIZE
+        sock.close()
+    finally:
+        await slow.close()
+        await quick.close()
 
 
 @pytest_twisted.ensureDeferred
