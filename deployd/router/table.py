@@ -166,7 +166,7 @@ class Table:
         return self._take(rows, going, revision)
 
     def rows_replaced(self, rows: Iterable[Registration], revision: Revision) -> RowChanges:
-        """Take over all rows that the registry has; those it does not know yet stay (Note [Rows outlive ...])."""
+        """Take over all rows of the registry; unconfirmed ones stay (Note [Rows outlive their registry])."""
         self._meet(revision)
         known = [row for row in rows if is_candidate(row)]
         going = self.rows.ids().difference((row.id for row in known), self.rows.unconfirmed)

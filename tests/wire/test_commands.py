@@ -24,6 +24,7 @@ from deployd.wire.fleet import ObservedInstances
 from deployd.wire.lookup import RevisionArgument
 from deployd.wire.paging import MAX_PARTS, PAGE_BYTES, Assembly, pages
 
+SAYS_WHO = r"(?i)\b(to (hub|drone|registry|router|worker|main process|server)|either side)\b"
 NAMES = [module.name for module in pkgutil.iter_modules(deployd.wire.__path__)]
 MODULES = [importlib.import_module(f"deployd.wire.{name}") for name in NAMES]
 COMMANDS = sorted(
@@ -67,9 +68,7 @@ class CommandTests(SynchronousTestCase):
 
     def test_every_command_says_who_sends_it_and_when(self) -> None:
         for command in COMMANDS:
-            self.assertRegex(
-                command.__doc__ or "", r"(?i)\b(to (hub|drone|registry|router|server)|either side)\b", command
-            )
+            self.assertRegex(command.__doc__ or "", SAYS_WHO, command)
 
     def test_names_are_unique_over_all_conversations(self) -> None:
         self.assertEqual(len({command.commandName for command in COMMANDS}), len(COMMANDS))
