@@ -115,6 +115,7 @@ class Listing:
                         "state": release.state.value,
                         "reason": release.reason,
                         "created": release.created,
+                        "pinned": release.pinned,
                     },
                 )
 

@@ -40,6 +40,7 @@ class PinTests(UpkeepCase):
         self.assertEqual(answer, {"commit": self.commit, "release": "v1"})
         self.cluster.restart()
         self.assertTrue(self.cluster.hub.ledger.desired.releases["webapp", 1].pinned)
+        self.assertEqual([row["pinned"] for row in self.cluster.rows("releases", app="webapp")], [True])
         self.ask(Pin, app="webapp", commit="v1", pinned=False)
         self.assertFalse(self.cluster.hub.ledger.desired.releases["webapp", 1].pinned)
         self.assertEqual([event for event in self.cluster.events() if "pin" in event], ["pin", "unpin"])
