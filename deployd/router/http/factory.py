@@ -12,7 +12,7 @@ from twisted.internet.protocol import ServerFactory
 
 from deployd.router.http.access import AccessLine
 from deployd.router.http.connection import ClientConnection
-from deployd.router.http.exchange import Exchange
+from deployd.router.http.outward import Outward
 from deployd.router.http.pool import Pool, close_idle
 from deployd.router.http.settings import ProxySettings
 from deployd.router.http.timeouts import Deadlines
@@ -74,10 +74,6 @@ class ProxyFactory(ServerFactory):
         self._clients.discard(client)
         self.deadlines.forget(client)
 
-    def last_call(self) -> None:
-        """From now on each request is the last of its connection."""
-        self.draining = True
-
     def finish(self) -> None:
         """Let what is under way end, and at most one more request of each connection (Note [Parting])."""
         self.draining = True
@@ -92,7 +88,7 @@ class ProxyFactory(ServerFactory):
     def new_id(self) -> bytes:
         return b"%032x" % self._bits(128)
 
-    def tell(self, exchange: Exchange) -> None:
+    def tell(self, exchange: Outward) -> None:
         """A request is over: a line of the access log."""
         if self._log is None:
             return

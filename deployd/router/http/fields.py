@@ -16,6 +16,7 @@ CLAIMS = (
     b"x-forwarded-proto",
     b"x-forwarded-host",
     b"x-forwarded-port",
+    b"x-real-ip",
     b"forwarded",
     b"via",
     b"x-request-id",
@@ -121,6 +122,8 @@ class Origin:
         ]
         if port := said.get(b"x-forwarded-port"):
             lines.append(b"X-Forwarded-Port: " + port)
+        if address := said.get(b"x-real-ip"):
+            lines.append(b"X-Real-IP: " + address)
         return b"\r\n".join(lines) + b"\r\n", request_id
 
 

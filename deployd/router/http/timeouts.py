@@ -8,6 +8,7 @@ A delayed call per phase of every request would cost more than parsing it. Each 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from twisted.internet.interfaces import IDelayedCall
@@ -32,6 +33,7 @@ class Deadlines:
 
     def __init__(self, clock: Any) -> None:
         self._clock = clock
+        self.seconds: Callable[[], float] = clock.seconds
         self._watched: set[Watched] = set()
         self._next: IDelayedCall | None = None
 
@@ -48,7 +50,7 @@ class Deadlines:
 
     def _look(self) -> None:
         self._next = self._clock.callLater(TICK, self._look)
-        now = self._clock.seconds()
+        now = self.seconds()
         for watched in [watched for watched in self._watched if watched.deadline <= now]:
             try:
                 watched.expired(now)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 from typing import Protocol as Interface
@@ -22,35 +23,49 @@ from deployd.router.target import Target
 
 # Of interim answers (1xx) to one request.
 MAX_INTERIM = 32
+# Seconds in which the app may take what was written before its connection was closed.
+CLOSING = 10.0
 
 
-class Asking(Interface):
+class Asking(ABC):
     """Who has a request for an app; all that an app's connection tells it."""
+
+    __slots__ = ()
 
     method: bytes
 
+    @abstractmethod
     def connected(self, connection: AppConnection) -> bool:
         """Whether the connection is still wanted."""
 
+    @abstractmethod
     def unreachable(self, target: Target) -> None: ...
 
+    @abstractmethod
     def interim(self, answer: Answer) -> None: ...
 
+    @abstractmethod
     def switched(self, answer: Answer, rest: bytes) -> None: ...
 
+    @abstractmethod
     def answered(self, answer: Answer, data: bytes, body: Body | None) -> None:
         """The head of the answer, and the first of its body; ``body`` is None if that was all."""
 
+    @abstractmethod
     def more(self, data: bytes, body: Body) -> None: ...
 
+    @abstractmethod
     def garbage(self) -> None:
         """The app speaks no HTTP; the connection is of no more use."""
 
+    @abstractmethod
     def lost(self, connection: AppConnection, begun: bool) -> None:
         """The connection is no more; ``begun``: after a part of the answer."""
 
+    @abstractmethod
     def app_full(self) -> None: ...
 
+    @abstractmethod
     def app_drained(self) -> None: ...
 
 
@@ -190,13 +205,13 @@ class AppConnection(Protocol):
         """We did that ourselves."""
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._deadlines.forget(self)
         self._end(reason.check(ConnectionDone) is not None)
 
     def _end(self, clean: bool) -> None:
         if self.lost:
             return
         self.lost = True
-        self._deadlines.forget(self)
         asking, self._asking = self._asking, None
         tunnel, self._tunnel = self._tunnel, None
         if tunnel is not None:
@@ -211,14 +226,18 @@ class AppConnection(Protocol):
             asking.lost(self, begun=self._body is not None or bool(self._buffer) or self._interim > 0)
 
     def expired(self, now: float) -> None:
-        """Nobody has needed this connection for a while."""
+        """Nobody has needed this connection for a while; or it was closed, and the app does not take the rest."""
+        if self.lost:
+            self.abort()
+            return
         if self in self.target.idle:
             self.target.idle.remove(self)
         self.close()
 
     def close(self) -> None:
-        """Nothing is under way any more."""
+        """Nothing is under way any more; what was written is still sent."""
         self._forget()
+        self.deadline = self._deadlines.seconds() + CLOSING
         close(self.transport)
 
     def end(self) -> None:
@@ -230,13 +249,13 @@ class AppConnection(Protocol):
     def abort(self) -> None:
         """Whatever is under way, nobody wants it."""
         self._forget()
+        self._deadlines.forget(self)
         transport: Any = self.transport
         transport.abortConnection()
 
     def _forget(self) -> None:
         self.lost = True
         self._asking = self._tunnel = None
-        self._deadlines.forget(self)
         if self in self.target.idle:
             self.target.idle.remove(self)
 
