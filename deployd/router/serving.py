@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
 # Seconds that requests have to end in, and between two looks whether they have.
 FINISH = 10.0
-# For so long a client that is connected may still ask at the end: its request may be on its way.
-LAST_CALL = 0.25
 GLANCE = 0.05
 
 
@@ -104,9 +102,6 @@ class Serving:
     async def finish(self, limit: float = FINISH) -> None:
         """After ``stop_accepting``: let requests end for ``limit`` seconds, then end them; write the log."""
         end = self._reactor.seconds() + limit
-        for factory in self._factories:
-            factory.last_call()
-        await deferLater(self._reactor, LAST_CALL)
         for factory in self._factories:
             factory.finish()
         while any(factory.connections for factory in self._factories) and self._reactor.seconds() < end:

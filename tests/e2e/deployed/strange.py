@@ -32,7 +32,8 @@ def converse(connection: socket.socket) -> None:
             if path in ANSWERS:
                 connection.sendall(ANSWERS[path])
                 return
-            if request.startswith(b"POST") and b"\r\n0\r\n\r\n" not in request and not request.endswith(b"end"):
+            if request.startswith(b"POST") and b"\r\n0\r\n" not in request and not request.endswith(b"end"):
+                # The end of the body comes.
                 continue
             connection.sendall(ANSWER)
 
