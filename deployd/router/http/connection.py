@@ -150,7 +150,7 @@ class ClientConnection(Protocol):
             return
         if self.full:
             # The next answer would only wait behind this one.
-            self._unsent = -1
+            self._unsent = unsent(self.transport)
             self.deadline = self.factory.seconds() + self.factory.settings.stalled
             self.pause()
         else:

@@ -63,16 +63,18 @@ class Exchange(Outward):
         app, self._app = self._app, None
         uploading = self._uploading
         if app is not None:
-            if clean and not uploading and not app.full:
+            if uploading or app.full:
+                app.abort()
+            elif clean:
                 app.release()
                 self._factory.pool.keep(app)
             else:
-                app.abort()
+                app.close()
         self._finish(self._keep and not uploading)
 
     def client_full(self) -> None:
         """The client takes the answer more slowly than it comes."""
-        self._unsent = -1
+        self._unsent = unsent(self.client.transport)
         self.client.deadline = self._factory.seconds() + self._factory.settings.stalled
         if self._app is not None:
             self._app.pause()

@@ -99,11 +99,11 @@ def hopeless(data: bytes, start: int) -> bool:
 
 
 def _host(value: bytes) -> tuple[bytes, bytes]:
-    """The field as it came, and its name in lower case without the port."""
+    """The field as it came, and its name in lower case without the port and without the dot of the root."""
     matched = _HOST_FIELD.fullmatch(value)
     if matched is None or len(value) > MAX_HOST:
         raise Bad(400, "The request's Host is not a name or address with perhaps a port.")
-    return value, matched[1].lower()
+    return value, matched[1].lower().removesuffix(b".")
 
 
 def _length(value: bytes) -> int:

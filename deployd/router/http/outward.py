@@ -19,6 +19,7 @@ from deployd.router.decision import Decision, Refusal
 from deployd.router.http import errors, messages
 from deployd.router.http.bodies import BadBody
 from deployd.router.http.heads import Request
+from deployd.router.http.sockets import unsent
 from deployd.router.http.upload import Upload
 from deployd.router.http.upstream import AppConnection, Asking
 from deployd.router.http.waiting import Waiting
@@ -210,8 +211,8 @@ class Outward(Asking):
             self.client.resume()
 
     def app_full(self) -> None:
-        self._unsent = -1
-        if self._uploading:
+        if self._uploading and self._app is not None:
+            self._unsent = unsent(self._app.transport)
             self.client.pause()
             self.client.deadline = self._factory.seconds() + self._factory.settings.stalled
 
@@ -230,7 +231,7 @@ class Outward(Asking):
         at_hand = self._upload is None or self._upload.replay is not None
         if begun or self.status or self.method not in IDEMPOTENT or not at_hand:
             self._fail(502, errors.UNREACHABLE)
-        elif connection.used:
+        elif connection.used and not target.gone:
             # Only the connection was stale, the target may be well.
             self._factory.pool.connect(target, self)
         elif self._sent < self._factory.settings.tries:

@@ -94,6 +94,15 @@ class RetryTests(SynchronousTestCase):
         (target,) = rig.table.rows.targets.values()
         self.assertEqual(target.failures, 0)
 
+    def test_a_target_that_is_gone_gets_no_fresh_connection_for_a_stale_one(self) -> None:
+        rig = Rig()
+        client = rig.client()
+        app = used(rig, client)
+        client.say(GET)
+        rig.rows(1, first=1)
+        app.end()
+        self.assertEqual(rig.connecting(), [5002])
+
     def test_an_idle_connection_that_the_app_closes_is_not_used(self) -> None:
         rig = Rig()
         client = rig.client()

@@ -114,6 +114,7 @@ class RequestTests(SynchronousTestCase):
         self.assertEqual(refused(b"GET / HTTP/1.0"), 0)
         self.assertEqual(refused(b"GET / HTTP/1.0" + H + H), 400)
         self.assertEqual(heads.request(b"GET / HTTP/1.1\r\nHost: [::1]:80").host, b"[::1]")
+        self.assertEqual(heads.request(b"GET / HTTP/1.1\r\nHost: A.b.:80").host, b"a.b")
 
     def test_an_absolute_target_names_the_same_host(self) -> None:
         self.assertEqual(refused(b"GET http://b/ HTTP/1.1" + H), 400)
