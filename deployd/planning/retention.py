@@ -69,7 +69,8 @@ def fates(desired: Desired, app: str, running: Collection[Key], now: float) -> t
     for _, release in sorted(desired.releases.items()):
         if app in ("", release.app) and (release.state.wanted or _lingers(release, running)):
             kept.setdefault(release.app, []).append(release)
-    uses = Uses.of(desired.routes.values()) if kept else Uses({}, {})
+    concerned = (route for route in desired.routes.values() if any(e.setting.app in kept for e in route.entries))
+    uses = Uses.of(concerned)
     found: list[Fate] = []
     for name, releases in kept.items():
         found += _of_app(releases, uses, desired.policy(name), now)
