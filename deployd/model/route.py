@@ -129,6 +129,8 @@ class Tally:
     errors: int = 0
     seconds: float = 0.0
     slow: tuple[int, ...] = field(default=())
+    # By the first digit of the status, 1 to 5.
+    classes: tuple[int, ...] = field(default=())
 
 
 LATENCIES = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)

@@ -36,13 +36,9 @@ class Figures:
         _, tallies = self.router.tallies(0)
         return tallies
 
-    def targets(self) -> list[tuple[str, str, str, int, int]]:
-        """Of each pool: app, release, role, how many get requests, and how many have trouble."""
-        pools = self.router.table.pools
-        return [
-            (pool.app, pool.release, pool.role, len(pool.targets), sum(bool(each.failures) for each in pool.targets))
-            for pool in pools
-        ]
+    def targets(self) -> list[tuple[str, str, str, int]]:
+        """Of each pool: app, release, role, and how many get requests."""
+        return [(pool.app, pool.release, pool.role, len(pool.targets)) for pool in self.router.table.pools]
 
     def document(self) -> dict[str, Any]:
         """The status page as JSON."""

@@ -31,6 +31,7 @@ class RouterMetrics(Collector):
         yield dropped
         for name, text, value in (
             ("connections", "Connections of clients.", gauge.connections),
+            ("ejected", "Targets in trouble, as the process sees it that has most.", gauge.ejected),
             ("in_flight", "Requests under way.", gauge.requests),
             ("workers", "Processes that serve.", self._figures.workers()),
             ("routes", "Routes that are followed.", len(self._figures.router.table.hosts.routes)),
@@ -43,12 +44,9 @@ class RouterMetrics(Collector):
 
     def _targets(self) -> Iterator[Metric]:
         targets = GaugeMetricFamily("deployd_router_targets", "Targets that get requests.", labels=_POOL)
-        ejected = GaugeMetricFamily("deployd_router_ejected", "Targets in trouble, in the main process.", labels=_POOL)
-        for app, release, role, count, trouble in self._figures.targets():
+        for app, release, role, count in self._figures.targets():
             targets.add_metric((app, release, role), count)
-            ejected.add_metric((app, release, role), trouble)
         yield targets
-        yield ejected
 
 
 def metrics_text(figures: Figures) -> bytes:
@@ -58,13 +56,15 @@ def metrics_text(figures: Figures) -> bytes:
 
 
 def _requests(tallies: Iterable[Tally]) -> Iterator[Metric]:
-    requests = CounterMetricFamily("deployd_router_requests", "Requests answered.", labels=_ROUTE)
+    requests = CounterMetricFamily("deployd_router_requests", "Requests answered.", labels=(*_ROUTE, "status"))
     errors = CounterMetricFamily("deployd_router_errors", "Requests answered 5xx.", labels=_ROUTE)
     latency = HistogramMetricFamily("deployd_router_latency_seconds", "Time until an answer's head.", labels=_ROUTE)
     bounds = [*map(str, LATENCIES), "+Inf"]
     for tally in tallies:
         labels = (tally.key.host, tally.key.path, tally.release)
-        requests.add_metric(labels, tally.requests)
+        for digit, count in enumerate(tally.classes, 1):
+            if count:
+                requests.add_metric((*labels, f"{digit}xx"), count)
         errors.add_metric(labels, tally.errors)
         counts = accumulate(tally.slow or [0] * len(bounds))
         latency.add_metric(labels, list(zip(bounds, map(float, counts), strict=True)), sum_value=tally.seconds)

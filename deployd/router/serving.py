@@ -115,6 +115,7 @@ class Serving:
         return Gauge(
             connections=sum(factory.connections for factory in self._factories),
             requests=sum(factory.requests for factory in self._factories),
+            ejected=sum(bool(target.failures) for pool in self._table.pools for target in pool.targets),
             dropped=self._access.dropped if self._access is not None else 0,
         )
 

@@ -39,15 +39,19 @@ def _oldest(newest: Revision, others: Iterable[Revision]) -> Revision:
 
 
 def added(one: Tally, other: Tally) -> Tally:
-    slow = tuple(a + b for a, b in zip(one.slow, other.slow, strict=True)) if one.slow and other.slow else ()
     return Tally(
         one.key,
         one.release,
         one.requests + other.requests,
         one.errors + other.errors,
         one.seconds + other.seconds,
-        slow or one.slow or other.slow,
+        _added(one.slow, other.slow),
+        _added(one.classes, other.classes),
     )
+
+
+def _added(one: tuple[int, ...], other: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(a + b for a, b in zip(one, other, strict=True)) if one and other else one or other
 
 
 class Counted:

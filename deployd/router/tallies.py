@@ -11,6 +11,9 @@ from deployd.model.route import LATENCIES, RouteKey, Tally
 # Of each route; previews may bring any number of releases in a router's life.
 MAX_RELEASES = 200
 
+# The first digits that a status has.
+CLASSES = 5
+
 
 @define(eq=False)
 class Count:
@@ -24,6 +27,7 @@ class Count:
     errors: int = 0
     seconds: float = 0.0
     slow: list[int] = field(factory=lambda: [0] * (len(LATENCIES) + 1))
+    classes: list[int] = field(factory=lambda: [0] * CLASSES)
 
     def add(self, status: int, seconds: float) -> None:
         """One request was answered with ``status``, its head ``seconds`` after it came."""
@@ -33,9 +37,12 @@ class Count:
             self.errors += 1
         self.seconds += seconds
         self.slow[bisect_left(LATENCIES, seconds)] += 1
+        self.classes[min(status // 100, CLASSES) - 1] += 1
 
     def tally(self) -> Tally:
-        return Tally(self.key, self.release, self.requests, self.errors, self.seconds, tuple(self.slow))
+        return Tally(
+            self.key, self.release, self.requests, self.errors, self.seconds, tuple(self.slow), tuple(self.classes)
+        )
 
 
 class Tallies:

@@ -96,7 +96,6 @@ class Workers:
         return Gauge(
             connections=sum(gauge.connections for gauge in gauges),
             requests=sum(gauge.requests for gauge in gauges),
-            waiting=sum(gauge.waiting for gauge in gauges),
             ejected=max((gauge.ejected for gauge in gauges), default=0),
             dropped=sum(gauge.dropped for gauge in gauges),
         )

@@ -17,11 +17,13 @@ from deployd.wire.documents import Json
 
 @frozen
 class Gauge:
-    """What goes on in one process now. ``dropped`` counts the lines of the access log that were not written."""
+    """What goes on in one process now.
+
+    ``ejected`` counts the targets that failed last, ``dropped`` the lines of the access log that were not written.
+    """
 
     connections: int = 0
     requests: int = 0
-    waiting: int = 0
     ejected: int = 0
     dropped: int = 0
 

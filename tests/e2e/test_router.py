@@ -56,7 +56,7 @@ def test_a_request_reaches_the_release_that_its_route_names(cluster: Cluster, wo
     admin = router.addresses()["admin"]
     assert get(admin, "/healthz") == (200, "ok\n")
     assert HOST in get(admin, "/status")[1]
-    counted = f'deployd_router_requests_total{{host="{HOST}",path="/",release="v1"}} 1.0'
+    counted = f'deployd_router_requests_total{{host="{HOST}",path="/",release="v1",status="2xx"}} 1.0'
     until(lambda: counted in get(admin, "/metrics")[1], "the request is counted")
     cluster.deployctl("route", "rm", HOST)
     assert get(router.http, host=HOST)[0] == 404

@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.error import HTTPError
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 import pytest
 
@@ -112,8 +112,6 @@ def router(tmp_path: Path) -> Iterator[RouterProcess]:
 
 
 def page(address: str, path: str, host: str = "") -> tuple[int, bytes]:
-    from urllib.request import Request
-
     try:
         with urlopen(Request(f"http://{address}{path}", headers={"Host": host} if host else {}), timeout=10) as answer:
             return answer.status, answer.read()

@@ -102,7 +102,8 @@ class AdminTests(SynchronousTestCase):
         labels = 'host="a.example",path="/",release="v1"'
         bucket = 'deployd_router_latency_seconds_bucket{host="a.example",le="%s",path="/",release="v1"} %s'
         for line in (
-            f"deployd_router_requests_total{{{labels}}} 3.0",
+            f'deployd_router_requests_total{{{labels},status="2xx"}} 2.0',
+            f'deployd_router_requests_total{{{labels},status="5xx"}} 1.0',
             f"deployd_router_errors_total{{{labels}}} 1.0",
             bucket % ("0.005", "1.0"),
             bucket % ("0.5", "2.0"),

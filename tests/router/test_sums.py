@@ -89,3 +89,7 @@ class SumsTests(SynchronousTestCase):
         bare = Tally(KEY, "v1", 2)
         self.assertEqual(added(bare, tally(4)).slow, (4, 0))
         self.assertEqual(added(bare, bare).slow, ())
+
+    def test_statuses_are_added_by_class(self) -> None:
+        one, other = (Tally(KEY, "v1", count, classes=(0, count, 0, 0, 1)) for count in (2, 3))
+        self.assertEqual(added(one, other).classes, (0, 5, 0, 0, 2))
