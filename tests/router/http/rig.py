@@ -171,6 +171,8 @@ class Rig:
 
 
 GET = b"GET /some/path?a=1 HTTP/1.1\r\nHost: shop.example\r\n\r\n"
+POST = b"POST /up HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc"
+PUT = POST.replace(b"POST", b"PUT")
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
 
 
@@ -190,3 +192,13 @@ def body(message: bytes) -> bytes:
 
 def status(message: bytes) -> int:
     return int(message.split(b" ", 2)[1])
+
+
+def used(rig: Rig, client: Wire) -> Wire:
+    """A connection to an app that has carried a request."""
+    client.say(GET)
+    app = rig.accept()
+    app.say(OK)
+    client.heard()
+    app.heard()
+    return app
