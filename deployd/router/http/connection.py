@@ -187,7 +187,7 @@ class ClientConnection(Protocol):
         if self._closing:
             return
         self._closing = True
-        linger = linger or self._paused or bool(self._held)
+        linger = linger or self._paused or bool(self._held) or something_came(self.transport)
         self._held = b""
         transport: Any = self.transport
         if linger and not self.ended and isinstance(transport, Connection):
