@@ -156,18 +156,16 @@ class RouterDaemon(DaemonService):
 
     def _serve(self) -> None:
         """There is a table: take requests."""
-        try:
-            for listening in self._listening():
-                listen(listening)
-        except Refused as error:
-            self._refuse(error)
-            return
-        self._begun = True
         if self._workers is not None:
             self._workers.start()
         elif self._serving is not None:
-            self._serving.begin()
+            try:
+                self._serving.begin()
+            except Refused as error:
+                self._refuse(error)
+                return
             self._publish()
+        self._begun = True
 
     def _workers_changed(self) -> None:
         if self._workers is not None and self._workers.serving == self.options.workers:

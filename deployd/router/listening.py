@@ -44,7 +44,10 @@ def bound(interface: str, port: int) -> socket.socket:
 
 
 def listen(made: socket.socket) -> None:
-    """From now on clients are connected, whichever process takes them; until then they are refused. Raise Refused."""
+    """From now on clients are connected, whichever process takes them; until then they are refused. Raise Refused.
+
+    Done by each process that shares it, when it is ready: a client that nobody takes yet had better go elsewhere.
+    """
     try:
         made.listen(BACKLOG)
     except OSError as error:
@@ -59,7 +62,8 @@ def _refused(interface: str, port: int, error: OSError) -> Refused:
 def accept(
     reactor: Any, listening: socket.socket, factory: IProtocolFactory, tls: IOpenSSLServerConnectionCreator | None
 ) -> IListeningPort:
-    """Take connections for ``factory`` from now on; ``listening`` stays the caller's."""
+    """Take connections for ``factory`` from now on; ``listening`` stays the caller's. Raise Refused."""
+    listen(listening)
     if tls is not None:
         # Here, as it needs pyOpenSSL, which a router without HTTPS may do without.
         from twisted.protocols.tls import TLSMemoryBIOFactory

@@ -32,7 +32,9 @@ class Town:
         self.drones = [f"d{number}" for number in range(1, drones + 1)]
         with ThreadPoolExecutor() as pool:
             drones = [pool.submit(cluster.start_drone, name, *command) for name in self.drones]
-            self.routers = list(pool.map(cluster.start_router, ("ra", "rb")))
+            # One serves by itself, one has workers.
+            routers = [pool.submit(cluster.start_router, *each) for each in (("ra",), ("rb", "--workers", "2"))]
+            self.routers = [router.result() for router in routers]
             for drone in drones:
                 drone.result()
 
