@@ -7,7 +7,6 @@ import re
 import shutil
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -17,38 +16,46 @@ from statistics import median
 from attrs import frozen
 
 from benchmarks.idle_memory import resident
-from tests.e2e.cluster import PYTHON_ENVIRONMENT
+from tests.e2e.cluster import PYTHON_ENVIRONMENT, Cluster
 
 LOOPBACK = "127.0.0.1"
 ROUNDS = 5
 SECONDS = 3
 CONNECTIONS = 50
-# The body's size, and how many requests per second of haproxy's are wanted.
-BODIES = {"empty": 0, "1 kB": 1024, "100 kB": 102_400}
+# How many requests per second of haproxy's are wanted.
 WANTED = {"empty": 0.35, "1 kB": 0.35, "100 kB": 0.55}
 WANTED_P99 = 4.0
 IDLE = 5000
 IDLE_KB = 20
 PROGRAMS = ("nginx", "haproxy", "wrk")
 
-NGINX = """daemon off;
-pid {directory}/nginx.pid;
-error_log {directory}/nginx.log;
+# The app: nginx in the directory that it is checked out in, on the port that it is given.
+START = """cat > run.conf <<END
+daemon off;
+user $(id -un) $(id -gn);
+pid run.pid;
+error_log run.log;
 worker_processes 1;
-events {{ worker_connections 4096; }}
-http {{
+events { worker_connections 4096; }
+http {
   access_log off;
   keepalive_requests 1000000000;
-  client_body_temp_path {directory}/body;
-  proxy_temp_path {directory}/proxy;
-  fastcgi_temp_path {directory}/fastcgi;
-  uwsgi_temp_path {directory}/uwsgi;
-  scgi_temp_path {directory}/scgi;
-  server {{
-    listen 127.0.0.1:{port};
-    {locations}
-  }}
-}}
+  client_body_temp_path body;
+  proxy_temp_path proxy;
+  fastcgi_temp_path fastcgi;
+  uwsgi_temp_path uwsgi;
+  scgi_temp_path scgi;
+  server {
+    listen 127.0.0.1:$PORT;
+    location = /empty { return 200; }
+    location = /1kB { return 200 $(head -c 1024 /dev/zero | tr '\\0' x); }
+    location = /100kB { alias $PWD/large; }
+  }
+}
+END
+head -c 102400 /dev/zero | tr '\\0' x > large
+chmod 644 large
+exec NGINX -e run.log -p $PWD -c $PWD/run.conf
 """
 
 HAPROXY = """global
@@ -145,22 +152,15 @@ def middle(samples: list[Sample]) -> Sample:
     return Sample(*(median(getattr(sample, name) for sample in samples) for name in ("rate", "p50", "p99", "cpu")))
 
 
-def start_backend(stack: ExitStack, directory: Path) -> int:
-    port = free_port()
-    locations = "\n    ".join(
-        f'location = {path_of(body)} {{ return 200 "{"x" * min(size, 2000)}"; }}'
-        if size <= 2000
-        else f"location = {path_of(body)} {{ alias {directory}/{size}; }}"
-        for body, size in BODIES.items()
-    )
-    for size in BODIES.values():
-        (directory / str(size)).write_bytes(b"x" * size)
-    # nginx reads the files as nobody when it is started by root.
-    for path in (directory, directory.parent):
-        path.chmod(0o755)
-    config = directory / "nginx.conf"
-    config.write_text(NGINX.format(directory=directory, port=port, locations=locations))
-    stack.enter_context(running("nginx", "-e", str(directory / "nginx.log"), "-c", str(config)))
+def start_app(cluster: Cluster) -> int:
+    """Its port."""
+    cluster.start_core()
+    cluster.start_drone("d1", "--", "sh", "start.sh")
+    nginx = shutil.which("nginx") or "nginx"
+    cluster.repository("webapp", {"start.sh": START.replace("NGINX", nginx)}).push("webapp")
+    cluster.deployctl("deploy", "webapp", "master")
+    ((row,),) = ([*roles["http"]] for roles in cluster.ports().values())
+    port = int(row["port"])
     await_port(port)
     return port
 
@@ -175,45 +175,44 @@ def start_haproxy(stack: ExitStack, directory: Path, backend: int) -> tuple[int,
     return port, process.pid
 
 
-def start_router(stack: ExitStack, backend: int) -> tuple[int, int]:
-    command = (sys.executable, "-m", "benchmarks.static_router", str(backend))
-    process = stack.enter_context(running(*command, stdout=subprocess.PIPE))
-    assert process.stdout is not None
-    return int(process.stdout.readline()), process.pid
+def start_router(cluster: Cluster) -> tuple[int, int]:
+    """As a daemon of its own, as ``twistd deployd-router`` has it: one worker is the process itself."""
+    router = cluster.start_router("r1")
+    assert router.process is not None
+    cluster.deployctl("route", "set", LOOPBACK, "webapp:http", "v1")
+    return int(router.http.rpartition(":")[2]), router.process.pid
 
 
-def speed(directory: Path) -> Iterator[str]:
-    with ExitStack() as stack:
-        backend = start_backend(stack, directory)
-        servers = {"haproxy": start_haproxy(stack, directory, backend), "router": start_router(stack, backend)}
-        yield "| body | server | req/s | of haproxy | p50 ms | p99 ms | of haproxy | CPU us/request |"
-        yield "| --- | --- | --- | --- | --- | --- | --- | --- |"
-        for body in BODIES:
-            samples: dict[str, list[Sample]] = {name: [] for name in servers}
-            for _ in range(ROUNDS):
-                for name, (port, pid) in servers.items():
-                    samples[name].append(wrk(port, body, pid))
-            known = middle(samples["haproxy"])
-            for name in servers:
-                found = middle(samples[name])
-                rate, late = found.rate / known.rate, found.p99 / known.p99
-                wanted = f" (>= {WANTED[body]})" if name == "router" else ""
-                allowed = f" (<= {WANTED_P99:.0f})" if name == "router" else ""
-                yield (
-                    f"| {body} | {name} | {found.rate:,.0f} | {rate:.2f}{wanted} | {found.p50:.1f} | {found.p99:.1f} |"
-                    f" {late:.1f}{allowed} | {found.cpu:.0f} |"
-                )
+def speed(servers: dict[str, tuple[int, int]]) -> Iterator[str]:
+    """``servers`` are ports and processes by name."""
+    yield "| body | server | req/s | of haproxy | p50 ms | p99 ms | of haproxy | CPU us/request |"
+    yield "| --- | --- | --- | --- | --- | --- | --- | --- |"
+    for body in WANTED:
+        samples: dict[str, list[Sample]] = {name: [] for name in servers}
+        for _ in range(ROUNDS):
+            for name, (port, pid) in servers.items():
+                samples[name].append(wrk(port, body, pid))
+        known = middle(samples["haproxy"])
+        for name in servers:
+            found = middle(samples[name])
+            rate, late = found.rate / known.rate, found.p99 / known.p99
+            wanted = f" (>= {WANTED[body]})" if name == "router" else ""
+            allowed = f" (<= {WANTED_P99:.0f})" if name == "router" else ""
+            yield (
+                f"| {body} | {name} | {found.rate:,.0f} | {rate:.2f}{wanted} | {found.p50:.1f} | {found.p99:.1f} |"
+                f" {late:.1f}{allowed} | {found.cpu:.0f} |"
+            )
 
 
-def idle_cost(backend: int) -> float:
+def idle_cost(port: int, pid: int) -> float:
     """Kilobytes of a client's connection that has had one answer and waits."""
     with ExitStack() as stack:
-        port, pid = start_router(stack, backend)
         before = resident(pid)
         for _ in range(IDLE):
             sock = stack.enter_context(socket.create_connection((LOOPBACK, port)))
             sock.sendall(b"GET /empty HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
-            sock.recv(65536)
+            if not sock.recv(65536).startswith(b"HTTP/1.1 200"):
+                raise RuntimeError("an idle connection was not answered before")
         return (resident(pid) - before) * 1024 / IDLE
 
 
@@ -222,9 +221,16 @@ def run(directory: Path) -> list[str]:
     if missing:
         return [f"Speed of the router: not measured, {', '.join(missing)} is not installed"]
     directory.mkdir(exist_ok=True)
-    lines = [f"Speed of one router worker (wrk -t1 -c{CONNECTIONS}, median of {ROUNDS} interleaved rounds)", ""]
-    lines.extend(speed(directory))
-    with ExitStack() as stack:
-        cost = idle_cost(start_backend(stack, directory))
+    cluster = Cluster(directory)
+    try:
+        with ExitStack() as stack:
+            backend = start_app(cluster)
+            router = start_router(cluster)
+            cost = idle_cost(*router)
+            servers = {"haproxy": start_haproxy(stack, directory, backend), "router": router}
+            lines = [f"Speed of one router worker (wrk -t1 -c{CONNECTIONS}, median of {ROUNDS} interleaved rounds)", ""]
+            lines.extend(speed(servers))
+    finally:
+        cluster.close()
     lines += ["", f"Memory of an idle client's connection, of {IDLE:,}: {cost:.1f} kB (allowed: {IDLE_KB})"]
     return lines
