@@ -52,7 +52,7 @@ class ServingOptions:
 
 
 class Serving:
-    """``http`` and ``https`` are sockets that listen; ``in_thread`` is for what blocks."""
+    """``http`` and ``https`` are sockets with their ports; ``in_thread`` is for what blocks."""
 
     def __init__(
         self,
@@ -91,13 +91,23 @@ class Serving:
             self._ports.append(accept(self._reactor, listening, factory, tls))
 
     def stop_accepting(self) -> Deferred[Any]:
-        """Where ``hush`` has been called on the sockets, nobody is lost."""
+        """Where ``hush`` has been called on the sockets, nobody is lost. They are closed here.
+
+        A worker whose main process was killed has the last of them: clients would be connected, and wait for nobody,
+        and the next router could not have the port.
+        """
         ports, self._ports = self._ports, []
         for port in ports:
             take_queue(port)
         if self._looking is not None:
             self._looking.stop()
-        return DeferredList([maybeDeferred(port.stopListening) for port in ports], consumeErrors=True)
+        stopped = DeferredList([maybeDeferred(port.stopListening) for port in ports], consumeErrors=True)
+        return stopped.addCallback(lambda _: self._close_sockets())
+
+    def _close_sockets(self) -> None:
+        for listening in self._sockets:
+            if listening is not None:
+                listening.close()
 
     async def finish(self, limit: float = FINISH) -> None:
         """After ``stop_accepting``: let requests end for ``limit`` seconds, then end them; write the log."""

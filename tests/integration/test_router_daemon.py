@@ -119,6 +119,18 @@ def page(address: str, path: str, host: str = "") -> tuple[int, bytes]:
         return error.code, error.read()
 
 
+def is_refused_soon(host: str, port: int) -> bool:
+    """Whether nobody listens any more, at the latest after two seconds."""
+    end = time.monotonic() + 2
+    while time.monotonic() < end:
+        try:
+            socket.create_connection((host, port), 1).close()
+        except ConnectionError:
+            return True
+        time.sleep(0.02)
+    return False
+
+
 @pytest.mark.parametrize("which", ["--port", "--admin-port"])
 def test_a_port_in_use_is_one_line(router: RouterProcess, which: str) -> None:
     with socket.socket() as taken:
@@ -192,6 +204,23 @@ def test_a_killed_router_serves_again_from_what_it_saved(router: RouterProcess, 
             router.end(number)
     assert not (router.state / "addresses.json").exists()
     assert "Traceback" not in router.output.read_text()
+
+
+def test_a_worker_that_is_busy_keeps_no_port_of_a_killed_router(router: RouterProcess) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as app:
+        router.save(app.getsockname()[1])
+        host, _, port = router.start("--workers", "2")["http"].rpartition(":")
+        with socket.create_connection((host, int(port)), 10) as client:
+            client.sendall(b"GET /x HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\n\r\n")
+            upstream, _ = app.accept()
+            with upstream:
+                upstream.recv(65536)
+                router.end(signal.SIGKILL)
+                assert is_refused_soon(host, int(port))
+                router.start("--workers", "2", "--port", port)
+                upstream.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+                assert b"".join(iter(lambda: client.recv(65536), b"")).endswith(b"ok")
+    router.end()
 
 
 @pytest.mark.parametrize("damage", ["garbage", "text", "older"])
