@@ -11,7 +11,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from hashlib import sha256
+from http.client import HTTPSConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
@@ -25,6 +29,7 @@ from deployd.router.saved import Saved
 from tests.integration.certificates import Authority
 
 TWISTD = Path(sys.executable).parent / "twistd"
+BIG = os.urandom(65_536) * 64
 SETTING = Setting("webapp", "http", (Share("v1", 1),))
 ITEMS = [TableItem(route=RouteLine(RouteKey("shop.example"), SETTING)), TableItem(drone=DroneHost("o", "127.0.0.1"))]
 
@@ -298,3 +303,51 @@ def test_https_serves_the_certificate_of_the_name(router: RouterProcess, tmp_pat
     ):
         client.sendall(b"GET /x HTTP/1.0\r\nHost: other.example\r\n\r\n")
         assert b"".join(iter(lambda: client.recv(65536), b"")).startswith(b"HTTP/1.1 404")
+
+
+class BigApp(BaseHTTPRequestHandler):
+    """Gives BIG, and the digest of what it is given."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        self._answer(BIG)
+
+    def do_POST(self) -> None:
+        given = self.rfile.read(int(self.headers["Content-Length"]))
+        self._answer(sha256(given).hexdigest().encode())
+
+    def _answer(self, body: bytes) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
+def test_large_bodies_pass_over_tls_both_ways_on_one_connection(router: RouterProcess, tmp_path: Path) -> None:
+    authority = Authority(tmp_path / "authority")
+    certs = tmp_path / "certs"
+    certs.mkdir()
+    made = authority.certify("localhost")
+    (certs / "x.pem").write_bytes(made.certificate.read_bytes() + made.key.read_bytes())
+    app = ThreadingHTTPServer(("127.0.0.1", 0), BigApp)
+    serving = Thread(target=app.serve_forever)
+    serving.start()
+    try:
+        router.save(app.server_port)
+        addresses = router.start("--https-port", "0", "--certs", str(certs))
+        port = int(addresses["https"].rpartition(":")[2])
+        client = HTTPSConnection("localhost", port, context=authority.context(), timeout=20)
+        for _ in range(2):
+            client.request("GET", "/", headers={"Host": "shop.example"})
+            assert client.getresponse().read() == BIG
+            client.request("POST", "/", body=BIG, headers={"Host": "shop.example"})
+            assert client.getresponse().read() == sha256(BIG).hexdigest().encode()
+        client.close()
+    finally:
+        app.shutdown()
+        serving.join()
+        app.server_close()
