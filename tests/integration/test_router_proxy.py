@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import socket
+import time
 from pathlib import Path
 from typing import Any
 
@@ -163,6 +164,27 @@ async def test_who_is_refused_while_still_sending_hears_why() -> None:
     try:
         answer = await deferToThread(ask)
         assert answer.startswith(b"HTTP/1.1 501 "), answer
+        assert not answer.endswith(b"(reset)")
+    finally:
+        await site.close()
+
+
+@pytest_twisted.ensureDeferred
+async def test_who_is_answered_while_still_sending_slowly_hears_it() -> None:
+    site = Site(answering())
+
+    def ask() -> bytes:
+        with site.connect() as sock:
+            sock.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9000000\r\n\r\n")
+            for _ in range(20):
+                # Nothing of it is there when the answer has been sent.
+                time.sleep(0.02)
+                sock.sendall(b"x" * 1000)
+            return until_end(sock)
+
+    try:
+        answer = await deferToThread(ask)
+        assert answer.startswith(b"HTTP/1.1 200 "), answer
         assert not answer.endswith(b"(reset)")
     finally:
         await site.close()

@@ -68,9 +68,11 @@ class ClientConnection(Protocol):
         exchange = self._exchange
         if exchange is not None:
             exchange.from_client(data)
+        elif self._closing:
+            return
         elif self.full:
             self.hold(data)
-        elif not self._closing:
+        else:
             start = len(self._held)
             if start:
                 self._held += data
@@ -140,13 +142,14 @@ class ClientConnection(Protocol):
     def through(self, tunnel: Tunnel) -> None:
         self._exchange = tunnel
 
-    def exchange_over(self, keep: bool) -> None:
-        """The answer is on its way to the client; ``keep``: the next request may come."""
+    def exchange_over(self, keep: bool, unread: bool = False) -> None:
+        """The answer is on its way to the client; ``keep``: the next request may come; ``unread``: of this one more may
+        come, if only in a moment (Note [Lingering])."""
         self._exchange = None
         if self._closing:
             return
         if not keep:
-            self._close()
+            self._close(linger=unread)
             return
         if self.full:
             # The next answer would only wait behind this one.

@@ -14,6 +14,7 @@ TOO_SLOW = "The app did not answer in time."
 SLOW_REQUEST = "The request did not come in time."
 LONG_HEAD = "The head of the request is too long."
 BAD_HEAD = "The head of the request has a line that does not end with CRLF, or a control character."
+NO_HOST = "The request has no Host, without which it cannot be sent to HTTPS."
 BAD_BODY = "The request's body is not in proper chunks."
 
 

@@ -120,7 +120,8 @@ class Exchange(Outward):
             self._unless_moved(self.client.transport, now)
         elif self._uploading and app.full:
             self._unless_moved(app.transport, now)
-        elif self._uploading and not self.status:
+        elif self._uploading:
+            # Also if the app has begun to answer: it waits for the client, and did nothing wrong.
             self._drop_app()
             self.refuse(408, errors.SLOW_REQUEST)
         else:

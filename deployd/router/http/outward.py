@@ -272,6 +272,10 @@ class Outward(Asking):
         self._finish(keep)
 
     def _redirect(self) -> None:
+        if not self.request.host:
+            # Without a name the path would be taken for one.
+            self.refuse(400, errors.NO_HOST)
+            return
         port = self._factory.settings.https_port
         host = self.request.host + (b"" if port == 443 else b":%d" % port)
         self.refuse(308, "This is served over HTTPS.", b"https://" + host + self.request.target)
@@ -283,4 +287,4 @@ class Outward(Asking):
         self._stop_waiting()
         self._factory.tell(self)
         self._leave()
-        self.client.exchange_over(keep)
+        self.client.exchange_over(keep, unread=self._uploading)

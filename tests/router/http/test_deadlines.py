@@ -34,6 +34,18 @@ class DeadlineTests(SynchronousTestCase):
         self.assertFalse(app.open)
         self.assertFalse(client.open)
 
+    def test_an_app_that_answers_before_a_body_that_stops_is_not_to_blame(self) -> None:
+        rig = Rig(body=5)
+        client = rig.client()
+        client.say(POST[:-1])
+        app = rig.accept()
+        app.say(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf")
+        rig.wait(6)
+        self.assertTrue(client.aborted)
+        self.assertFalse(app.open)
+        self.assertEqual([target.failures for target in rig.table.rows.targets.values()], [0])
+        self.assertEqual(rig.in_flight(), 0)
+
     def test_a_body_that_goes_on_is_not(self) -> None:
         rig = Rig(body=2, answer=4)
         client = rig.client()

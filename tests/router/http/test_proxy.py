@@ -266,6 +266,12 @@ class ProxyTests(SynchronousTestCase):
         app.say(OK)
         self.assertIn(b"v1", fields(client.heard())[b"set-cookie"])
 
+    def test_who_names_no_host_is_not_redirected_to_a_path(self) -> None:
+        rig = Rig(setting=Setting("webapp", "http", (Share("v1", 1),), https=True))
+        client = rig.client()
+        client.say(b"GET /evil.example/ HTTP/1.0\r\n\r\n")
+        self.assertEqual(status(client.heard()), 400)
+
     def test_a_route_that_wants_https_redirects(self) -> None:
         setting = Setting("webapp", "http", (Share("v1", 1),), https=True)
         rig = Rig(setting=setting, https_port=8443)
