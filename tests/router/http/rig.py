@@ -115,10 +115,12 @@ class Wire:
 class Rig:
     """A real table with ``targets`` instances of one app, behind every host."""
 
-    def __init__(self, targets: int = 1, secure: bool = False, setting: Setting | None = None, **settings: Any) -> None:
+    def __init__(
+        self, targets: int = 1, secure: bool = False, setting: Setting | None = None, waiters: int = 9, **settings: Any
+    ) -> None:
         self.reactor: Any = MemoryReactorClock()
         self.reactor.advance(1000)
-        self.table = Table(self.reactor)
+        self.table = Table(self.reactor, max_waiters=waiters)
         setting = setting or Setting("webapp", "http", (Share("v1", 1),))
         items = [TableItem(route=RouteLine(RouteKey("*"), setting)), TableItem(drone=DroneHost(OWNER, APP_HOST))]
         self.table.follow(Revision("hub", 1), items, True)

@@ -113,7 +113,7 @@ def ours(data: bytes, places: list[int], method: bytes = b"") -> Reading:
     except (Bad, BadAnswer, BadBody):
         return None
     start = (found.status,) if method else (found.method, found.target, found.is_1_1)
-    return (*start, payload, after, body.done or length == UNTIL_CLOSE)
+    return (*start, payload, after if body.done else b"", body.done or length == UNTIL_CLOSE)
 
 
 def theirs(data: bytes, places: list[int], method: bytes = b"") -> Reading:
@@ -148,7 +148,7 @@ def theirs(data: bytes, places: list[int], method: bytes = b"") -> Reading:
     if found is None:
         return None
     start = (found.status_code,) if method else (found.method, found.target, found.http_version == b"1.1")
-    return (*start, payload, connection.trailing_data[0] + after, done)
+    return (*start, payload, connection.trailing_data[0] + after if done else b"", done)
 
 
 def _cause(error: Exception) -> str:

@@ -185,6 +185,16 @@ class WaitingTests(SynchronousTestCase):
         self.assertEqual((status(answer), fields(answer)[b"retry-after"]), (503, b"1"))
         self.assertTrue(client.open)
 
+    def test_nor_do_more_wait_than_may(self) -> None:
+        rig = Rig(targets=0, waiters=1)
+        first, second = rig.client(), rig.client()
+        first.say(GET)
+        second.say(GET)
+        self.assertEqual(status(second.heard()), 503)
+        rig.rows(1)
+        rig.accept().say(OK)
+        self.assertEqual(status(first.heard()), 200)
+
     def test_a_client_that_leaves_waits_no_more(self) -> None:
         rig = Rig(targets=0)
         client = rig.client()
