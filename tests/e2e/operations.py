@@ -203,6 +203,10 @@ class Town:
     def kill_registry(self) -> None:
         self._kill(self.cluster.registry)
 
+    def kill_drone(self) -> None:
+        """Its apps go on."""
+        self._kill(self.cluster.daemons[self.chance.choice(self.drones)])
+
     def _kill(self, daemon: Daemon) -> None:
         with self.story.deed(f"kill -9 of the {daemon.kind}"):
             daemon.kill()
@@ -234,6 +238,7 @@ DEEDS = [
     Town.change_while_a_router_is_away,
     Town.kill_hub,
     Town.kill_registry,
+    Town.kill_drone,
     Town.promote,
 ]
 
