@@ -143,6 +143,7 @@ class RouterDaemon(DaemonService):
             https_port=port_of(self._https) if self._https else 443,
             trusted=tuple(map(str, options.trusted)),
             access_log=options["access-log"] or "",
+            shared=options.workers > 1,
         )
         # Made in any case: what cannot be served is refused at the start, in one line.
         if options.workers == 1:

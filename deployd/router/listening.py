@@ -6,6 +6,12 @@ A client is connected once the kernel has put it in a socket's queue; one that i
 is reset, perhaps with its request under way. So at the end no newcomer gets into the queue any more, then those in it
 are taken, and only then the socket is closed. A client that knocks in that moment hears nothing, knocks again a second
 later, and is refused; it can go to another router.
+
+Note [Fair shares]
+~~~~~~~~~~~~~~~~~~
+All processes that share a socket wake when a client knocks. Twisted takes up to a hundred clients at once, so of many
+that come together the first process would take them all, and keep them. Where a socket is shared, each takes a few at
+once, and then gives the others time to wake.
 """
 
 from __future__ import annotations
@@ -17,11 +23,14 @@ import struct
 from contextlib import suppress
 from typing import Any
 
-from twisted.internet.interfaces import IListeningPort, IOpenSSLServerConnectionCreator, IProtocolFactory
+from twisted.internet.interfaces import IListeningPort, IOpenSSLServerConnectionCreator, IProtocolFactory, IReactorTime
 
 from deployd.daemon.sockets import BACKLOG, raise_file_limit
 from deployd.errors import Refused
 from deployd.model.address import Address
+
+# How many clients a process takes at once from a shared socket, and seconds that it then gives to others.
+FEW, WAKING = 2, 0.001
 
 # Of <linux/filter.h> and <asm/socket.h>: a packet filter of one instruction, to keep no byte of anything.
 _RETURN = 0x06
@@ -60,9 +69,16 @@ def _refused(interface: str, port: int, error: OSError) -> Refused:
 
 
 def accept(
-    reactor: Any, listening: socket.socket, factory: IProtocolFactory, tls: IOpenSSLServerConnectionCreator | None
+    reactor: Any,
+    listening: socket.socket,
+    factory: IProtocolFactory,
+    tls: IOpenSSLServerConnectionCreator | None,
+    shared: bool = False,
 ) -> IListeningPort:
-    """Take connections for ``factory`` from now on; ``listening`` stays the caller's. Raise Refused."""
+    """Take connections for ``factory`` from now on; ``listening`` stays the caller's. Raise Refused.
+
+    ``shared``: so do other processes (Note [Fair shares]).
+    """
     listen(listening)
     if tls is not None:
         # Here, as it needs pyOpenSSL, which a router without HTTPS may do without.
@@ -70,7 +86,27 @@ def accept(
 
         factory = TLSMemoryBIOFactory(tls, False, factory, reactor)
         factory.noisy = False
-    return reactor.adoptStreamPort(listening.fileno(), listening.family, factory)  # type: ignore[no-any-return]
+    port: Any = reactor.adoptStreamPort(listening.fileno(), listening.family, factory)
+    if shared:
+        _take_few(reactor, port)
+    return port  # type: ignore[no-any-return]
+
+
+def _take_few(clock: IReactorTime, port: Any) -> None:
+    take = port.doRead
+
+    def go_on() -> None:
+        if port.connected:
+            port.startReading()
+
+    def take_few() -> None:
+        before, port.numberAccepts = port.sessionno, FEW
+        take()
+        if port.sessionno - before == FEW and port.connected:
+            port.stopReading()
+            clock.callLater(WAKING, go_on)
+
+    port.doRead = take_few
 
 
 def hush(listening: socket.socket) -> None:

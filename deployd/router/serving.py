@@ -38,6 +38,8 @@ class ServingOptions:
     https_port: int = 443
     trusted: tuple[str, ...] = ()
     access_log: str = ""
+    # Whether other processes serve at the same sockets.
+    shared: bool = False
 
     def settings(self) -> ProxySettings:
         trusted = tuple(ip_network(text) for text in self.trusted)
@@ -88,7 +90,7 @@ class Serving:
             self._looking.start()
         for listening, factory, tls in zip(self._sockets, self._factories, (None, self._tls), strict=False):
             assert listening is not None
-            self._ports.append(accept(self._reactor, listening, factory, tls))
+            self._ports.append(accept(self._reactor, listening, factory, tls, self._options.shared))
 
     def stop_accepting(self) -> Deferred[Any]:
         """Where ``hush`` has been called on the sockets, nobody is lost. They are closed here.

@@ -265,6 +265,28 @@ def test_a_row_at_a_port_of_its_own_is_never_asked(router: RouterProcess) -> Non
     assert str(port).encode() not in answer
 
 
+def test_clients_that_come_together_are_shared_among_the_workers(router: RouterProcess) -> None:
+    router.save(9)
+    addresses = router.start("--workers", "2", "--admin-port", "0")
+    host, _, port = addresses["http"].rpartition(":")
+    assert router.process is not None
+    task = Path(f"/proc/{router.process.pid}/task/{router.process.pid}/children")
+    workers = [Path(f"/proc/{pid}/fd") for pid in task.read_text().split()]
+    before = [len(list(worker.iterdir())) for worker in workers]
+    clients = [socket.socket() for _ in range(50)]
+    for client in clients:
+        client.setblocking(False)
+        client.connect_ex((host, int(port)))
+    end = time.monotonic() + 10
+    taken: list[int] = []
+    while sum(taken) < 50 and time.monotonic() < end:
+        taken = [len(list(worker.iterdir())) - count for worker, count in zip(workers, before, strict=True)]
+    for client in clients:
+        client.close()
+    assert sum(taken) == 50
+    assert min(taken) >= 5, taken
+
+
 def test_strangers_on_the_admin_port_cost_nothing(router: RouterProcess) -> None:
     router.save(9)
     addresses = router.start("--admin-port", "0")
