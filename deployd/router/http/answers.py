@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from deployd.router.http.fields import CONNECTION, ENCODING, IN_ANSWER, LENGTH, SAY_LENGTH, UPGRADE
-from deployd.router.http.lines import MAX_FIELDS, PASS, BadLine, KnownLines, tokens, without
+from deployd.router.http.fields import CONNECTION, ENCODING, LENGTH, PASS, SAY_LENGTH, UPGRADE, in_answer
+from deployd.router.http.lines import MAX_FIELDS, BadLine, KnownLines, tokens, without
 
 # Ways to say how long a body is, beside its length in bytes.
 CHUNKED, UNTIL_CLOSE = -1, -2
@@ -47,7 +47,7 @@ def _encoding(value: bytes) -> int:
     return CHUNKED
 
 
-_KNOWN = KnownLines(IN_ANSWER, {LENGTH: _length, ENCODING: _encoding, CONNECTION: tokens})
+_KNOWN = KnownLines(in_answer, {LENGTH: _length, ENCODING: _encoding, CONNECTION: tokens})
 
 
 def answer(head: bytes, method: bytes) -> Answer:

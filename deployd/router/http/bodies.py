@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from deployd.router.http.fields import NOT_IN_TRAILERS
+from deployd.router.http.fields import NOT_IN_TRAILERS, is_forwarded
 
 # A chunk's first line with its extensions, and all trailers together.
 MAX_CHUNK_LINE = 4096
@@ -130,7 +130,8 @@ class Chunked:
         self._trailer_bytes += len(line)
         if matched is None or self._trailer_bytes > MAX_TRAILERS or len(self.trailers) >= MAX_TRAILER_FIELDS:
             raise BadBody
-        if matched[1].lower().replace(b"_", b"-") not in NOT_IN_TRAILERS:
+        name = matched[1].lower().replace(b"_", b"-")
+        if name not in NOT_IN_TRAILERS and not is_forwarded(name):
             self.trailers += (line,)
         return False
 

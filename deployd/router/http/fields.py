@@ -6,6 +6,7 @@ import re
 from itertools import product
 
 # What the parser does with a field of a request; every other field is passed on as it came.
+PASS = 0
 DROP, HOST, LENGTH, ENCODING, CONNECTION, UPGRADE, EXPECT, COOKIE, COMMIT, CLAIM, TE = range(1, 12)
 # At most one of these.
 SAY_LENGTH = (LENGTH, ENCODING)
@@ -15,12 +16,13 @@ CLAIMS = (
     b"x-forwarded-for",
     b"x-forwarded-proto",
     b"x-forwarded-host",
-    b"x-forwarded-port",
     b"x-real-ip",
     b"forwarded",
     b"via",
     b"x-request-id",
 )
+
+FORWARDED = b"x-forwarded-"
 
 
 def _spellings(name: bytes) -> list[bytes]:
@@ -41,6 +43,8 @@ IN_REQUEST: dict[bytes, int] = {
     b"keep-alive": DROP,
     b"proxy-connection": DROP,
     b"proxy-authorization": DROP,
+    # CGI would call it HTTP_PROXY, by which programs find their proxy.
+    b"proxy": DROP,
     b"http2-settings": DROP,
     b"host": HOST,
     b"content-length": LENGTH,
@@ -53,6 +57,20 @@ IN_REQUEST: dict[bytes, int] = {
     b"te": TE,
 }
 
+
+def in_request(name: bytes) -> int:
+    """What the field ``name``, in lower case, of a request is."""
+    kind = IN_REQUEST.get(name, PASS)
+    if kind == PASS and is_forwarded(name):
+        return CLAIM if name.startswith(FORWARDED) and b"_" not in name else DROP
+    return kind
+
+
+def is_forwarded(name: bytes) -> bool:
+    """Whether it is one of X-Forwarded-*, of which each app believes others: -Ssl, -Prefix, -Scheme and so on."""
+    return name[: len(FORWARDED)].replace(b"_", b"-") == FORWARDED
+
+
 IN_ANSWER: dict[bytes, int] = {
     b"keep-alive": DROP,
     b"proxy-connection": DROP,
@@ -63,6 +81,12 @@ IN_ANSWER: dict[bytes, int] = {
     b"connection": CONNECTION,
     b"upgrade": UPGRADE,
 }
+
+
+def in_answer(name: bytes) -> int:
+    """What the field ``name``, in lower case, of an answer is."""
+    return IN_ANSWER.get(name, PASS)
+
 
 # Fields that mean something for the framing or the routing of a message: too late in a trailer.
 NOT_IN_TRAILERS = frozenset(IN_REQUEST) | {
@@ -78,6 +102,9 @@ NOT_IN_TRAILERS = frozenset(IN_REQUEST) | {
 }
 
 VIA = b"1.1 deployd"
+_SAID_ANEW = frozenset(
+    (b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"forwarded", b"via", b"x-request-id")
+)
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._~+/=:-]{1,128}")
 
 
@@ -120,10 +147,7 @@ class Origin:
             b"Via: " + _after(said.get(b"via"), VIA),
             b"X-Request-Id: " + request_id,
         ]
-        if port := said.get(b"x-forwarded-port"):
-            lines.append(b"X-Forwarded-Port: " + port)
-        if address := said.get(b"x-real-ip"):
-            lines.append(b"X-Real-IP: " + address)
+        lines += [name + b": " + value for name, value in said.items() if name not in _SAID_ANEW]
         return b"\r\n".join(lines) + b"\r\n", request_id
 
 

@@ -21,19 +21,20 @@ from deployd.router.http.fields import (
     ENCODING,
     EXPECT,
     HOST,
-    IN_REQUEST,
     LENGTH,
+    PASS,
     SAY_LENGTH,
     TE,
     UPGRADE,
+    in_request,
 )
-from deployd.router.http.lines import MAX_FIELDS, PASS, TOKEN, BadLine, KnownLines, name_of, tokens, without
+from deployd.router.http.lines import MAX_FIELDS, TOKEN, BadLine, KnownLines, name_of, tokens, without
 
 MAX_HEAD = 65536
 MAX_TARGET = 16384
 MAX_HOST = 300
 
-_REQUEST_LINE = re.compile(rb"(" + TOKEN + rb") ([\x21-\x7e]+) HTTP/([0-9])\.([0-9])")
+_REQUEST_LINE = re.compile(rb"(" + TOKEN + rb") ([\x21\x22\x24-\x7e]+) HTTP/([0-9])\.([0-9])")
 _HOST_FIELD = re.compile(rb"([A-Za-z0-9._~%!$&'()*+,;=-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{0,5}))?")
 _ABSOLUTE = re.compile(rb"[Hh][Tt][Tt][Pp][Ss]?://([^/?#]*)(.*)")
 _LENGTH = re.compile(rb"[0-9]{1,18}")
@@ -129,7 +130,7 @@ def _trailers(value: bytes) -> bool:
 
 
 _KNOWN = KnownLines(
-    IN_REQUEST,
+    in_request,
     {HOST: _host, LENGTH: _length, ENCODING: _encoding, EXPECT: _expected, TE: _trailers, CONNECTION: tokens},
 )
 

@@ -17,7 +17,6 @@ MAX_KNOWN = 4096
 # Longer lines are seldom said twice, nor is what is secret.
 MAX_LENGTH = 200
 SECRET = frozenset((b"cookie", b"authorization", b"set-cookie"))
-PASS = 0
 
 TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _FIELD = re.compile(rb"(" + TOKEN + rb"):([^\x00-\x08\x0a-\x1f\x7f]*)")
@@ -30,13 +29,14 @@ class BadLine(Exception):
 class KnownLines(dict[bytes, tuple[int, Any]]):
     """What each line is: a kind (PASS: nobody's business here) and what ``values`` makes of its value.
 
-    ``values`` has a function for each kind whose value is not simply the bytes without the spaces around them. Looking
-    up a line that is no field raises BadLine, or whatever that function raises.
+    ``kind`` says it of a name in lower case; ``values`` has a function for each kind whose value is not simply the
+    bytes without the spaces around them. Looking up a line that is no field raises BadLine, or whatever that function
+    raises.
     """
 
-    def __init__(self, kinds: dict[bytes, int], values: dict[int, Callable[[bytes], Any]]) -> None:
+    def __init__(self, kind: Callable[[bytes], int], values: dict[int, Callable[[bytes], Any]]) -> None:
         super().__init__()
-        self._kinds = kinds
+        self._kind = kind
         self._values = values
 
     def __missing__(self, line: bytes) -> tuple[int, Any]:
@@ -44,7 +44,7 @@ class KnownLines(dict[bytes, tuple[int, Any]]):
         if matched is None:
             raise BadLine
         name = matched[1].lower()
-        kind = self._kinds.get(name, PASS)
+        kind = self._kind(name)
         value = matched[2].strip(b" \t")
         known = (kind, self._values[kind](value) if kind in self._values else value)
         if len(line) <= MAX_LENGTH and name not in SECRET:

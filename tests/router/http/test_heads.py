@@ -95,6 +95,7 @@ class RequestTests(SynchronousTestCase):
             (b"GET / HTTP/0.9", 505),
             (b"GET /a b HTTP/1.1", 400),
             (b"GET /\x80 HTTP/1.1", 400),
+            (b"GET /a#b HTTP/1.1", 400),
             (b"GET /\x00 HTTP/1.1", 400),
             (b"G(T / HTTP/1.1", 400),
             (b"GET /", 400),

@@ -98,7 +98,9 @@ class ProxyTests(SynchronousTestCase):
         client = rig.client("192.0.2.7")
         client.say(
             b"GET / HTTP/1.1\r\nHost: a:81\r\nX-Forwarded-For: 10.0.0.1\r\nX_Forwarded_For: 10.0.0.1\r\n"
-            b"Forwarded: for=10.0.0.1\r\nX-Request-Id: mine\r\nVia: x\r\nX-Forwarded-Proto: https\r\n\r\n"
+            b"Forwarded: for=10.0.0.1\r\nX-Request-Id: mine\r\nVia: x\r\nX-Forwarded-Proto: https\r\n"
+            b"X-Forwarded-Ssl: on-10.0.0.1\r\nX-Forwarded_Prefix: /10.0.0.1\r\nX_FORWARDED_SCHEME: 10.0.0.1\r\n"
+            b"Proxy: http://10.0.0.1\r\n\r\n"
         )
         app = rig.accept()
         asked = app.heard()
@@ -118,13 +120,17 @@ class ProxyTests(SynchronousTestCase):
         client = rig.client("10.1.2.3")
         client.say(
             b"GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 198.51.100.1\r\nX-Forwarded-Proto: https\r\n"
-            b"X-Request-Id: mine-1\r\nVia: 1.1 front\r\n\r\n"
+            b"X-Request-Id: mine-1\r\nVia: 1.1 front\r\nX-Forwarded-Prefix: /shop\r\nX_Forwarded_Prefix: /\r\n"
+            b"X-Real-IP: 198.51.100.1\r\n\r\n"
         )
         found = fields(rig.accept().heard())
         self.assertEqual(found[b"x-forwarded-for"], b"198.51.100.1, 10.1.2.3")
         self.assertEqual(found[b"x-forwarded-proto"], b"https")
         self.assertEqual(found[b"x-request-id"], b"mine-1")
         self.assertEqual(found[b"via"], b"1.1 front, 1.1 deployd")
+        self.assertEqual(found[b"x-forwarded-prefix"], b"/shop")
+        self.assertEqual(found[b"x-real-ip"], b"198.51.100.1")
+        self.assertNotIn(b"x_forwarded_prefix", found)
 
     def test_a_body_with_a_length_is_streamed(self) -> None:
         rig = Rig()
