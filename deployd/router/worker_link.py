@@ -53,7 +53,8 @@ class WorkerLink:
         self.changed = changed
         self.standing = Standing(NEVER, NEVER)
         self.gauge = Gauge()
-        self.serves = False
+        # It may have requests; it is known to have begun.
+        self.counts = self.serves = False
         self.started = reactor.seconds()
         self.end = "ended"
         self._queue: deque[tuple[Callable[[], Iterable[_Message]], Deferred[None]]] = deque()
@@ -163,10 +164,10 @@ class WorkerLink:
                 await peer.call(command, SILENCE, **arguments)
             self._queue.popleft()
             done.callback(None)
-            if not self._queue and not self.serves and not self._finishing:
-                # From here on it counts (Note [What a worker follows]).
-                self.serves = True
+            if not self._queue and not self.counts and not self._finishing:
+                self.counts = True
                 await peer.call(Serve, SILENCE)
+                self.serves = True
                 self.changed()
         self._sending = False
 
@@ -188,7 +189,7 @@ class WorkerLink:
     def is_gone(self, end: str) -> None:
         """The process has ended."""
         waiters, self._gone = self._gone or [], None
-        self.end, self.serves = end, False
+        self.end, self.counts, self.serves = end, False, False
         queue, self._queue = self._queue, deque()
         if self._peer is not None and not self._peer.is_closed:
             self._peer.transport.abortConnection()

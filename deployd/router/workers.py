@@ -60,7 +60,7 @@ class Workers:
 
     @property
     def serving(self) -> int:
-        return len(self._serving())
+        return sum(link.serves for link in self._links)
 
     def start(self) -> None:
         for _ in range(self._count):
@@ -75,7 +75,7 @@ class Workers:
         """Fires once every worker that serves follows."""
         self._sums.forget(self._gone_routes(items, whole))
         told = [link.follow(revision, items, whole) for link in self._links]
-        waited = [done for link, done in zip(self._links, told, strict=True) if link.serves]
+        waited = [done for link, done in zip(self._links, told, strict=True) if link.counts]
         done: Deferred[Any] = DeferredList(waited)
         return done.addCallback(lambda _: None)
 
@@ -86,7 +86,7 @@ class Workers:
 
     def standing(self, newest: Standing) -> Standing:
         """All that serve together; ``newest`` is what they are being told."""
-        return together(newest, [link.standing for link in self._serving()])
+        return together(newest, [link.standing for link in self._links if link.counts])
 
     def tallies(self, since: int) -> tuple[int, tuple[Tally, ...]]:
         return self._sums.read(since)
@@ -126,9 +126,6 @@ class Workers:
         if not whole:
             return {item.gone for item in items if item.gone is not None}
         return self._sums.routes() - {item.route.key for item in items if item.route is not None}
-
-    def _serving(self) -> list[WorkerLink]:
-        return [link for link in self._links if link.serves]
 
     def _add(self) -> None:
         link = WorkerLink(self._reactor, self._spawn, self._sums.worker(), self._changed)
