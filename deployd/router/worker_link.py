@@ -65,17 +65,25 @@ class WorkerLink:
         self._process = _Process(self)
 
     def start(self) -> None:
+        try:
+            self._peer = peer = self._launched()
+        except OSError as error:
+            # The machine has no process or descriptor left: another one is tried, as after one that died at once.
+            self.is_gone(f"could not be started ({error.strerror or error})")
+            return
+        peer.established(_Reports(self), HEARTBEAT, SILENCE)
+        peer.when_closed().addCallback(lambda _: self._cut())
+        self._go_on()
+
+    def _launched(self) -> Peer:
         ours, theirs = socket.socketpair()
         try:
             ours.setblocking(False)
             self._spawn(self._process, theirs.fileno())
-            self._peer = peer = adopted(self._reactor, ours, Peer(self._reactor))
+            return adopted(self._reactor, ours, Peer(self._reactor))
         finally:
             ours.close()
             theirs.close()
-        peer.established(_Reports(self), HEARTBEAT, SILENCE)
-        peer.when_closed().addCallback(lambda _: self._cut())
-        self._go_on()
 
     # What it is told.
 

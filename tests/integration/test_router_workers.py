@@ -159,6 +159,24 @@ async def test_a_worker_serves_once_it_has_the_whole_table() -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_a_machine_without_room_for_a_worker_has_one_later() -> None:
+    class Crowded(House):
+        full = 2
+
+        def spawn(self, protocol: Any, descriptor: int) -> None:
+            self.full -= 1
+            if self.full >= 0:
+                raise BlockingIOError(11, "Resource temporarily unavailable")
+            super().spawn(protocol, descriptor)
+
+    house = Crowded()
+    assert house.alive == []
+    await house.until(lambda: house.workers.serving == 2)
+    await house.follow(2, route("v2"))
+    await house.close()
+
+
+@pytest_twisted.ensureDeferred
 async def test_an_update_is_done_when_every_worker_follows() -> None:
     house = await House().ready()
     await house.follow(2, route("v2"))
