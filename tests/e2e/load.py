@@ -1,10 +1,10 @@
 """A constant load on two routers, from a process of its own, and the record of every request of it.
 
 A closed loop has so many clients, each of which sends its next request on a kept-alive connection when it has the
-answer to the last. An open loop sends so many requests a second, each on a new connection, whatever became of the
-others. A client knows the addresses of both routers, as from DNS: where one refuses, or hangs up before an answer, it
-asks the other once, and the record says so. A POST is asked elsewhere only when the first router refused the
-connection.
+answer to the last; some ask for what takes long. An open loop sends so many requests a second, each on a new
+connection, whatever became of the others. A client knows the addresses of both routers, as from DNS: where one refuses,
+or hangs up before an answer, it asks the other once, and the record says so. A POST is asked elsewhere only when the
+first router refused the connection.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from pathlib import Path
 from typing import Any
 
 PATIENCE = 20.0
+# The loop, and the path, of requests that take long.
+SLOW = "/slow"
 # After so many requests a connection is given up for one to the next router.
 TURN = 25
 
@@ -103,7 +105,7 @@ class Load:
     def end(self) -> None:
         self.ending = True
 
-    async def closed(self, pause: float) -> None:
+    async def closed(self, pause: float, loop: str = "closed") -> None:
         connection: Connection | None = None
         router = self._number
         while not self.ending:
@@ -112,7 +114,7 @@ class Load:
                 if connection is not None:
                     connection.close()
                     connection = None
-            record, connection = await self._one("closed", "GET", router % len(self.routers), connection)
+            record, connection = await self._one(loop, "GET", router % len(self.routers), connection)
             router = record.router
             await asyncio.sleep(pause)
         if connection is not None:
@@ -166,17 +168,18 @@ class Load:
             connection = Connection(*await asyncio.open_connection(*self.routers[record.router]))
         self._number += 1
         body = os.urandom(10_000) if record.method == "POST" else b""
-        record.status, answer = await connection.ask(self._request(record.method, body, self._number % 2 == 0))
+        path = record.loop if record.loop == SLOW else "/path"
+        record.status, answer = await connection.ask(self._request(record.method, path, body))
         record.answer = json.loads(answer) if record.status == 200 else {"text": answer[:200].decode(errors="replace")}
         if record.worked and (record.answer["got"], record.answer["sum"]) != (len(body), zlib.crc32(body)):
             record.error = "the app got another body than was sent"
         return connection
 
-    def _request(self, method: str, body: bytes, chunked: bool) -> bytes:
-        head = f"{method} /path?n={self._number} HTTP/1.1\r\nHost: {self.host}\r\n".encode()
+    def _request(self, method: str, path: str, body: bytes) -> bytes:
+        head = f"{method} {path}?n={self._number} HTTP/1.1\r\nHost: {self.host}\r\n".encode()
         if not body:
             return head + b"\r\n"
-        if not chunked:
+        if self._number % 2:
             return head + b"Content-Length: %d\r\n\r\n" % len(body) + body
         half = len(body) // 2
         chunks = b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in (body[:half], body[half:]))
@@ -209,6 +212,7 @@ async def main(arguments: argparse.Namespace) -> None:
     load = Load(arguments.host, routers, arguments.posts)
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, load.end)
     loops = [load.closed(arguments.pause) for _ in range(arguments.clients)]
+    loops += [load.closed(arguments.pause, SLOW) for _ in range(arguments.slow)]
     await asyncio.gather(*loops, load.open(arguments.rate))
     with arguments.out.open("w") as out:
         out.writelines(json.dumps(asdict(record)) + "\n" for record in load.records)
@@ -220,6 +224,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("routers")
     parser.add_argument("out", type=Path)
     parser.add_argument("--clients", type=int, default=4)
+    parser.add_argument("--slow", type=int, default=0)
     parser.add_argument("--pause", type=float, default=0.02)
     parser.add_argument("--rate", type=float, default=40.0)
     parser.add_argument("--posts", type=float, default=0.2)

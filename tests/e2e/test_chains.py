@@ -15,7 +15,7 @@ PROCFILE = "http: exec python3 -S -E app.py chain\nsay: exec python3 -S -E app.p
 def test_no_chain_ever_mixes_releases(cluster: Cluster) -> None:
     town = Town(cluster, random.Random(1), 2, roles=2)
     town.open({"app.py": APP, "Procfile": PROCFILE}, {"v1": 50, "v2": 50})
-    with town.under_load("--posts", "0"):
+    with town.under_load("--posts", "0", "--slow", "2"):
         for _ in range(ROUNDS):
             one_round(town)
     chains = {(record.answer["release"], record.answer["said"]) for record in town.records}

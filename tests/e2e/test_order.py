@@ -18,7 +18,7 @@ def test_no_request_fails_whatever_is_done(cluster: Cluster) -> None:
     chance = random.Random(seed)
     town = Town(cluster, chance, 3 if SOAK else 2, "--", "python3", "-S", "-E", "app.py")
     town.open({"app.py": APP}, {"v1": 1, "v2": 1})
-    with town.under_load():
+    with town.under_load("--slow", "4" if SOAK else "1"):
         for deed in chosen(chance, COUNT):
             deed(town)
     assert {record.method for record in town.records} == {"GET", "POST"}

@@ -2,7 +2,7 @@
 
 It is run by a bare ``python3 -S -E``. Every answer says which release and process gave it, and what it got. With
 ``chain`` as argument it asks a ``say`` of its own release for each request, as the walk-through's app does; with
-``quick`` it takes no time.
+``quick`` it takes no time. ``/slow`` takes SLOW seconds.
 """
 
 import json
@@ -16,6 +16,7 @@ import zlib
 
 SELF = {"release": os.environ["RELEASE"], "commit": os.environ["COMMIT"], "id": os.environ["PROCESS_ID"]}
 LOOKUPS = 2
+SLOW = 1.5
 
 
 class Ending(Exception):
@@ -84,10 +85,12 @@ class App:
             return False
         got = body(stream, headers(stream))
         answer = SELF | {"got": len(got), "sum": zlib.crc32(got)}
-        if self.chain:
-            answer["said"] = said()["release"]
+        if first.startswith(b"GET /slow"):
+            time.sleep(SLOW)
         elif "quick" not in sys.argv:
             time.sleep(0.005 + os.urandom(1)[0] / 10000)
+        if self.chain:
+            answer["said"] = said()["release"]
         text = json.dumps(answer).encode()
         head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(text)}\r\n"
         if self.ending:
