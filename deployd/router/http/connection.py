@@ -91,6 +91,9 @@ class ClientConnection(Protocol):
             if data.startswith(b"\r\n"):
                 # One empty line before a request is forgiven (RFC 9112, 2.2).
                 data = data[2:]
+                if not data:
+                    self._held = b""
+                    break
             end = data.find(b"\r\n\r\n")
             if end < 0 or end > heads.MAX_HEAD:
                 self._check_unfinished(data, start)

@@ -24,6 +24,18 @@ class DeadlineTests(SynchronousTestCase):
         rig.wait(6)
         self.assertEqual((client.heard(), client.open), (b"", False))
 
+    def test_an_empty_line_between_requests_is_no_beginning(self) -> None:
+        rig = Rig()
+        client = rig.client()
+        used(rig, client)
+        client.say(b"\r\n")
+        client.say(b"\r\n" + GET)
+        self.assertEqual(rig.in_flight(), 1)
+        other = rig.client()
+        other.say(b"\r\n")
+        rig.wait(15)
+        self.assertEqual((other.heard(), other.open), (b"", False))
+
     def test_a_body_that_stops_coming_is_given_up(self) -> None:
         rig = Rig(body=5)
         client = rig.client()
