@@ -44,8 +44,11 @@ class HubStore(Protocol):
         """Make ``changes`` in one transaction, durable once this fires with the counter; start ``epoch`` if given."""
         ...
 
-    def events(self, newest: int) -> Deferred[list[Event]]:
-        """The newest events, oldest of them first; only MAX_EVENTS are kept."""
+    def events(self, newest: int, app: str = "", above: int = 0, first: int = MAX_EVENTS) -> Deferred[list[Event]]:
+        """The ``newest`` events (of ``app``, "": of all) with numbers above that, oldest first; of those the ``first``.
+
+        Only MAX_EVENTS are kept.
+        """
         ...
 
     def close(self) -> Deferred[None]:

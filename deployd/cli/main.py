@@ -19,6 +19,7 @@ VERBS = {
     "drones": ("deployd.cli.listing:drones", "The machines that run apps."),
     "apps": ("deployd.cli.listing:apps", "The repositories on the hub."),
     "releases": ("deployd.cli.listing:releases", "What was deployed of an app, and how that went."),
+    "events": ("deployd.cli.events:events", "What happened, when, and who asked for it."),
     "stop": ("deployd.cli.instances:stop", "Stop processes until they are restarted or deployed again."),
     "restart": ("deployd.cli.instances:restart", "Start processes anew, with the same id and port."),
     "route": ("deployd.cli.route:route", "Who sees which commit: set, show, rm."),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from typing import Any
 
@@ -58,6 +59,11 @@ def say(settings: Settings, sentence: str) -> None:
     """A sentence about what was done; silent where the answer is JSON."""
     if not settings.json:
         click.echo(printable(sentence))
+
+
+def tell(row: Any) -> None:
+    """One document of a stream, on a line of its own."""
+    click.echo(json.dumps(row))
 
 
 def complain(text: str) -> None:

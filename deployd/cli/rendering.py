@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from attrs import frozen
@@ -69,6 +70,16 @@ COMMIT: Column = ("commit", lambda row: short(row.get("commit") or ""))
 def nonzero(name: str) -> Column:
     """A number that is shown only where there is one: 0 is no port and no pid."""
     return name, lambda row: row.get(name) or ""
+
+
+def moment(seconds: Any) -> str:
+    """Seconds since 1970 as this machine's date and time."""
+    if not seconds:
+        return ""
+    try:
+        return datetime.fromtimestamp(seconds).isoformat(" ", "seconds")
+    except (ValueError, OverflowError, OSError):
+        return ""
 
 
 def named_release(app: str, release: str, commit: str) -> str:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
 from typing import Any
 
-from deployd.cli.rendering import COMMIT, Table, cell, table
+from deployd.cli.rendering import COMMIT, Table, cell, moment, table
 
 Row = Mapping[str, Any]
 OPTIONS = ("sticky", "preview", "https")
@@ -35,7 +34,7 @@ def history_table(rows: Iterable[Row]) -> Table:
         rows,
         *("host", "path"),
         ("number", lambda row: row.get("number")),
-        ("when", lambda row: _moment(row.get("when"))),
+        ("when", lambda row: moment(row.get("when"))),
         "who",
         ("what", _what),
         ("app:role", _target),
@@ -92,12 +91,3 @@ def _percent(weight: int, total: int) -> str:
 
 def _milliseconds(seconds: Any) -> str:
     return "" if seconds is None else f"{seconds * 1000:.4g} ms"
-
-
-def _moment(seconds: Any) -> str:
-    if not seconds:
-        return ""
-    try:
-        return datetime.fromtimestamp(seconds).isoformat(" ", "seconds")
-    except (ValueError, OverflowError, OSError):
-        return ""

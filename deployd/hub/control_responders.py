@@ -15,6 +15,7 @@ from deployd.wire.control import (
     AwaitChange,
     Deploy,
     DeployStatus,
+    Events,
     ForgetDrone,
     List,
     Restart,
@@ -73,6 +74,12 @@ class ControlConversation(RouteControl, UpkeepConversation):
         revision = self._hub.news.revision
         rows, following = await self._hub.listing.page(kind, Filter(app, commit, drone, after))
         return {"rows": rows, "next": following, "revision": revision}
+
+    @responder(Events)
+    async def events(self, app: str, newest: int, above: int) -> dict[str, Any]:
+        revision = self._hub.news.revision
+        page = await self._hub.chronicle.page(app, newest, above)
+        return {"rows": page.rows, "number": page.number, "more": page.more, "revision": revision}
 
     @responder(Stop)
     async def stop(self, ids: Any) -> dict[str, Any]:

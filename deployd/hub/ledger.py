@@ -71,6 +71,16 @@ class Ledger:
         if self._numbers.is_foreign(revision, owner):
             await self.change(decide, epoch=uuid4().hex)
 
+    async def events(self, newest: int, app: str, above: int, first: int) -> list[Event]:
+        """What the store has (HubStore.events); raise Refused."""
+        await self._lock.acquire()
+        try:
+            if self._closed:
+                raise Refused("the hub is stopping")
+            return await self._store.events(newest, app, above, first)
+        finally:
+            self._lock.release()
+
     def event(self, what: str, who: str, app: str = "", detail: str = "") -> Event:
         return Event(self._wall(), what, who, app, detail[:1000])
 

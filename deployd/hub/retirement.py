@@ -10,7 +10,7 @@ from twisted.python.failure import Failure
 from deployd.errors import DeploydError, Refused
 from deployd.hub.commits import Commits
 from deployd.hub.fleet import Fleet
-from deployd.hub.ledger import NOTHING, Ledger
+from deployd.hub.ledger import HUB, NOTHING, Ledger
 from deployd.hub.listing import Row, first_page
 from deployd.model.desired import Changes, Desired
 from deployd.model.names import app_name, release_number
@@ -91,25 +91,30 @@ class Retirement:
                 changes,
                 releases=changes.releases + ended.releases,
                 dropped=changes.dropped + ended.dropped,
-                events=(*changes.events, event),
+                events=(*changes.events, event, *ended.events),
             )
         return changes
 
     def _gone(self, desired: Desired) -> Changes:
-        releases: tuple[Release, ...] = ()
-        dropped: tuple[str, ...] = self._ended_orphans(desired)
+        changes = Changes(dropped=self._ended_orphans(desired))
         for release in desired.retiring:
             if self._fleet.is_down(release.app, release.name):
                 ended = self._ended(desired, release)
-                releases, dropped = releases + ended.releases, dropped + ended.dropped
-        return Changes(releases=releases, dropped=dropped)
+                changes = evolve(
+                    changes,
+                    releases=changes.releases + ended.releases,
+                    dropped=changes.dropped + ended.dropped,
+                    events=changes.events + ended.events,
+                )
+        return changes
 
     def _ended(self, desired: Desired, release: Release) -> Changes:
         if not self._fleet.is_down(release.app, release.name):
             return Changes(releases=(release,))
         # What was ordered of its instances dies with them; a later deploy of it starts from nothing.
         dropped = tuple(order.id for order in desired.orders_of(release))
-        return Changes(releases=(evolve(release, state=ReleaseState.RETIRED),), dropped=dropped)
+        event = self._ledger.event("retired", HUB, release.app, release.name)
+        return Changes(releases=(evolve(release, state=ReleaseState.RETIRED),), dropped=dropped, events=(event,))
 
     def _ended_orphans(self, desired: Desired) -> tuple[str, ...]:
         orphans = [order.id for order in desired.orders.values() if order.orphan]

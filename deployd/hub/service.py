@@ -12,6 +12,7 @@ from twisted.logger import Logger
 
 from deployd import __version__
 from deployd.git.receiving import RefUpdate
+from deployd.hub.chronicle import Chronicle
 from deployd.hub.commits import Commits
 from deployd.hub.deploys import Deploys
 from deployd.hub.fitness import Fitness
@@ -79,6 +80,7 @@ class Hub:
         self.promotions = Promotions(clock, self.ledger, self.commits, fitness)
         routes = RouteListing(self.ledger, fitness, self.routers.tallies)
         self.listing = Listing(self.ledger, self.fleet, self.commits, routes)
+        self.chronicle = Chronicle(self.ledger, self.commits)
         self.tokens = Tokens(clock)
         self.news = News(clock)
         self._clock = clock

@@ -59,13 +59,17 @@ class Order:
 
 @frozen
 class Event:
-    """Something that changed: ``when`` in seconds since 1970, ``who`` asked for it (``program@host``)."""
+    """Something that changed: ``when`` in seconds since 1970, ``who`` asked for it (``program@host``).
+
+    ``number`` is the store's, which grows with every event; 0: it is not saved yet.
+    """
 
     when: float
     what: str
     who: str
     app: str = ""
     detail: str = ""
+    number: int = field(default=0, eq=False)
 
 
 @frozen

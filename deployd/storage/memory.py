@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from uuid import uuid4
 
+from attrs import evolve
 from twisted.internet.defer import Deferred, fail, succeed
 
 from deployd.errors import Refused
@@ -21,6 +22,7 @@ class MemoryStore:
         self._epoch = uuid4().hex
         self._counter = 0
         self._events: list[Event] = []
+        self._told = 0
 
     def open(self, restored: Event) -> Deferred[Saved]:
         self._counter += OPENED
@@ -33,11 +35,16 @@ class MemoryStore:
         self._counter += SAVED
         self._epoch = epoch or self._epoch
         self.desired = self.desired.after(changes)
-        self._events = [*self._events, *changes.events][-MAX_EVENTS:]
+        self._events = [*self._events, *map(self._numbered, changes.events)][-MAX_EVENTS:]
         return succeed(self._counter)
 
-    def events(self, newest: int) -> Deferred[list[Event]]:
-        return succeed(self._events[-newest:] if newest > 0 else [])
+    def events(self, newest: int, app: str = "", above: int = 0, first: int = MAX_EVENTS) -> Deferred[list[Event]]:
+        found = [event for event in self._events if app in ("", event.app) and event.number > above]
+        return succeed(found[-newest:][:first] if newest > 0 else [])
 
     def close(self) -> Deferred[None]:
         return succeed(None)
+
+    def _numbered(self, event: Event) -> Event:
+        self._told += 1
+        return evolve(event, number=self._told)

@@ -62,8 +62,8 @@ class SqliteStore:
     def save(self, changes: Changes, epoch: str = "") -> Deferred[int]:
         return self._transaction("save to", lambda cursor: _save(cursor, changes, epoch))
 
-    def events(self, newest: int) -> Deferred[list[Event]]:
-        return self._transaction("read", lambda cursor: _events(cursor, newest))
+    def events(self, newest: int, app: str = "", above: int = 0, first: int = MAX_EVENTS) -> Deferred[list[Event]]:
+        return self._transaction("read", lambda cursor: _events(cursor, newest, app, above, first))
 
     def close(self) -> Deferred[None]:
         self._pool.close()
@@ -194,9 +194,11 @@ def _release_row(release: Release) -> tuple[Any, ...]:
     return release.app, release.number, release.commit, release.state.value, release.created, text_of(release)
 
 
-def _events(cursor: sqlite3.Cursor, newest: int) -> list[Event]:
-    cursor.execute("select moment, what, who, app, detail from events order by number desc limit ?", (max(0, newest),))
-    return [Event(*row) for row in reversed(cursor.fetchall())]
+def _events(cursor: sqlite3.Cursor, newest: int, app: str, above: int, first: int) -> list[Event]:
+    columns = "moment, what, who, app, detail, number"
+    found = f"select {columns} from events where number > ? and ? in ('', app) order by number desc limit ?"
+    cursor.execute(f"select {columns} from ({found}) order by number limit ?", (above, app, max(0, newest), first))
+    return [Event(*row) for row in cursor.fetchall()]
 
 
 def make_private(path: Path) -> None:

@@ -74,6 +74,23 @@ class List(amp.Command):
     errors = declared(UnknownApp, UnknownCommit, UnknownDrone, UnknownRoute)
 
 
+class Events(amp.Command):
+    """deployctl to hub: what happened, in pages, oldest first; go on with ``above`` = ``number`` while there is more.
+
+    The ``newest`` events of ``app``, or of everything (""), with numbers above ``above``: rows ``{number when what who
+    app detail}``. Later ones have numbers above ``number``; ``revision`` is for AwaitChange.
+    """
+
+    arguments = [(b"app", amp.Unicode()), (b"newest", amp.Integer()), (b"above", amp.Integer())]
+    response = [
+        (b"rows", Json()),
+        (b"number", amp.Integer()),
+        (b"more", amp.Boolean()),
+        (b"revision", amp.Integer()),
+    ]
+    errors = declared(UnknownApp)
+
+
 class Stop(amp.Command):
     """deployctl to hub: these instances stay stopped until restarted or deployed again; answered once saved."""
 

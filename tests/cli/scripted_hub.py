@@ -130,6 +130,14 @@ class HubSession(Conversation):
         rows, further = self.hub.paged(self.hub.lists.get(kind, []), after)
         return {"rows": rows, "next": further, "revision": self.hub.revision}
 
+    @responder(control.Events)
+    def events(self, app: str, newest: int, above: int) -> dict[str, Any]:
+        self.hub.note("Events", app=app, newest=newest, above=above)
+        rows = [row for row in self.hub.lists.get("events", []) if row["number"] > above][-newest:]
+        page = rows[: self.hub.page]
+        number = page[-1]["number"] if page else above
+        return {"rows": page, "number": number, "more": len(page) < len(rows), "revision": self.hub.revision}
+
     @responder(control.Stop)
     def stop(self, ids: Any) -> dict[str, Any]:
         self.hub.note("Stop", ids=ids)

@@ -145,3 +145,28 @@ class StoreContract:
         self.assertEqual(kept[0].detail, "2")
         self.assertEqual(self.successResultOf(store.events(2)), [EVENT, EVENT])
         self.assertEqual(self.successResultOf(store.events(0)), [])
+
+    def test_events_are_numbered_and_found_by_app_and_number(self: Any) -> None:
+        store = self.new()
+        self.successResultOf(store.open(PUT_BACK))
+        some = tuple(evolve(EVENT, app=app, detail=app) for app in ("a", "b", "a", "", "a", "b"))
+        self.successResultOf(store.save(Changes(events=some)))
+        everything = self.successResultOf(store.events(10))
+        numbers = [event.number for event in everything]
+        self.assertEqual(everything, list(some))
+        self.assertEqual(numbers, sorted(set(numbers)))
+        self.assertGreater(numbers[0], 0)
+
+        def found(*asked: Any) -> list[int]:
+            return [numbers.index(event.number) for event in self.successResultOf(store.events(*asked))]
+
+        self.assertEqual(found(10, "a"), [0, 2, 4])
+        self.assertEqual(found(2, "a"), [2, 4])
+        self.assertEqual(found(10, "", numbers[3]), [4, 5])
+        self.assertEqual(found(1, "", numbers[3]), [5])
+        self.assertEqual(found(10, "a", numbers[0], 1), [2])
+        self.assertEqual(found(3, "", 0, 2), [3, 4])
+        again = self.reopened(store)
+        self.successResultOf(again.open(PUT_BACK))
+        self.successResultOf(again.save(Changes(events=(EVENT,))))
+        self.assertGreater(self.successResultOf(again.events(1))[0].number, numbers[-1])
