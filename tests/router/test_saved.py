@@ -103,6 +103,16 @@ class SavedTests(SynchronousTestCase):
         contents = self.read()
         self.assertEqual((contents.table, contents.items), (at(1), (route("a"),)))
 
+    def test_a_full_disk_is_a_sentence_and_leaves_what_was_saved(self) -> None:
+        self.saved.follow(at(1), 0, [route("a")])
+        self.saved._database.execute("pragma max_page_count = 10")
+        with self.assertRaisesRegex(Refused, "cannot save the routes in .*full"):
+            self.saved.follow(at(2), 1, [route(f"host{number}") for number in range(2000)])
+        contents = self.read()
+        self.assertEqual((contents.table, contents.items), (at(1), (route("a"),)))
+        self.saved.follow(at(2), 1, [route("b")])
+        self.assertEqual(self.read().table, at(2))
+
     def test_a_file_that_is_none_is_put_aside(self) -> None:
         self.saved.close()
         for garbage in (b"garbage" * 1000, b"SQLite format 3\0" + b"\xff" * 5000):
