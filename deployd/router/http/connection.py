@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.tcp import Connection
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 class ClientConnection(Protocol):
     """Requests are answered in their order; while one is under way, at most one read of what follows is held."""
 
+    _log = Logger()
     factory: ProxyFactory
 
     def __init__(self, factory: ProxyFactory, address: str) -> None:
@@ -119,7 +121,11 @@ class ClientConnection(Protocol):
             return
         now = self.factory.seconds()
         exchange = self._exchange = Exchange(self, request, now)
-        exchange.start(now)
+        try:
+            exchange.start(now)
+        except Exception:
+            self._log.failure("a request of {address} could not be sent on", address=self.address)
+            exchange.refuse(500, errors.OWN_FAULT)
 
     def hold(self, data: bytes) -> None:
         """Nobody can take ``data`` now."""

@@ -7,6 +7,7 @@ from http import HTTPStatus
 
 RETRY_AFTER = 1
 
+OWN_FAULT = "The router failed; what happened is in its log."
 NO_TARGET = "Nothing is ready to answer this right now; try again in a moment."
 UNREACHABLE = "The app could not be asked, or went away before it answered."
 BAD_ANSWER = "The app's answer was not understood."

@@ -20,6 +20,9 @@ from deployd.router.http.timeouts import Deadlines
 if TYPE_CHECKING:
     from deployd.router.table import Table
 
+# Of a request's target in the access log: thousands of lines may wait for a slow disk.
+MAX_LOGGED = 2048
+
 Tell = Callable[[AccessLine], None]
 
 
@@ -100,7 +103,7 @@ class ProxyFactory(ServerFactory):
                 client=exchange.client.address,
                 host=request.field.decode("latin-1"),
                 method=request.method.decode("latin-1"),
-                path=request.target.decode("latin-1"),
+                path=request.target[:MAX_LOGGED].decode("latin-1"),
                 status=exchange.status,
                 bytes=exchange.sent_bytes,
                 seconds=seconds,

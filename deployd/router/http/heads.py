@@ -33,6 +33,7 @@ from deployd.router.http.lines import MAX_FIELDS, TOKEN, BadLine, KnownLines, na
 MAX_HEAD = 65536
 MAX_TARGET = 16384
 MAX_HOST = 300
+MAX_METHOD = 64
 
 _REQUEST_LINE = re.compile(rb"(" + TOKEN + rb") ([\x21\x22\x24-\x7e]+) HTTP/([0-9])\.([0-9])")
 _HOST_FIELD = re.compile(rb"([A-Za-z0-9._~%!$&'()*+,;=-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{0,5}))?")
@@ -144,6 +145,8 @@ def request(head: bytes) -> Request:
     method, target, major, minor = matched.groups()
     if major != b"1":
         raise Bad(505, "Only HTTP/1.0 and HTTP/1.1 are spoken here.")
+    if len(method) > MAX_METHOD:
+        raise Bad(501, "The request's method is longer than any that there is.")
     if len(target) > MAX_TARGET:
         raise Bad(414, f"The request's target is longer than {MAX_TARGET} bytes.")
     del lines[0]

@@ -129,3 +129,21 @@ class BadClientTests(SynchronousTestCase):
             self.assertIn(fields(answer)[b"x-request-id"], body(answer))
             self.assertFalse(client.open)
             self.assertEqual(rig.connecting(), [])
+
+
+class OwnFaultTests(SynchronousTestCase):
+    def test_an_error_of_the_routers_own_is_logged_and_answered(self) -> None:
+        rig = Rig()
+
+        class Broken:
+            def decide(self, *_: object) -> None:
+                raise ZeroDivisionError("a secret")
+
+        client = rig.client()
+        rig.factory.table = Broken()
+        client.say(GET)
+        answer = client.heard()
+        self.assertEqual(status(answer), 500)
+        self.assertNotIn(b"secret", answer)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertTrue(client.open)

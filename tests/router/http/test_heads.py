@@ -103,6 +103,7 @@ class RequestTests(SynchronousTestCase):
             (b"GET x HTTP/1.1", 400),
             (b"GET * HTTP/1.1", 400),
             (b"CONNECT a:1 HTTP/1.1", 501),
+            (b"G" * 65 + b" / HTTP/1.1", 501),
         ):
             self.assertEqual(refused(line + H), expected, line)
         self.assertEqual(refused(b"GET /" + b"a" * 16384 + b" HTTP/1.1" + H), 414)
