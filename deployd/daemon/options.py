@@ -10,6 +10,9 @@ from typing import ClassVar
 from twisted.python import usage
 
 from deployd.errors import UsageError
+from deployd.model.address import Address
+from deployd.model.invalid import Invalid
+from deployd.model.registration import host_name
 from deployd.net.addresses import tcp_listener
 from deployd.net.secret import Secret, secret_from_file
 
@@ -96,3 +99,16 @@ def default_state_dir(kind: str) -> Path:
         return Path("/var/lib/deployd") / kind
     base = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
     return Path(base).expanduser() / "deployd" / kind
+
+
+def check_address(option: str, text: str) -> None:
+    """Refuse what can be no host; a Twisted endpoint string shows when it is used."""
+    try:
+        host = Address.parse(text).host
+    except Invalid:
+        host = "" if ":" in text else text
+    try:
+        if host or ":" not in text:
+            host_name(host)
+    except Invalid:
+        raise Invalid(f"--{option}: {text[:80]!r} is not an address: write HOST:PORT") from None

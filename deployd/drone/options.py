@@ -6,8 +6,7 @@ import socket
 
 from twisted.python import usage
 
-from deployd.daemon.options import DaemonOptions
-from deployd.model.address import Address
+from deployd.daemon.options import DaemonOptions, check_address
 from deployd.model.drone import DroneDescription
 from deployd.model.invalid import Invalid
 from deployd.model.names import app_name, drone_name, is_unicode, label, role_name
@@ -72,9 +71,9 @@ class DroneOptions(DaemonOptions):
         if self["on-stop"] not in ON_STOP:
             raise usage.UsageError(f"--on-stop is stop or keep, not {self['on-stop'][:40]!r}")
         try:
-            _check_address("hub", self["hub"])
+            check_address("hub", self["hub"])
             if self["registry"]:
-                _check_address("registry", self["registry"])
+                check_address("registry", self["registry"])
             self["name"] = drone_name(socket.gethostname() if self["name"] is None else self["name"])
             self["advertise"] = host_name(self["advertise"]) if self["advertise"] else ""
             self._check_roles()
@@ -107,19 +106,6 @@ class DroneOptions(DaemonOptions):
             if self.command:
                 raise Invalid("--roles chooses from Procfiles, which a drone with a COMMAND does not read")
             self.roles = tuple(dict.fromkeys(role_name(role.strip()) for role in self["roles"].split(",")))
-
-
-def _check_address(option: str, text: str) -> None:
-    """Refuse what can be no host; a Twisted endpoint string shows when it is used."""
-    try:
-        host = Address.parse(text).host
-    except Invalid:
-        host = "" if ":" in text else text
-    try:
-        if host or ":" not in text:
-            host_name(host)
-    except Invalid:
-        raise Invalid(f"--{option}: {text[:80]!r} is not an address: write HOST:PORT") from None
 
 
 def _port_range(text: str) -> tuple[int, int]:

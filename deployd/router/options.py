@@ -8,11 +8,9 @@ from pathlib import Path
 
 from twisted.python import usage
 
-from deployd.daemon.options import DaemonOptions
-from deployd.model.address import Address
+from deployd.daemon.options import DaemonOptions, check_address
 from deployd.model.invalid import Invalid
 from deployd.model.names import drone_name
-from deployd.model.registration import host_name
 
 HUB_PORT = 6001
 REGISTRY_PORT = 6000
@@ -58,9 +56,9 @@ class RouterOptions(DaemonOptions):
         if self["listen"] is not None:
             raise usage.UsageError("--listen is for AMP ports, and a router has none; give --port and --interface")
         try:
-            _check_address("hub", self["hub"])
+            check_address("hub", self["hub"])
             if self["registry"]:
-                _check_address("registry", self["registry"])
+                check_address("registry", self["registry"])
             self["name"] = drone_name(socket.gethostname() if self["name"] is None else self["name"])
         except Invalid as error:
             raise usage.UsageError(str(error).replace("drone name", "router name")) from None
@@ -90,19 +88,6 @@ class RouterOptions(DaemonOptions):
         if not text.isascii() or not text.isdigit() or not 1 <= int(text[:6]) <= MAX_WORKERS:
             raise usage.UsageError(f"--{name} is a number from 1 to {MAX_WORKERS}, not {text[:40]!r}")
         return int(text)
-
-
-def _check_address(option: str, text: str) -> None:
-    """Refuse what can be no host; a Twisted endpoint string shows when it is used."""
-    try:
-        host = Address.parse(text).host
-    except Invalid:
-        host = "" if ":" in text else text
-    try:
-        if host or ":" not in text:
-            host_name(host)
-    except Invalid:
-        raise Invalid(f"--{option}: {text[:80]!r} is not an address: write HOST:PORT") from None
 
 
 def _networks(text: str) -> Networks:
