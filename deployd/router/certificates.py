@@ -8,6 +8,7 @@ from typing import Any
 
 from attrs import frozen
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509.oid import ExtensionOID, NameOID
 from OpenSSL import SSL
 from twisted.internet.defer import Deferred
@@ -75,14 +76,11 @@ class Certificates:
         self._prints: dict[str, _Print] = {}
         self._good: dict[str, Certificate] = {}
         self._choice: Choice | None = None
+        self._unlisted = ""
 
     def look(self) -> None:
         """Read what has changed; blocks. Raise Refused if there is no certificate at all."""
-        try:
-            found = dict(_found(self._directory))
-        except OSError as error:
-            self._complain(self._directory, error)
-            found = {}
+        found = self._list()
         changed = False
         for stem, files in found.items():
             state = self._prints.get(stem)
@@ -107,6 +105,17 @@ class Certificates:
             )
         if changed:
             self._choice = Choice.among(self._good)
+
+    def _list(self) -> dict[str, tuple[Path, ...]]:
+        try:
+            found = dict(_found(self._directory))
+        except OSError as error:
+            if str(error) != self._unlisted:
+                self._unlisted = str(error)
+                self._complain(self._directory, error)
+            return {}
+        self._unlisted = ""
+        return found
 
     def serverConnectionForTLS(self, tlsProtocol: Any) -> SSL.Connection:
         assert self._choice is not None
@@ -187,12 +196,21 @@ def _read(files: tuple[Path, ...], choose: Callable[[SSL.Connection], None]) -> 
     context.set_mode(SSL.MODE_RELEASE_BUFFERS)
     context.set_session_id(b"deployd-router")
     context.use_certificate_chain_file(str(chain))
-    context.use_privatekey_file(str(key))
+    private: Any = _key(key.read_bytes())
+    context.use_privatekey(private)
     context.check_privatekey()
     context.set_alpn_select_callback(_protocol)
     context.set_tlsext_servername_callback(choose)
     names = _names(x509.load_pem_x509_certificates(chain.read_bytes())[0])
     return Certificate(names, context)
+
+
+def _key(text: bytes) -> object:
+    """Raise ValueError. OpenSSL itself would ask for a password at the terminal, and everything wait for that."""
+    try:
+        return load_pem_private_key(text, None)
+    except TypeError:
+        raise ValueError("its key is behind a password") from None
 
 
 def _protocol(connection: SSL.Connection, offered: list[bytes]) -> Any:

@@ -20,6 +20,12 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import pytest
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
 
 from deployd.model.registration import Registration
 from deployd.model.revision import Revision
@@ -159,6 +165,25 @@ def test_certificates_that_cannot_be_used_are_one_line(router: RouterProcess, tm
     (certs / "x.pem").write_text("garbage")
     said = router.refused("--https-port", "0", "--certs", str(certs), "--workers", workers)
     assert "there is no usable certificate" in said
+
+
+def test_a_password_of_a_key_is_not_asked_for_at_the_terminal(tmp_path: Path) -> None:
+    made = Authority(tmp_path).certify("a.example")
+    key = load_pem_private_key(made.key.read_bytes(), None)
+    locked = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret"))
+    (tmp_path / "certs").mkdir()
+    (tmp_path / "certs/a.pem").write_bytes(made.certificate.read_bytes() + locked)
+    terminal, end = os.openpty()
+    looks = "import os, sys; from pathlib import Path; from deployd.router.certificates import Certificates"
+    looks += "; os.login_tty(int(sys.argv[1])); Certificates(Path(sys.argv[2])).look()"
+    try:
+        words = [sys.executable, "-c", looks, str(end), str(tmp_path / "certs")]
+        done = subprocess.run(words, pass_fds=[end], start_new_session=True, timeout=20, check=False)
+        assert done.returncode == 1
+        assert b"no usable certificate" in os.read(terminal, 65536)
+    finally:
+        os.close(terminal)
+        os.close(end)
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])

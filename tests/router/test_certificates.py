@@ -131,6 +131,18 @@ class CertificatesTests(SynchronousTestCase):
             self.assertIn("a.pem is not used", formatEvent(said[0]))
             self.assertEqual(self.served("a.example")[0], "a.example")
 
+    def test_a_directory_that_has_gone_is_told_of_once(self) -> None:
+        self.put("a", "a.example")
+        self.certificates.look()
+        self.directory.rename("elsewhere")
+        with capturedLogs() as said:
+            self.certificates.look()
+            self.certificates.look()
+        self.assertEqual([event["path"] for event in said], ["certs"])
+        Path("elsewhere").rename(self.directory)
+        self.certificates.look()
+        self.assertEqual(self.served("a.example")[0], "a.example")
+
     def test_without_any_certificate_there_is_one_sentence(self) -> None:
         with self.assertRaisesRegex(Refused, "there is no usable certificate in certs"):
             self.certificates.look()

@@ -312,3 +312,9 @@ class ProxyTests(SynchronousTestCase):
             (line.client, line.host, line.method, line.path, line.status, line.bytes, line.release, line.instance),
             ("192.0.2.7", "shop.example", "GET", "/some/path?a=1", 200, 2, "v1", "i0"),
         )
+
+    def test_an_access_line_has_only_so_much_of_a_long_target(self) -> None:
+        rig = Rig()
+        rig.client().say(GET.replace(b"/some", b"/" + b"a" * 16000))
+        rig.accept().say(OK)
+        self.assertEqual(len(rig.lines[0].path), 2048)
