@@ -131,7 +131,10 @@ def _check(desired: Desired, release: Release, asked: Asked) -> None:
     emptied = selected(evolve(release, selector=asked.selector), drones)
     if emptied and not asked_for:
         names = ", ".join(drone.name for drone in emptied[:3]) + (", ..." if len(emptied) > 3 else "")
-        raise Refused(f"no drone to deploy to: {names} is being emptied; `deployctl undrain {emptied[0].name}` first")
+        are = "is" if len(emptied) == 1 else "are"
+        raise Refused(
+            f"no drone to deploy to: {names} {are} being emptied; `deployctl undrain {emptied[0].name}` first"
+        )
     if not asked_for:
         known = f"none of the {len(desired.drones)} known drones has these labels" if drones else "none has joined"
         raise Refused(f"no drone to deploy to: {known}")

@@ -10,7 +10,7 @@ from deployd.model.desired import Desired
 from deployd.model.instance import State
 from deployd.model.names import shown
 from deployd.model.release import Release, ReleaseState
-from deployd.planning.placement import runs
+from deployd.planning.placement import is_stopped, runs
 from deployd.planning.rollout import Verdict, statuses, summary, verdict
 
 RoleOf = tuple[str, str, str]
@@ -49,13 +49,13 @@ class Fitness:
         rows = statuses(desired, release, self._fleet.views())
         if verdict(release.need, rows) is not Verdict.MET:
             return f"it is below what its deploy needed: {summary(release.need, rows)}"
-        if not self.ready()[release.app, release.name, role]:
+        if not self.ready(desired)[release.app, release.name, role]:
             return f"no instance of it is ready in role {role}"
         return ""
 
     def check_targets(self, desired: Desired, app: str, releases: tuple[str, ...], role: str) -> None:
         """Raise Refused unless each of ``releases`` has something that answers now."""
-        ready = self.ready()
+        ready = self.ready(desired)
         for name in releases:
             found = next((release for release in desired.releases_of(app) if release.name == name), None)
             if found is None or not found.state.wanted:
@@ -63,13 +63,15 @@ class Fitness:
             if not ready[app, name, role]:
                 raise Refused(f"no instance of {app} {name} is ready in role {role}")
 
-    def ready(self) -> Counter[RoleOf]:
-        """How many instances are ready on connected drones."""
+    def ready(self, desired: Desired) -> Counter[RoleOf]:
+        """How many instances are ready on connected drones, and to stay: an order to end one counts once it is saved."""
+        drones = desired.drones
         return Counter(
             (one.app, one.release, one.role)
             for name in self._fleet.connected
+            if name in drones and not drones[name].draining
             for one in self._fleet.seen(name).values()
-            if one.state is State.READY
+            if one.state is State.READY and not is_stopped(desired, one.id)
         )
 
     def _check_role(self, desired: Desired, release: Release, role: str) -> None:

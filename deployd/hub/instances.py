@@ -8,7 +8,7 @@ from attrs import evolve
 
 from deployd.errors import Refused, UnknownInstance, UsageError
 from deployd.hub.fleet import Fleet
-from deployd.hub.ledger import Ledger
+from deployd.hub.ledger import NOTHING, Ledger
 from deployd.model.desired import Changes, Desired, KnownDrone, Order
 from deployd.model.instance import AssignedInstance, ObservedInstance
 from deployd.model.names import shown
@@ -28,8 +28,9 @@ class Instances:
         """Order these to stay stopped. Raise UnknownInstance, then none of them is; UsageError, Refused."""
 
         def decide(desired: Desired) -> Changes:
-            orders = tuple(self._stopped(desired, id) for id in checked(ids))
-            return Changes(orders=orders, events=(self._ledger.event("stop", who, detail=" ".join(ids)),))
+            orders = [self._stopped(desired, id) for id in checked(ids)]
+            new = [order for order in orders if desired.orders.get(order.id) != order]
+            return self._ordered("stop", who, new) if new else NOTHING
 
         await self._ledger.change(decide)
 
@@ -49,10 +50,15 @@ class Instances:
                 order = desired.orders.get(id, Order(id, line.app, line.release))
                 orders.append(evolve(order, stopped=False, restarts=order.restarts + 1))
                 generations[id] = line.generation + 1
-            return Changes(orders=tuple(orders), events=(self._ledger.event("restart", who, detail=" ".join(ids)),))
+            return self._ordered("restart", who, orders)
 
         await self._ledger.change(decide)
         return generations
+
+    def _ordered(self, what: str, who: str, orders: Sequence[Order]) -> Changes:
+        apps = {order.app for order in orders}
+        event = self._ledger.event(what, who, min(apps) if len(apps) == 1 else "", " ".join(each.id for each in orders))
+        return Changes(orders=tuple(orders), events=(event,))
 
     def _stopped(self, desired: Desired, id: str) -> Order:
         found = self._line(desired, id)

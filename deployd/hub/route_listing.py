@@ -32,7 +32,7 @@ class RouteListing:
         What a page that goes on ``after`` a key does not need is not made.
         """
         desired = self._ledger.desired
-        ready = self._fitness.ready()
+        ready = self._fitness.ready(desired)
         for key in self._keys(desired, text):
             if _key(key) > after:
                 yield _key(key), self._row(desired, desired.routes[key], ready)

@@ -85,13 +85,18 @@ def trail(entries: Iterable[Entry]) -> tuple[Place, ...]:
 
 def introduced_last(places: Sequence[Place]) -> AppRelease | None:
     """Of the releases that the end of the trail gives weight, the one that came in last; of several the newest."""
-    came: dict[AppRelease, int] = {}
-    before: set[AppRelease] = set()
-    for number, place in enumerate(places):
-        weighted = _weighted(place.entry.setting)
-        came.update(dict.fromkeys(weighted - before, number))
-        before = weighted
-    return max(before, key=lambda key: (came[key], release_number(key[1]) or 0, key), default=None)
+    if not places:
+        return None
+    weighted = since_then = _weighted(places[-1].entry.setting)
+    came = dict.fromkeys(weighted, 0)
+    # Backwards, as there may be ten thousand routes with long histories, and what came last came lately.
+    for number in range(len(places) - 2, -1, -1):
+        before = _weighted(places[number].entry.setting)
+        came.update(dict.fromkeys(since_then - before, number + 1))
+        since_then = since_then & before
+        if not since_then:
+            break
+    return max(weighted, key=lambda key: (came[key], release_number(key[1]) or 0, key), default=None)
 
 
 def rollback_target(route: Route) -> Entry | None:

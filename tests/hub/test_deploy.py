@@ -10,7 +10,7 @@ from deployd.errors import Refused, UnknownApp, UnknownCommit, UnknownDrone, Unk
 from deployd.model.desired import Changes
 from deployd.model.instance import Goal, State
 from deployd.planning.rollout import HOPELESS_FAILURES
-from deployd.wire.control import Deploy, ForgetDrone, Restart, Retire, Stop
+from deployd.wire.control import Deploy, Events, ForgetDrone, Restart, Retire, Stop
 from tests.hub.rig import Cluster
 
 HOPELESS = {
@@ -577,6 +577,12 @@ class StopTests(SynchronousTestCase):
         generations = self.cluster.person.ask(Restart, ids=[self.id])["generations"]
         (row,) = self.cluster.rows("instances")
         self.assertEqual((row["id"], row["state"], row["generation"]), (self.id, "ready", generations[self.id]))
+
+    def test_is_told_once_as_an_event_of_the_app(self) -> None:
+        for _ in range(2):
+            self.cluster.person.ask(Stop, ids=[self.id, self.id])
+        rows = self.cluster.person.ask(Events, app="webapp", newest=10, above=0)["rows"]
+        self.assertEqual([row["detail"] for row in rows if row["what"] == "stop"], [self.id])
 
     def test_holds_until_a_new_deploy(self) -> None:
         self.cluster.person.ask(Stop, ids=[self.id])

@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from deployd.errors import Refused, UnknownApp, UnknownCommit, UnknownRoute, UsageError
 from deployd.model.instance import State
 from deployd.model.route import LATENCIES, MAX_WEIGHT, RouteKey, Tally
-from deployd.wire.control import RemoveRoute, Retire, RollBack
+from deployd.wire.control import DrainDrone, RemoveRoute, Retire, RollBack, Stop
 from tests.hub.rig import Cluster
 
 
@@ -203,6 +203,17 @@ class RollbackTests(RoutesCase):
         error = self.assertRaises(Refused, self.roll_back)
         self.assertEqual(str(error), "no instance of webapp v2 is ready in role http")
         self.assertEqual(self.shares(), {"v3": 1})
+
+    def test_what_is_ordered_to_end_is_no_target_any_more_though_it_is_ready_still(self) -> None:
+        ids = [drone.ids["http.v2"] for drone in self.drones]
+        for drone in self.drones:
+            drone.follows = False
+        self.cluster.person.ask(DrainDrone, name="d1", drain=True, force=True)
+        self.assertEqual(self.row()["shares"][0]["ready"], 1)
+        self.assertEqual(self.roll_back()["back_to"], 3)
+        self.roll_back(to=4)
+        self.cluster.person.ask(Stop, ids=[ids[1]])
+        self.assertIn("no instance of webapp v2 is ready", str(self.assertRaises(Refused, self.roll_back)))
 
     def test_a_release_that_is_gone_is_named(self) -> None:
         self.retire("v2")

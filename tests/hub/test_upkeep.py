@@ -116,7 +116,7 @@ class DrainDroneTests(UpkeepCase):
         with self.assertRaisesRegex(Refused, "d1 is being emptied.*undrain d1"):
             self.cluster.deploy(drones=["d1"])
         self.drain("d2")
-        with self.assertRaisesRegex(Refused, "d1, d2 .*undrain d1"):
+        with self.assertRaisesRegex(Refused, "d1, d2 are being emptied; .*undrain d1"):
             self.cluster.deploy()
 
     def test_one_that_is_emptied_in_mid_deploy_is_not_waited_for(self) -> None:
