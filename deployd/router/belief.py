@@ -24,6 +24,7 @@ from twisted.logger import Logger
 
 from deployd.model.names import is_commit, release_number
 from deployd.model.registration import Registration
+from deployd.router.forbidden import known_as
 from deployd.router.target import Target
 
 Address = tuple[str, int]
@@ -105,7 +106,7 @@ class Believed:
 
     def forbid(self, addresses: Iterable[Address]) -> None:
         """Where deployd itself listens; nothing else is forbidden any more."""
-        forbidden = frozenset(addresses)
+        forbidden = frozenset((known_as(host), port) for host, port in addresses)
         if forbidden != self._forbidden:
             self._forbidden = forbidden
             self._look_again(list(self._owners))
@@ -153,7 +154,7 @@ class Believed:
             return "its owner is no drone that the hub accepted"
         if host != row.host:
             return f"its drone is at {host}"
-        if (row.host, row.port) in self._forbidden:
+        if (known_as(row.host), row.port) in self._forbidden:
             return "deployd itself listens there"
         return ""
 

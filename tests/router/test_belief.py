@@ -51,6 +51,13 @@ class BeliefTests(SynchronousTestCase):
         self.table.forbid([])
         self.assertEqual(set(self.table.rows.targets), {"http-1", "http-2"})
 
+    def test_a_port_of_deployd_is_the_same_at_each_name_of_this_machine(self) -> None:
+        self.table.forbid([("127.0.0.1", 6001), ("10.0.0.1", 6001)])
+        for host in ("127.0.0.2", "0.0.0.0", "::ffff:127.0.0.1", "::1", "::ffff:10.0.0.1"):
+            self.table.delta(TableItem(drone=DroneHost(OWNER, host)))
+            self.table.put(evolve(row("http-1", port=6001), host=host), evolve(row("http-2"), host=host))
+            self.assertEqual(list(self.table.rows.targets), ["http-2"], host)
+
     def test_rows_that_are_of_no_release_are_nobody_s_mistake(self) -> None:
         good = row("http-1")
         rows = [
