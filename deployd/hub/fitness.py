@@ -64,7 +64,7 @@ class Fitness:
                 raise Refused(f"no instance of {app} {name} is ready in role {role}")
 
     def ready(self, desired: Desired) -> Counter[RoleOf]:
-        """How many instances are ready on connected drones, and to stay: an order to end one counts once it is saved."""
+        """How many instances are ready on connected drones and not ordered to end: that counts once it is saved."""
         drones = desired.drones
         return Counter(
             (one.app, one.release, one.role)
