@@ -9,26 +9,24 @@ Rows are saved a moment late, as nobody is promised anything about them.
 
 from __future__ import annotations
 
-import os
 import sqlite3
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
-from threading import Lock
 
 from attrs import frozen
 from twisted.logger import Logger
 
-from deployd.errors import DeploydError, Refused
+from deployd.errors import DeploydError
 from deployd.model.registration import Registration
 from deployd.model.revision import Revision
 from deployd.model.router import TableItem
 from deployd.router.row_fields import fields_of, row_of
+from deployd.storage.local import FACTS, LocalDatabase
 from deployd.wire.codec import from_json, to_json
 from deployd.wire.documents import dump, load
 
-_SCHEMA = """
-create table if not exists facts (name text primary key, value text not null) without rowid;
+_SCHEMA = f"""
+{FACTS}
 create table if not exists items (key text primary key, item text not null) without rowid;
 create table if not exists rows (id text primary key, row text not null) without rowid;
 """
@@ -56,11 +54,10 @@ class Saved:
     _log = Logger()
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._lock = Lock()
-        with self._saying("open"):
+        self._database = LocalDatabase(path, _SCHEMA, "")
+        with self._database.saying("open"):
             try:
-                self._open()
+                self._database.open()
             except sqlite3.DatabaseError as error:
                 if isinstance(error, sqlite3.OperationalError):
                     raise
@@ -68,7 +65,7 @@ class Saved:
 
     def read(self) -> Contents:
         """What was saved; where it makes no sense, nothing."""
-        with self._saying("read"):
+        with self._database.saying("read"):
             try:
                 return self._read()
             except (sqlite3.DatabaseError, DeploydError, ValueError) as error:
@@ -79,96 +76,68 @@ class Saved:
 
     def follow(self, revision: Revision, base: int, items: Iterable[TableItem]) -> None:
         """Save what the hub said: all of it if ``base`` is 0, else what has changed."""
-        with self._transaction("save the routes"):
+        with self._database.transaction("save the routes"):
             # Those two kinds are whole lists in every update.
             which = (
                 ""
                 if not base
                 else " where key >= 'leaving ' and key < 'leaving!' or key >= 'retiring ' and key < 'retiring!'"
             )
-            self._database.execute("delete from items" + which)
+            self._database.connection.execute("delete from items" + which)
             for item in items:
                 if item.gone is not None or item.lost:
-                    self._database.execute("delete from items where key = ?", (_key(item),))
+                    self._database.connection.execute("delete from items where key = ?", (_key(item),))
                 else:
                     text = dump(to_json(item)).decode("utf-8", "surrogatepass")
-                    self._database.execute("insert or replace into items values (?, ?)", (_key(item), text))
+                    self._database.connection.execute("insert or replace into items values (?, ?)", (_key(item), text))
             self._set(_TABLE, revision)
 
     def change_rows(self, put: Iterable[Registration], gone: Iterable[str], revision: Revision) -> None:
-        with self._transaction("save the rows"):
-            self._database.executemany("delete from rows where id = ?", ((id,) for id in gone))
+        with self._database.transaction("save the rows"):
+            self._database.connection.executemany("delete from rows where id = ?", ((id,) for id in gone))
             self._put(put)
             self._set(_REGISTRY, revision)
 
     def note(self, **facts: str) -> None:
         """Save what the hub said of itself."""
-        with self._transaction("save what the hub said"):
+        with self._database.transaction("save what the hub said"):
             for name, value in facts.items():
-                self._database.execute("insert or replace into facts values (?, ?)", (name, value))
+                self._database.set_fact(name, value)
 
     def close(self) -> None:
-        with self._lock:
-            self._database.close()
-
-    def _open(self) -> None:
-        os.close(os.open(self._path, os.O_WRONLY | os.O_CREAT, 0o600))
-        self._database = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
-        self._database.execute("pragma journal_mode = wal")
-        self._database.execute("pragma synchronous = full")
-        self._database.executescript(_SCHEMA)
+        self._database.close()
 
     def _put_aside(self, error: Exception) -> None:
-        aside = self._path.with_suffix(".broken")
+        path = self._database.path
+        aside = path.with_suffix(".broken")
         said = "the saved table cannot be read ({error}); it is now {aside}, and the router waits for a new one"
         self._log.error(said, error=error, aside=str(aside))
-        self._database.close()
+        self._database.connection.close()
         for ending in ("-wal", "-shm"):
-            self._path.with_name(self._path.name + ending).unlink(missing_ok=True)
-        self._path.rename(aside)
-        self._open()
+            path.with_name(path.name + ending).unlink(missing_ok=True)
+        path.rename(aside)
+        self._database.open()
 
     def _read(self) -> Contents:
-        facts = {str(name): str(value) for name, value in self._database.execute("select name, value from facts")}
+        facts = {
+            str(name): str(value) for name, value in self._database.connection.execute("select name, value from facts")
+        }
         items = tuple(
             from_json(load(text.encode("utf-8", "surrogatepass")), TableItem)
-            for (text,) in self._database.execute("select item from items order by key")
+            for (text,) in self._database.connection.execute("select item from items order by key")
         )
         rows = tuple(
             row_of(load(text.encode("utf-8", "surrogatepass")))
-            for (text,) in self._database.execute("select row from rows")
+            for (text,) in self._database.connection.execute("select row from rows")
         )
         return Contents(_revision(facts.pop(_TABLE, "")), items, _revision(facts.pop(_REGISTRY, "")), rows, facts)
 
     def _put(self, rows: Iterable[Registration]) -> None:
         texts = ((row.id, dump(fields_of(row)).decode("utf-8", "surrogatepass")) for row in rows)
-        self._database.executemany("insert or replace into rows values (?, ?)", texts)
+        self._database.connection.executemany("insert or replace into rows values (?, ?)", texts)
 
     def _set(self, name: str, revision: Revision) -> None:
-        text = f"{revision.number} {revision.epoch}"
-        self._database.execute("insert or replace into facts values (?, ?)", (name, text))
-
-    @contextmanager
-    def _transaction(self, deed: str) -> Iterator[None]:
-        with self._saying(deed):
-            self._database.execute("begin immediate")
-            try:
-                yield
-                self._database.execute("commit")
-            except BaseException:
-                if self._database.in_transaction:
-                    self._database.execute("rollback")
-                raise
-
-    @contextmanager
-    def _saying(self, deed: str) -> Iterator[None]:
-        with self._lock:
-            try:
-                yield
-            except DeploydError:
-                raise
-            except (sqlite3.Error, OSError) as error:
-                raise Refused(f"cannot {deed} in {self._path}: {error}") from error
+        self._database.set_fact(name, f"{revision.number} {revision.epoch}")
 
 
 def _key(item: TableItem) -> str:

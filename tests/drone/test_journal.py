@@ -89,5 +89,5 @@ class JournalTests(SynchronousTestCase):
 
     def test_waits_for_the_disk(self) -> None:
         """FULL (2): a commit that was acknowledged outlives a power cut."""
-        self.assertEqual(self.journal._database.execute("pragma synchronous").fetchone(), (2,))
-        self.assertIsInstance(self.journal._database, sqlite3.Connection)
+        self.assertEqual(self.journal._database.connection.execute("pragma synchronous").fetchone(), (2,))
+        self.assertIsInstance(self.journal._database.connection, sqlite3.Connection)

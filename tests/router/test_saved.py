@@ -105,7 +105,7 @@ class SavedTests(SynchronousTestCase):
 
     def test_a_full_disk_is_a_sentence_and_leaves_what_was_saved(self) -> None:
         self.saved.follow(at(1), 0, [route("a")])
-        self.saved._database.execute("pragma max_page_count = 10")
+        self.saved._database.connection.execute("pragma max_page_count = 10")
         with self.assertRaisesRegex(Refused, "cannot save the routes in .*full"):
             self.saved.follow(at(2), 1, [route(f"host{number}") for number in range(2000)])
         contents = self.read()
