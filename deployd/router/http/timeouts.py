@@ -25,6 +25,8 @@ class Watched(Protocol):
     def expired(self, now: float) -> None:
         """``deadline`` has passed; it must be another one afterwards, or the thing be forgotten."""
 
+    def abort(self) -> None: ...
+
 
 class Deadlines:
     """Looks at what is watched as long as there is something."""
@@ -56,4 +58,6 @@ class Deadlines:
                 watched.expired(now)
             except Exception:
                 self._log.failure("at the deadline of {watched}", watched=watched)
+                # Nothing else would ever end it.
                 self.forget(watched)
+                watched.abort()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.router.http.rig import GET, POST, Rig, status, used
+from tests.router.http.rig import GET, OK, POST, Rig, status, used
 
 
 class DeadlineTests(SynchronousTestCase):
@@ -17,6 +17,21 @@ class DeadlineTests(SynchronousTestCase):
         rig.wait(6)
         self.assertEqual(status(client.heard()), 408)
         self.assertFalse(client.open)
+
+    def test_a_fault_at_a_deadline_ends_the_connection(self) -> None:
+        rig = Rig(targets=0)
+        client, other = rig.client(), rig.client()
+        client.say(GET)
+        decide, rig.table.decide = rig.table.decide, lambda *_: 1 / 0  # type: ignore[assignment, return-value]
+        rig.wait(0.5)
+        rig.table.decide = decide  # type: ignore[method-assign]
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertTrue(client.aborted)
+        self.assertEqual((rig.factory.connections, rig.factory.requests), (1, 0))
+        rig.rows(1)
+        other.say(GET)
+        rig.accept().say(OK)
+        self.assertEqual(status(other.heard()), 200)
 
     def test_an_idle_connection_is_closed_without_a_word(self) -> None:
         rig = Rig(idle=5)
