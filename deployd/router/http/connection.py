@@ -215,6 +215,13 @@ class ClientConnection(Protocol):
         if self._exchange is None and not self._held and not self._closing:
             self.deadline = min(self.deadline, self.factory.seconds() + self.factory.settings.parting)
 
+    def give_way(self) -> bool:
+        """End at once if no request is under way, as far as the kernel knows; whether that is so."""
+        if self._exchange is not None or self._closing or self.full or something_came(self.transport):
+            return False
+        self.abort()
+        return True
+
     def end(self) -> None:
         """Send no more, but read on."""
         transport: Any = self.transport

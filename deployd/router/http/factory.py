@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from itertools import islice
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 # Of a request's target in the access log: thousands of lines may wait for a slow disk.
 MAX_LOGGED = 2048
+# How many clients are looked at for one that can give way to another.
+LOOKED_AT = 100
 
 Tell = Callable[[AccessLine], None]
 
@@ -48,7 +51,7 @@ class ProxyFactory(ServerFactory):
         self.random = random.random
         self._bits = random.getrandbits
         self._log = log
-        self._clients: set[ClientConnection] = set()
+        self._clients: dict[ClientConnection, None] = {}
         # The connections that are idle belong to the table's targets: one function does for every port.
         table.closed = close_idle
 
@@ -64,17 +67,27 @@ class ProxyFactory(ServerFactory):
 
     def buildProtocol(self, addr: IAddress | None) -> ClientConnection | None:  # type: ignore[override]
         """None, which closes the connection, beyond ``max_connections``."""
-        if len(self._clients) >= self.settings.max_connections or self.draining:
+        if self.draining or (len(self._clients) >= self.settings.max_connections and not self._make_room()):
             return None
         # An IPv4 client of an IPv6 port is still an IPv4 client.
         return ClientConnection(self, str(getattr(addr, "host", "unknown")).removeprefix("::ffff:"))
 
+    def _make_room(self) -> bool:
+        """Whether a client without a request gave up its place: who only holds connections keeps nobody out."""
+        for client in list(islice(self._clients, LOOKED_AT)):
+            # Those looked at are looked at last the next time.
+            del self._clients[client]
+            if client.give_way():
+                return True
+            self._clients[client] = None
+        return False
+
     def opened(self, client: ClientConnection) -> None:
-        self._clients.add(client)
+        self._clients[client] = None
         self.deadlines.watch(client)
 
     def closed(self, client: ClientConnection) -> None:
-        self._clients.discard(client)
+        self._clients.pop(client, None)
         self.deadlines.forget(client)
 
     def finish(self) -> None:

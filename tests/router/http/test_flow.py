@@ -158,8 +158,24 @@ class StoppingTests(SynchronousTestCase):
 
     def test_there_are_at_most_so_many_connections(self) -> None:
         rig = Rig(max_connections=2)
-        rig.client(), rig.client()
+        for _ in range(2):
+            rig.client().say(GET)
         self.assertIsNone(rig.factory.buildProtocol(None))
+        self.assertEqual((rig.factory.connections, rig.factory.requests), (2, 2))
+
+    def test_who_only_holds_connections_keeps_nobody_out(self) -> None:
+        rig = Rig(max_connections=3)
+        busy, idle, slow = rig.client(), rig.client(), rig.client()
+        busy.say(GET)
+        slow.say(GET[:10])
+        for other in (idle, slow):
+            rig.client().say(GET)
+            self.assertTrue(other.aborted)
+        rig.reactor.advance(0)
+        self.assertIsNone(rig.factory.buildProtocol(None))
+        self.assertEqual((rig.factory.connections, rig.factory.requests), (3, 3))
+        rig.accept().say(OK)
+        self.assertEqual(status(busy.heard()), 200)
 
     def test_a_target_that_is_gone_keeps_no_connection(self) -> None:
         rig = Rig()
