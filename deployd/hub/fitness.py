@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 
+from attrs import evolve
+
 from deployd.errors import Refused, UsageError
 from deployd.hub.fleet import Fleet
 from deployd.model.desired import Desired
@@ -46,7 +48,9 @@ class Fitness:
         """Why a release is not good enough to be given more requests, as the end of a sentence; "" when it is."""
         if release.state is not ReleaseState.DEPLOYED:
             return "it is still being deployed" if release.state.wanted else _OVER[release.state]
-        rows = statuses(desired, release, self._fleet.views())
+        # A drone that was told of something else a moment ago has not answered yet; what it has it has all the same.
+        views = {name: evolve(view, current=True) for name, view in self._fleet.views().items()}
+        rows = statuses(desired, release, views)
         if verdict(release.need, rows) is not Verdict.MET:
             return f"it is below what its deploy needed: {summary(release.need, rows)}"
         if not self.ready(desired)[release.app, release.name, role]:

@@ -146,6 +146,13 @@ class RefusalTests(RoutesCase):
         self.assertIn("at most 20", self.sentence(UsageError, *["v1"] * 21))
         self.assertEqual(self.cluster.rows("routes"), [])
 
+    def test_a_drone_that_is_being_told_something_else_is_ready_all_the_same(self) -> None:
+        for drone in self.drones:
+            drone.follows = False
+        self.cluster.push("other")
+        self.cluster.deploy(app="other")
+        self.assertEqual(self.cluster.route("v2"), 1)
+
 
 class RemovalTests(RoutesCase):
     def test_a_route_goes_with_its_history(self) -> None:
