@@ -20,7 +20,9 @@ import time
 import zlib
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
+
+from tests.e2e.waiting import until
 
 PATIENCE = 20.0
 # The loop, and the path, of requests that take long.
@@ -94,12 +96,14 @@ class Connection:
 
 
 class Load:
-    def __init__(self, host: str, routers: list[tuple[str, int]], posts: float) -> None:
+    """``out`` gets a line for each request when it is over."""
+
+    def __init__(self, host: str, routers: list[tuple[str, int]], posts: float, out: TextIO) -> None:
         self.host = host
+        self.out = out
         self.routers = routers
         self.posts = posts
         self.ending = False
-        self.records: list[Record] = []
         self._number = 0
 
     def end(self) -> None:
@@ -150,7 +154,8 @@ class Load:
             record.error = record.error or f"{type(error).__name__}: {error}"
             connection = None
         record.end = time.monotonic()
-        self.records.append(record)
+        self.out.write(json.dumps(asdict(record)) + "\n")
+        self.out.flush()
         return record, connection
 
     async def _either(self, record: Record, connection: Connection | None) -> Connection:
@@ -194,6 +199,14 @@ class Running:
         command = [sys.executable, "-m", "tests.e2e.load", host, ",".join(routers), str(self.out), *options]
         self.process = subprocess.Popen(command, cwd=Path(__file__).parents[2], stdin=subprocess.DEVNULL)
 
+    def until_asked(self, more: int) -> None:
+        """Until so many requests more are over."""
+        enough = self._over() + more
+        until(lambda: self._over() >= enough, f"{more} requests more are over")
+
+    def _over(self) -> int:
+        return self.out.read_bytes().count(b"\n") if self.out.exists() else 0
+
     def end(self) -> list[Record]:
         """Send no more, wait for what is under way; the records, by time."""
         self.process.terminate()
@@ -209,13 +222,12 @@ class Running:
 
 async def main(arguments: argparse.Namespace) -> None:
     routers = [(host, int(port)) for host, _, port in (each.rpartition(":") for each in arguments.routers.split(","))]
-    load = Load(arguments.host, routers, arguments.posts)
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, load.end)
-    loops = [load.closed(arguments.pause) for _ in range(arguments.clients)]
-    loops += [load.closed(arguments.pause, SLOW) for _ in range(arguments.slow)]
-    await asyncio.gather(*loops, load.open(arguments.rate))
     with arguments.out.open("w") as out:
-        out.writelines(json.dumps(asdict(record)) + "\n" for record in load.records)
+        load = Load(arguments.host, routers, arguments.posts, out)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, load.end)
+        loops = [load.closed(arguments.pause) for _ in range(arguments.clients)]
+        loops += [load.closed(arguments.pause, SLOW) for _ in range(arguments.slow)]
+        await asyncio.gather(*loops, load.open(arguments.rate))
 
 
 def parsed() -> argparse.Namespace:

@@ -20,6 +20,8 @@ from tests.e2e.waiting import until
 HOST = "shop.example"
 APP = (Path(__file__).parent / "deployed" / "app.py").read_text()
 MOST_RELEASES = 4
+# Requests, of which there are more than a hundred a second.
+SOME = 50
 
 
 class Town:
@@ -52,14 +54,14 @@ class Town:
     def under_load(self, *options: str) -> Iterator[None]:
         """At the end of the block the load ends and is judged; what failed in the block comes first."""
         addresses = [router.http for router in self.routers]
-        load = Running(self.cluster.directory, HOST, addresses, *options)
+        self.load = Running(self.cluster.directory, HOST, addresses, *options)
         try:
-            time.sleep(0.5)
+            self.load.until_asked(SOME)
             yield
-            time.sleep(0.3)
-            records = load.end()
+            self.load.until_asked(SOME)
+            records = self.load.end()
         finally:
-            load.drop()
+            self.load.drop()
         self.records: list[Record] = records
         self.story.judge(records)
 
@@ -210,7 +212,7 @@ class Town:
     def _kill(self, daemon: Daemon) -> None:
         with self.story.deed(f"kill -9 of the {daemon.kind}"):
             daemon.kill()
-            time.sleep(self.chance.uniform(0, 0.5))
+            self.load.until_asked(self.chance.randint(0, SOME))
             daemon.start()
             self.settle(f"kill -9 of the {daemon.kind}")
 

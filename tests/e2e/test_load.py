@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -60,21 +59,16 @@ def servers() -> Iterator[Servers]:
     made.close()
 
 
-def until_asked(seconds: float) -> None:
-    end = time.monotonic() + seconds
-    until(lambda: time.monotonic() > end, "some requests are made")
-
-
 def test_a_good_app_that_is_told_to_end_fails_no_request(servers: Servers, tmp_path: Path) -> None:
     story = Story(EITHER)
     load = Running(tmp_path, "x", servers.addresses)
     try:
-        until_asked(0.8)
+        load.until_asked(50)
         with story.deed("end", router=0):
             servers.processes[0].terminate()
             servers.processes[0].wait()
         # From here on the refusals are somebody's fault.
-        until_asked(0.3)
+        load.until_asked(30)
         records = load.end()
     finally:
         load.drop()
