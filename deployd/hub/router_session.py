@@ -75,6 +75,10 @@ class RouterSession:
         """Whether it has acknowledged ``table``."""
         return table is None or (self._acknowledged is not None and self._acknowledged.revision == table.revision)
 
+    def has_taken(self, table: Revision) -> bool:
+        """Whether it has acknowledged the table of that revision, or a later one."""
+        return not table.number or (self._acknowledged is not None and self._acknowledged.revision.reached(table))
+
     def reason(self) -> str:
         """Why it does not follow the newest table yet, as a sentence."""
         waiting = f"was told {self._clock.seconds() - self._told:.0f} s ago and has not acknowledged yet"

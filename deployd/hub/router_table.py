@@ -33,12 +33,12 @@ class Table:
 
     def says_the_same(self, other: Table) -> bool:
         """Whether a router that follows one of them follows the other."""
-        return (
-            self.leaving == other.leaving
-            and self.retiring == other.retiring
-            and (self.drones is other.drones or self.drones == other.drones)
-            and next(_changed(other.routes, self.routes), None) is None
-        )
+        return self.leaving == other.leaving and self.retiring == other.retiring and self.routes_the_same(other)
+
+    def routes_the_same(self, other: Table) -> bool:
+        """Whether it sends the same requests to the same releases, whatever ends meanwhile."""
+        is_there = self.drones is other.drones or self.drones == other.drones
+        return is_there and next(_changed(other.routes, self.routes), None) is None
 
     def pages(self, base: Table | None) -> Pages:
         """Everything, or what a router that follows ``base`` has to be told."""

@@ -57,6 +57,7 @@ class Routers:
         self._changed = changed
         self._members: dict[str, _Member] = {}
         self._table = Table()
+        self._routed = self._table.revision
         self._leaving: dict[str, Revision] = {}
         self._retiring: dict[ReleaseKey, Revision] = {}
         self._known: Mapping[str, KnownDrone] = {}
@@ -103,7 +104,10 @@ class Routers:
         )
 
     def waiting(self) -> tuple[tuple[str, str], ...]:
-        """The live routers that do not follow the newest table, by name, each with a sentence why."""
+        """The live routers that do not follow the routes as they are now, by name, each with a sentence why.
+
+        What only says that more is leaving does not count: where much ends there may always be a newer table.
+        """
         found = ((member.name, self._reason(member)) for member in self._members.values())
         return tuple(sorted((name, reason) for name, reason in found if reason))
 
@@ -128,6 +132,8 @@ class Routers:
         self._table = table = Table(self._ledger.number(), routes, hosts, leaving, retiring)
         # What a router said of the lost state of a restored hub says nothing of this one.
         is_same = old.revision.epoch == epoch
+        if not is_same or not table.routes_the_same(old):
+            self._routed = table.revision
         self._leaving = _since(self._leaving if is_same else {}, leaving, table.revision)
         self._retiring = _since(self._retiring if is_same else {}, retiring, table.revision)
         for member in self._members.values():
@@ -219,7 +225,7 @@ class Routers:
 
     def _reason(self, member: _Member) -> str:
         if member.session is not None:
-            return "" if member.session.follows(self._table) else member.session.reason()
+            return "" if member.session.has_taken(self._routed) else member.session.reason()
         now = self._clock.seconds()
         left = member.lease.getTime() - now if member.lease is not None else 0.0
         return f"is away since {now - member.away:.0f} s; its lease runs for {max(left, 0.0):.0f} s more"

@@ -7,7 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from deployd.errors import NameInUse, PermissionRefused, Refused, UsageError
 from deployd.hub.routers import LEASE
 from deployd.net.identity import Identity
-from deployd.wire.control import RemoveRoute, RouteStatus
+from deployd.wire.control import RemoveRoute, RouteStatus, Stop
 from deployd.wire.routing import Enter
 from tests.hub.fake_router import FakeRouter
 from tests.hub.rig import Cluster
@@ -49,6 +49,19 @@ class FollowingTests(RoutersCase):
         self.assertEqual(changes[0][0], first.number)
         self.assertEqual(len(router.routes), 49)
         self.assertEqual(router.shares("h7.example"), {"v1": 2})
+        self.assertEqual(self.waiting(), {})
+
+    def test_who_asks_for_a_route_does_not_wait_for_what_ends_later(self) -> None:
+        self.cluster.route("v1")
+        self.cluster.router()
+        self.cluster.router("r2")
+        hanging = self.cluster.pumps.pop()
+        self.cluster.person.ask(Stop, ids=[self.drone.ids["http.v1"]])
+        self.assertEqual(self.waiting(), {})
+        self.cluster.route("v1=2", host="b.example", force=True)
+        self.assertEqual(list(self.waiting()), ["r2"])
+        self.cluster.pumps.append(hanging)
+        self.cluster.settle()
         self.assertEqual(self.waiting(), {})
 
     def test_several_changes_at_once_are_one_table(self) -> None:
