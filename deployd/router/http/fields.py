@@ -130,6 +130,11 @@ class Origin:
             % (self._address, self._proto, host, self._node, self._proto, host, own_id)
         ), own_id
 
+    def is_secure(self, claims: tuple[tuple[bytes, bytes], ...]) -> bool:
+        """Whether the client came over TLS, to this router or to a trusted proxy before it."""
+        said = [value for name, value in claims if name == b"x-forwarded-proto"] if self._trusted else []
+        return (said[0].partition(b",")[0].strip().lower() if said else self._proto) == b"https"
+
     def _among(self, host: bytes, claims: tuple[tuple[bytes, bytes], ...], own_id: bytes) -> tuple[bytes, bytes]:
         """As ``lines``, after what the proxy before this one said."""
         said: dict[bytes, bytes] = {}

@@ -101,7 +101,7 @@ class Outward(Asking):
             self.refuse(decision.status, decision.reason)
             return
         self.decision = decision
-        if decision.redirect and not factory.secure:
+        if decision.redirect and not self.client.origin.is_secure(request.claims):
             self._redirect()
             return
         target = decision.target(now, self._tried)

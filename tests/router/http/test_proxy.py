@@ -290,6 +290,20 @@ class ProxyTests(SynchronousTestCase):
         secure.client().say(GET)
         self.assertEqual(secure.connecting(), [5001])
 
+    def test_who_came_over_tls_to_a_trusted_proxy_is_not_redirected(self) -> None:
+        setting = Setting("webapp", "http", (Share("v1", 1),), https=True)
+        rig = Rig(setting=setting, trusted=(ip_network("10.0.0.0/8"),))
+        asked = b"GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-Proto: %b\r\n\r\n"
+        for address, said, expected in (
+            ("10.1.2.3", b"https", 0),
+            ("10.1.2.3", b"HTTPS, http", 0),
+            ("10.1.2.3", b"http", 308),
+            ("192.0.2.7", b"https", 308),
+        ):
+            client = rig.client(address)
+            client.say(asked % said)
+            self.assertEqual(status(client.heard() or b"HTTP/1.1 0 "), expected, (address, said))
+
     def test_an_absolute_target_is_made_a_path(self) -> None:
         rig = Rig()
         rig.client().say(b"GET http://shop.example/x?y HTTP/1.1\r\nHost: shop.example\r\n\r\n")
