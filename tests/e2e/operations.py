@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.e2e.cluster import Cluster, Daemon
+from tests.e2e.cluster import BIN, Cluster, Daemon
 from tests.e2e.judging import Deed, Story
 from tests.e2e.load import Record, Running
 from tests.e2e.waiting import until
@@ -159,6 +160,27 @@ class Town:
             self.cluster.deployctl("undrain", drone)
             self.settle("undrain")
 
+    def drain_amid_a_kill(self) -> None:
+        """What a planned stop waits for dies meanwhile: a router, the registry, or the hub that leads it."""
+        drone, victim = self.chance.choice(self.drones), self.chance.choice(["hub", "registry", "ra", "rb"])
+        daemon = self.cluster.daemons[victim]
+        router = self.routers.index(daemon) if daemon in self.routers else None
+        with self.story.deed(f"drain {drone}, amid it kill -9 of {victim}", router) as deed:
+            command = [str(BIN / "deployctl"), "--timeout", "60", "drain", drone]
+            environment, silent = self.cluster.deployctl_environment(), subprocess.DEVNULL
+            draining = subprocess.Popen(command, env=environment, stdout=silent, stderr=silent)
+            self.load.until_asked(self.chance.randint(1, SOME))
+            if router is not None:
+                deed.kills.append(time.monotonic())
+            daemon.kill()
+            daemon.start()
+            if draining.wait(60) != 0:
+                # The hub was gone before it heard of it.
+                assert victim == "hub"
+                self.cluster.deployctl("drain", drone)
+            self.cluster.deployctl("undrain", drone)
+            self.settle("undrain")
+
     def kill_app(self) -> None:
         row = self.chance.choice([row for row in self.instances() if row["release"] in self.weights])
         with self.story.deed(f"kill -9 of {row['id']}, {row['release']} on {row['drone']}") as deed:
@@ -233,6 +255,7 @@ DEEDS = [
     Town.retire,
     Town.retire_unused,
     Town.drain,
+    Town.drain_amid_a_kill,
     Town.kill_app,
     Town.restart_app,
     Town.restart_router,
