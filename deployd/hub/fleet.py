@@ -133,6 +133,16 @@ class Fleet:
         session = self._sessions.get(name)
         return session.seen if session is not None else self._last_seen.get(name, {})
 
+    def heard(self, name: str) -> Seen | None:
+        """The same, also between a drone's return and its first report; None: this hub has heard nothing of it yet."""
+        session = self._sessions.get(name)
+        has_said = session is not None and session.has_reported
+        return session.seen if session is not None and has_said else self._last_seen.get(name)
+
+    def is_expected(self, name: str) -> bool:
+        """Whether a drone is likely to say soon what it has, as the hub has just been started."""
+        return self.heard(name) is None and self._quieting.begins
+
     def instances(self) -> Iterator[ObservedInstance]:
         """Everything that is not stopped, of all drones as they were seen last."""
         for name in self._sessions.keys() | self._last_seen.keys():

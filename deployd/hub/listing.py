@@ -17,7 +17,7 @@ from deployd.model.desired import Desired, KnownDrone
 from deployd.model.instance import AssignedInstance, ObservedInstance, State
 from deployd.model.names import release_number, shown
 from deployd.model.release import Release
-from deployd.planning.placement import is_stopped, wanted_lines
+from deployd.planning.placement import is_stopped, possible_lines, wanted_lines
 from deployd.wire.documents import dump
 
 Row = dict[str, Any]
@@ -127,10 +127,9 @@ class Listing:
                 yield key, row
 
     def _instances_of(self, desired: Desired, drone: KnownDrone) -> Iterator[Row]:
-        seen, connected = self._fleet.seen(drone.name), self._fleet.is_connected(drone.name)
-        lines = {
-            line.id: line for release in desired.wanted for line in wanted_lines(desired, release, drone.description)
-        }
+        heard, connected = self._fleet.heard(drone.name), self._fleet.is_connected(drone.name)
+        seen = heard or {}
+        lines = {line.id: line for line in self._lines(desired, drone, heard is None)}
         for line in lines.values():
             if line.id not in seen:
                 yield _instance_row(drone.name, line, None, self._unseen(desired, drone, line))
@@ -144,10 +143,18 @@ class Listing:
                 state = State.STOPPING if connected else State.AWAY
             yield _instance_row(drone.name, one, one, state)
 
+    def _lines(self, desired: Desired, drone: KnownDrone, unheard: bool) -> Iterator[AssignedInstance]:
+        """What is wanted there; of a drone that has not been heard also what may be there and is to go."""
+        for release in desired.wanted:
+            find = possible_lines if unheard else wanted_lines
+            yield from find(desired, release, drone.description)
+        for release in desired.retiring if unheard else ():
+            yield from possible_lines(desired, release, drone.description)
+
     def _unseen(self, desired: Desired, drone: KnownDrone, line: AssignedInstance) -> State:
         view = self._fleet.view(drone.name)
         if not view.connected:
-            return State.AWAY
+            return State.WAITING if self._fleet.is_expected(drone.name) else State.AWAY
         return State.STOPPED if view.current and is_stopped(desired, line.id) else State.WAITING
 
 

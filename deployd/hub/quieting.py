@@ -60,8 +60,13 @@ class Quieting:
         return frozenset(ends)
 
     def waits(self) -> bool:
-        """Whether drones may still return from a restart of the hub while routers send them requests."""
-        return self._clock.seconds() < self._returned and bool(self._traffic.live()) and not self._complete()
+        """Whether drones may still return from a restart of the hub."""
+        return self.begins and not self._complete()
+
+    @property
+    def begins(self) -> bool:
+        """Whether the hub was started so lately that drones are on their way back."""
+        return self._clock.seconds() < self._returned
 
     def close(self) -> None:
         self._time(None)

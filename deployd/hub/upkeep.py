@@ -84,6 +84,8 @@ class Upkeep:
         await self._ledger.change(decide)
 
     def _check(self, desired: Desired, name: str) -> None:
+        if desired.routes and self._fleet.is_expected(name):
+            raise Refused(f"{name} has not come back since the hub was started; try again in a moment, or --force")
         seen = {other: self._fleet.seen(other) for other in {name, *self._fleet.connected}}
         found = loss(desired, name, seen)
         if found is not None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import signal
+import subprocess
 
 from tests.conftest import require
 from tests.e2e.apps import answering
-from tests.e2e.cluster import Cluster, Repository, get
+from tests.e2e.cluster import BIN, Cluster, Repository, get
 from tests.e2e.waiting import until
 
 pytestmark = require("git")
@@ -97,3 +98,21 @@ def test_a_machine_is_emptied_and_used_again(cluster: Cluster) -> None:
     cluster.deployctl("undrain", "d1")
     until(lambda: [row["state"] for row in cluster.json("ps")] == ["ready", "ready"], "both run again")
     cluster.deployctl("drain", "d9", code=2)
+
+
+def test_what_is_emptied_or_retired_over_a_kill_of_the_hub_is_gone_when_the_command_says_so(cluster: Cluster) -> None:
+    releases(cluster, 2, "d1", "d2")
+    cluster.start_router("r1")
+    for command in (("drain", "d1", "--force"), ("retire", "webapp", "v1")):
+        environment = cluster.deployctl_environment()
+        running = subprocess.Popen([str(BIN / "deployctl"), *command, "--timeout", "60"], env=environment)
+        until(lambda command=command: _begun(cluster, command[0]), f"the {command[0]} is saved")
+        cluster.hub.kill()
+        cluster.hub.start()
+        assert running.wait(90) == 0
+        left = cluster.processes("d1") if command[0] == "drain" else cluster.json("ps", "--commit", "v1")
+        assert left == []
+
+
+def _begun(cluster: Cluster, what: str) -> bool:
+    return any(row["what"] == what for row in cluster.json("events", "-n", "5"))

@@ -420,6 +420,8 @@ class RestartOfTheHubTests(SynchronousTestCase):
         self.cluster.restart()
         after = self.cluster.rows("releases"), self.cluster.rows("drones")[0]["name"], self.cluster.hub.ledger.epoch
         self.assertEqual(before, after)
+        self.assertEqual([row["state"] for row in self.cluster.rows("instances")], ["waiting"])
+        self.cluster.pass_time(11)
         self.assertEqual([row["state"] for row in self.cluster.rows("instances")], ["away"])
         number = self.drone.revision.number
         self.drone.join()
@@ -519,6 +521,9 @@ class RetireTests(SynchronousTestCase):
         away = self.cluster.drone("d2")
         away.leave()
         self.retire()
+        # A hub that has just been started waits for its drones first.
+        self.assertEqual(self.cluster.releases(), {"v1": "retiring"})
+        self.cluster.pass_time(11)
         self.assertEqual(self.cluster.releases(), {"v1": "retired"})
         self.assertEqual([(row["drone"], row["state"]) for row in self.cluster.rows("instances")], [("d2", "away")])
         self.cluster.restart()

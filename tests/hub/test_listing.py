@@ -7,7 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from deployd import __version__
 from deployd.errors import UnknownApp, UnknownCommit, UnknownDrone, UsageError
 from deployd.model.instance import State
-from deployd.wire.control import DrainDrone, List, Status
+from deployd.wire.control import DrainDrone, List, Retire, Status
 from tests.hub.rig import Cluster
 
 
@@ -82,6 +82,33 @@ class ListingTests(SynchronousTestCase):
     def test_what_a_drone_has_not_told_yet_is_waited_for(self) -> None:
         self.cluster.drone("d3", joins=False).join(reports=False)
         self.assertEqual([row["state"] for row in self.cluster.rows("instances", drone="d3")], ["waiting"])
+
+    def test_after_a_restart_of_the_hub_what_is_to_go_is_there_until_its_drone_has_said_otherwise(self) -> None:
+        self.cluster.person.ask(DrainDrone, name="d1", drain=True, force=True)
+        self.cluster.person.ask(DrainDrone, name="d1", drain=False, force=True)
+        for drone in self.cluster.drones:
+            drone.follows = False
+        self.cluster.person.ask(DrainDrone, name="d1", drain=True, force=True)
+        self.cluster.person.ask(Retire, app="team/webapp", commit="v1")
+        self.cluster.restart()
+        everything = [("team/webapp", "v1", "d2"), ("webapp", "v1", "d1"), ("webapp", "v1", "d2")]
+        everything.append(("webapp", "v2", "d1"))
+        self.assertEqual([found for found in self.ids() if found != ("team/webapp", "v1", "d1")], everything)
+        self.assertEqual({row["state"] for row in self.cluster.rows("instances")}, {"waiting"})
+        self.cluster.pass_time(11)
+        self.assertEqual({row["state"] for row in self.cluster.rows("instances")}, {"away"})
+        self.drone.join(reports=False)
+        self.assertEqual(self.ids(drone="d1"), [("webapp", "v1", "d1"), ("webapp", "v2", "d1")])
+        self.drone.seen = {}
+        self.drone.report()
+        self.assertEqual(self.ids(drone="d1"), [])
+
+    def test_between_its_return_and_its_report_a_drone_has_what_it_had(self) -> None:
+        self.drone.follows = False
+        self.cluster.person.ask(DrainDrone, name="d1", drain=True, force=True)
+        self.drone.leave()
+        self.drone.join(reports=False)
+        self.assertEqual(self.ids(drone="d1"), [("webapp", "v1", "d1"), ("webapp", "v2", "d1")])
 
     def test_what_an_away_drone_should_have_is_away(self) -> None:
         self.drone.leave()

@@ -127,6 +127,15 @@ class DrainDroneTests(UpkeepCase):
         self.drain()
         self.assertEqual(self.cluster.states("v2"), ("deployed", {"d2": "ready"}))
 
+    def test_right_after_a_start_of_the_hub_nothing_is_known_of_what_a_route_would_lose(self) -> None:
+        self.cluster.route("v1")
+        self.cluster.restart()
+        with self.assertRaisesRegex(Refused, "d1 has not come back since the hub was started"):
+            self.drain()
+        self.cluster.pass_time(11)
+        self.drain()
+        self.assertTrue(self.cluster.hub.ledger.desired.drones["d1"].draining)
+
     def test_one_that_is_away_is_emptied_when_it_returns_also_to_a_new_hub(self) -> None:
         router = self.cluster.router()
         ids = set(self.d1.ids.values())
