@@ -151,7 +151,8 @@ def _running_lines(
     for release in desired.retiring if loud else ():
         if ReleaseKey(release.app, release.name) in loud:
             for line in wanted_lines(desired, release, drone):
-                if line.id in seen and seen[line.id].state is not State.STOPPED:
+                # An orphan is not taken in by a release that goes.
+                if line.id in seen and seen[line.id].state not in (State.STOPPED, State.ORPHAN):
                     yield line
 
 

@@ -80,7 +80,9 @@ class AccessLogTests(SynchronousTestCase):
 
 class LogFileTests(SynchronousTestCase):
     def setUp(self) -> None:
-        self.path = Path("access.log")
+        self.directory = Path(self.mktemp())
+        self.directory.mkdir()
+        self.path = self.directory / "access.log"
 
     def opened(self, **bounds: int) -> LogFile:
         file = LogFile(self.path, **bounds)
@@ -88,7 +90,7 @@ class LogFileTests(SynchronousTestCase):
         return file
 
     def texts(self) -> dict[str, bytes]:
-        return {path.name: path.read_bytes() for path in Path().glob("access.log*") if path.suffix != ".lock"}
+        return {path.name: path.read_bytes() for path in self.directory.glob("access.log*") if path.suffix != ".lock"}
 
     def test_it_goes_on_where_it_ended(self) -> None:
         self.opened().write(b"a\n")

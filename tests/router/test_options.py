@@ -46,9 +46,10 @@ class OptionsTests(SynchronousTestCase):
         self.refused("go together", "--https-port", "8443")
         self.refused("go together", "--certs", ".")
         self.refused("is not a directory", "--certs", "missing", "--https-port", "8443")
-        Path("certs").mkdir()
-        options = parsed("--certs", "certs", "--https-port", "8443")
-        self.assertEqual((options.certs, options.https_port), (Path("certs").absolute(), 8443))
+        certs = Path(self.mktemp())
+        certs.mkdir()
+        options = parsed("--certs", str(certs), "--https-port", "8443")
+        self.assertEqual((options.certs, options.https_port), (certs.absolute(), 8443))
 
     def test_ports_differ_but_several_may_be_chosen_by_the_kernel(self) -> None:
         self.refused("different ports", "--port", "8080", "--admin-port", "8080")

@@ -46,7 +46,9 @@ RETIRING = TableItem(retiring=ReleaseKey("webapp", "v1"))
 
 class SavedTests(SynchronousTestCase):
     def setUp(self) -> None:
-        self.path = Path("table.sqlite")
+        place = Path(self.mktemp())
+        place.mkdir()
+        self.path = place / "table.sqlite"
         self.saved = self.opened()
 
     def opened(self) -> Saved:
@@ -144,17 +146,16 @@ class SavedTests(SynchronousTestCase):
         whole = log.read_bytes()
         self.saved.follow(at(2), 1, [route("b")])
         torn = log.read_bytes()[: len(whole) + 40]
-        for name in (self.path.name, log.name):
-            Path("copy." + name).write_bytes(Path(name).read_bytes() if name == self.path.name else torn)
-        copy = Path("copy.table.sqlite")
-        self.assertTrue(Path("copy.table.sqlite-wal").exists())
+        copy = self.path.with_name("copy.table.sqlite")
+        copy.write_bytes(self.path.read_bytes())
+        copy.with_name("copy.table.sqlite-wal").write_bytes(torn)
         saved = Saved(copy)
         self.addCleanup(saved.close)
         self.assertEqual(saved.read().table, at(1))
 
     def test_a_place_that_cannot_be_used_is_a_sentence(self) -> None:
         with self.assertRaisesRegex(Refused, "cannot open"):
-            Saved(Path("missing") / "table.sqlite")
+            Saved(self.path.with_name("missing") / "table.sqlite")
 
     @settings(deadline=None, max_examples=50)
     @given(
