@@ -177,6 +177,7 @@ class Town:
             if draining.wait(60) != 0:
                 # The hub was gone before it heard of it.
                 assert victim == "hub"
+                self.settle("kill -9 of the hub")
                 self.cluster.deployctl("drain", drone)
             self.cluster.deployctl("undrain", drone)
             self.settle("undrain")
