@@ -105,13 +105,11 @@ async def test_of_two_pushes_at_once_exactly_one_wins(service: Service, git: Git
     work = await git.repository()
     url = f"{service.url}/webapp"
     await git(work, "push", url, "master")
-    tips, runs = {}, []
+    tips = {}
     for name in ("left", "right"):
-        clone = git.home / name
-        await git(git.home, "clone", "-q", url, str(clone))
-        tips[name] = await git.commit(clone, {"who.txt": name})
-        runs.append(git.run(clone, "push", url, "master"))
-    results = await DeferredList(runs)
+        await git(git.home, "clone", "-q", url, str(git.home / name))
+        tips[name] = await git.commit(git.home / name, {"who.txt": name})
+    results = await DeferredList([git.run(git.home / name, "push", url, "master") for name in tips])
     codes = [code for _, (_, _, code) in results]
     assert sorted(code == 0 for code in codes) == [False, True]
     winner = ("left", "right")[codes.index(0)]

@@ -329,7 +329,8 @@ def test_a_daemon_in_the_background_that_cannot_start_ends_too(cluster: Cluster,
     done = subprocess.run(command, env=environment, capture_output=True, timeout=30, check=False)
     assert done.returncode != 0
     assert "state directory" in log.read_text()
-    assert not pidfile.exists()
+    # The command does not wait until the daemon has taken it away.
+    until(lambda: not pidfile.exists(), "the pid file is gone")
 
 
 def test_the_hub_is_reached_through_a_unix_socket(cluster: Cluster) -> None:

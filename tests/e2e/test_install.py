@@ -37,4 +37,4 @@ def test_a_wheel_has_all_that_is_needed(tmp_path: Path) -> None:
     )
     place, *plugins = done.stdout.split()
     assert place.startswith(str(tmp_path))
-    assert set(plugins) == {"deployd-drone", "deployd-hub", "deployd-registry"}
+    assert set(plugins) == {"deployd-drone", "deployd-hub", "deployd-registry", "deployd-router"}
