@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.error import HTTPError
@@ -22,58 +19,14 @@ from twisted.internet.defer import gatherResults
 from deployd.interfaces import OPENED, SAVED
 from deployd.model.desired import Changes, Event
 from deployd.storage.sqlite import SqliteStore, connection_pool, make_private
+from tests.integration.twistd_process import TwistdProcess
 
-TWISTD = Path(sys.executable).parent / "twistd"
 PUT_BACK = Event(0.0, "hub restored", "hub")
 
 
-class HubProcess:
-    """One ``twistd -n deployd-hub``; ``start`` waits until it is ready."""
-
-    def __init__(self, directory: Path) -> None:
-        self.state = directory / "state"
-        self.output = directory / "log"
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def launch(self, *arguments: str) -> None:
-        command = [str(TWISTD), "-n", "--pidfile=", "deployd-hub", "--port", "0", "--interface", "127.0.0.1"]
-        with self.output.open("ab") as output:
-            self.process = subprocess.Popen(
-                [*command, "--state-dir", str(self.state), *arguments],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                cwd=self.state.parent,
-                env={"PATH": os.defpath, "DEPLOYD_SECRET": "beep boop"},
-            )
-
-    def start(self) -> dict[str, str]:
-        self.launch()
-        assert self.process is not None
-        path = self.state / "addresses.json"
-        while True:
-            try:
-                self.process.wait(0.05)
-                raise AssertionError(self.output.read_text())
-            except subprocess.TimeoutExpired:
-                pass
-            try:
-                addresses = json.loads(path.read_text())
-            except FileNotFoundError:
-                continue
-            if addresses["pid"] == self.process.pid:
-                return dict(addresses)
-
-    def end(self, number: int = signal.SIGTERM) -> int:
-        assert self.process is not None
-        if self.process.poll() is None:
-            self.process.send_signal(number)
-        return self.process.wait(20)
-
-
 @pytest.fixture
-def hub(tmp_path: Path) -> Iterator[HubProcess]:
-    hub = HubProcess(tmp_path)
+def hub(tmp_path: Path) -> Iterator[TwistdProcess]:
+    hub = TwistdProcess(tmp_path, "hub")
     yield hub
     if hub.process is not None:
         hub.end(signal.SIGKILL)
@@ -87,7 +40,7 @@ def page(address: str, path: str) -> tuple[int, bytes]:
         return error.code, error.read()
 
 
-def test_serves_its_pages_and_stops_orderly(hub: HubProcess) -> None:
+def test_serves_its_pages_and_stops_orderly(hub: TwistdProcess) -> None:
     addresses = hub.start()
     assert page(addresses["http"], "/healthz") == (200, b"ok\n")
     assert b"deployd hub" in page(addresses["http"], "/")[1]
@@ -99,7 +52,7 @@ def test_serves_its_pages_and_stops_orderly(hub: HubProcess) -> None:
     assert "Traceback" not in hub.output.read_text()
 
 
-def test_is_the_same_hub_after_a_kill(hub: HubProcess) -> None:
+def test_is_the_same_hub_after_a_kill(hub: TwistdProcess) -> None:
     hub.start()
     hub.end(signal.SIGKILL)
     addresses = hub.start()
@@ -108,7 +61,7 @@ def test_is_the_same_hub_after_a_kill(hub: HubProcess) -> None:
 
 
 @pytest.mark.parametrize("which", ["--port", "--git-port"])
-def test_a_port_in_use_is_one_line(hub: HubProcess, which: str) -> None:
+def test_a_port_in_use_is_one_line(hub: TwistdProcess, which: str) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -120,7 +73,7 @@ def test_a_port_in_use_is_one_line(hub: HubProcess, which: str) -> None:
 
 
 @pytest.mark.parametrize("damage", ["newer", "garbage"])
-def test_a_state_that_cannot_be_used_is_one_line(hub: HubProcess, damage: str) -> None:
+def test_a_state_that_cannot_be_used_is_one_line(hub: TwistdProcess, damage: str) -> None:
     hub.start()
     hub.end()
     database = hub.state / "hub.sqlite"
@@ -137,7 +90,7 @@ def test_a_state_that_cannot_be_used_is_one_line(hub: HubProcess, damage: str) -
     assert "deployd-hub: " in hub.output.read_text()
 
 
-def test_strangers_cost_it_nothing(hub: HubProcess) -> None:
+def test_strangers_cost_it_nothing(hub: TwistdProcess) -> None:
     addresses = hub.start()
     sockets = []
     for address in (addresses["amp"], addresses["http"]):

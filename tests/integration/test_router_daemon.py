@@ -34,20 +34,18 @@ from deployd.model.router import DroneHost, TableItem
 from deployd.router.saved import Saved
 from tests.e2e.waiting import until
 from tests.integration.certificates import Authority
+from tests.integration.twistd_process import TwistdProcess
 
-TWISTD = Path(sys.executable).parent / "twistd"
 BIG = os.urandom(65_536) * 64
 SETTING = Setting("webapp", "http", (Share("v1", 1),))
 ITEMS = [TableItem(route=RouteLine(RouteKey("shop.example"), SETTING)), TableItem(drone=DroneHost("o", "127.0.0.1"))]
 
 
-class RouterProcess:
-    """One ``twistd -n deployd-router`` whose hub and registry are not there."""
+class RouterProcess(TwistdProcess):
+    """A router whose hub and registry are not there."""
 
     def __init__(self, directory: Path) -> None:
-        self.state = directory / "state"
-        self.output = directory / "log"
-        self.process: subprocess.Popen[bytes] | None = None
+        super().__init__(directory, "router", "--hub", "127.0.0.1:1", "--registry", "127.0.0.1:1")
 
     def save(self, port: int) -> None:
         """A table on disk, with one route to ``port`` on loopback."""
@@ -57,62 +55,6 @@ class RouterProcess:
         row = Registration("http-1", "a" * 40, "http", "127.0.0.1", port, "webapp", "v1", owner="o")
         saved.change_rows([row], (), Revision("r", 3))
         saved.close()
-
-    def launch(self, *arguments: str) -> None:
-        command = [
-            str(TWISTD),
-            "-n",
-            "--pidfile=",
-            "deployd-router",
-            "--hub",
-            "127.0.0.1:1",
-            "--registry",
-            "127.0.0.1:1",
-        ]
-        command += ["--interface", "127.0.0.1", "--state-dir", str(self.state)]
-        if "--port" not in arguments:
-            command += ["--port", "0"]
-        with self.output.open("ab") as output:
-            self.process = subprocess.Popen(
-                [*command, *arguments],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                cwd=self.state.parent,
-                env={"PATH": os.defpath, "DEPLOYD_SECRET": "beep boop"},
-            )
-
-    def start(self, *arguments: str) -> dict[str, str]:
-        self.launch(*arguments)
-        assert self.process is not None
-        path = self.state / "addresses.json"
-        while True:
-            try:
-                self.process.wait(0.05)
-                raise AssertionError(self.output.read_text())
-            except subprocess.TimeoutExpired:
-                pass
-            try:
-                addresses = json.loads(path.read_text())
-            except FileNotFoundError:
-                continue
-            if addresses["pid"] == self.process.pid:
-                return dict(addresses)
-
-    def refused(self, *arguments: str) -> str:
-        """What it says when it ends at once."""
-        self.launch(*arguments)
-        assert self.process is not None
-        assert self.process.wait(20) in (1, 2)
-        said = self.output.read_text()
-        assert "Traceback" not in said
-        return said
-
-    def end(self, number: int = signal.SIGTERM) -> int:
-        assert self.process is not None
-        if self.process.poll() is None:
-            self.process.send_signal(number)
-        return self.process.wait(20)
 
 
 @pytest.fixture
