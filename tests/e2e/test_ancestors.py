@@ -94,6 +94,21 @@ a peer without heartbeats is never timed out
     ../integration/test_deadlines.py::test_who_greets_and_falls_silent_is_let_go_at_the_timeout
 half lines by the hundred
     ../integration/test_hostile.py::test_five_hundred_idle_connections_are_borne
+
+Bouncy:
+
+all requests of a connection go where its first one went
+    test_router.py::test_each_request_of_a_connection_goes_where_its_own_host_says
+a dead app's address is in the answer
+    test_router_faults.py::test_the_app_gone_is_503_or_502_and_its_port_in_other_hands_is_not_asked
+no X-Forwarded-For, or the client's own
+    test_router_faults.py::test_what_a_client_says_about_itself_is_dropped
+no retry
+    ../router/http/test_sending_again.py::test_a_target_that_refuses_is_left_for_another_whatever_the_request
+no time limits
+    ../router/http/test_deadlines.py::test_an_app_that_hangs_is_given_up
+routes are read once
+    test_router.py::test_a_request_reaches_the_release_that_its_route_names
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ import signal
 import socket
 import ssl
 import subprocess
+from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,28 @@ def test_a_router_serves_from_its_disk_with_hub_and_registry_down(cluster: Clust
     cluster.hub.start()
     until(lambda: status(router)["hub"]["connected"] and status(router)["registry"]["connected"], "both are back")
     assert get(router.http, host=HOST) == (200, "hello")
+
+
+def test_each_request_of_a_connection_goes_where_its_own_host_says(cluster: Cluster) -> None:
+    """Bouncy sent all of a connection where the first one went: one tenant's requests to another."""
+    repository = deployed(cluster)
+    repository.commit({"http.py": HELLO.replace("hello", "hello b")})
+    repository.push("webapp")
+    cluster.deployctl("deploy", "webapp", "master")
+    router = cluster.start_router("r1")
+    cluster.deployctl("route", "set", "a.example", "webapp:http", "v1")
+    cluster.deployctl("route", "set", "b.example", "webapp:http", "v2")
+    host, _, port = router.http.rpartition(":")
+    connection = HTTPConnection(host, int(port), timeout=10)
+    connection.connect()
+    kept = connection.sock
+    for name, answer in (("a", "hello"), ("b", "hello b"), ("c", "")) * 2 + (("a", "hello"),):
+        connection.request("GET", "/", headers={"Host": f"{name}.example"})
+        got = connection.getresponse()
+        text = got.read().decode()
+        assert (got.status, text) == (200, answer) if answer else got.status == 404
+        assert connection.sock is kept
+    connection.close()
 
 
 def test_two_routers_follow_and_one_leaves(cluster: Cluster) -> None:
