@@ -29,7 +29,13 @@ class _Begun:
 
 
 class Drains:
-    """``changed`` is called when more may be drained. After a restart of the hub every limit starts anew."""
+    """``changed`` is called when more may be drained. After a restart of the hub every limit starts anew.
+
+    Note [As of the last look]
+    ~~~~~~~~~~~~~~~~~~~~~~~~~~
+    Between ``look`` and ``follow`` of one plan time passes, and a moment that came within it was not looked at. So the
+    next one is sought from the last look on, not from now, or nobody would look until the limit.
+    """
 
     _log = Logger()
 
@@ -40,15 +46,17 @@ class Drains:
         self._begun: dict[str, _Begun] = {}
         self._drained: set[str] = set()
         self._timer: IDelayedCall | None = None
+        self._looked = 0.0
 
     def __bool__(self) -> bool:
         return bool(self._begun)
 
     def look(self, desired: Desired, seen: Seen, reported: Revision) -> Collection[str]:
         """The ids that may be stopped, or started as something newer, for all that is known now."""
+        now = self._looked = self._clock.seconds()
         if self._begun:
             self._hear(seen, reported)
-            drains, now = self._drains(desired), self._clock.seconds()
+            drains = self._drains(desired)
             found = drained(drains, now, self._settle())
             for each in drains:
                 if each.id in found and not each.passed:
@@ -70,7 +78,8 @@ class Drains:
         if self._drained:
             self._drained &= {line.id for line in lines if _goes_on(line, seen)}
         if self._begun:
-            self._time(next_look(self._drains(desired), now, self._settle()))
+            # Note [As of the last look]
+            self._time(next_look(self._drains(desired), self._looked, self._settle()))
         elif self._timer is not None:
             self.close()
 
