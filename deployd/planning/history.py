@@ -123,16 +123,6 @@ def routed(routes: Iterable[Route]) -> set[AppRelease]:
     return found
 
 
-def rollback_keeps(routes: Iterable[Route]) -> set[AppRelease]:
-    """Every release that one rollback of a route would need."""
-    found: set[AppRelease] = set()
-    for route in routes:
-        target = rollback_target(route)
-        if target is not None:
-            found |= _weighted(target.setting)
-    return found
-
-
 def _plus(route: Route, setting: Setting, act: Act, what: str, back_to: int = 0) -> Route:
     entry = Entry(route.number + 1, setting, act.when, act.who, what, back_to)
     return evolve(route, entries=(*route.entries, entry)[-MAX_HISTORY:])

@@ -114,7 +114,7 @@ class HubLink(MultiService):
         peer.when_closed().addCallback(lambda _: self._lost(peer))
         self._log.info("entered {hub} as {name}", hub=self._shown, name=self._name)
         self._known, self._said = True, ""
-        # Before it tells us anything: what we follow shows a hub that was restored that it was.
+        # At once: who waits for this router should not wait for something to happen here.
         self._standings.attach(peer)
         self._counting.attach(peer)
         self._events.entered(answer["registry"])

@@ -6,16 +6,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from deployd.errors import UnknownApp, UnknownCommit, UnknownInstance, UsageError
 from deployd.model.instance import Goal, State
-from deployd.planning.rollout import HOPELESS_FAILURES
 from deployd.wire.control import Events, Restart, Retire, Stop
 from tests.hub.rig import Cluster
 
-HOPELESS = {
-    "state": State.BACKOFF,
-    "failures": HOPELESS_FAILURES,
-    "reason": "exited at once with code 3",
-    "tail": "I give up\n",
-}
 STUCK = {"state": State.STARTING}
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from hypothesis import strategies as st
 
 from deployd.model.desired import Changes, Desired, KnownDrone, Order
@@ -10,6 +12,8 @@ from deployd.model.instance import ObservedInstance, State, instance_id
 from deployd.model.manifest import RoleCommand, role_has_port
 from deployd.model.release import Need, Release, ReleaseState, Selector
 from deployd.model.revision import Revision
+from deployd.model.route import Route
+from deployd.planning.history import rollback_target
 
 APPS = ("team/webapp", "webapp")
 NAMES = ("d1", "d2", "d3")
@@ -106,3 +110,9 @@ def observed(draw: st.DrawFn, state: Desired, drone: KnownDrone) -> dict[str, Ob
             deregistered=draw(st.sampled_from([None, Revision("registry", 1)])),
         )
     return found
+
+
+def rollback_keeps(routes: Iterable[Route]) -> set[tuple[str, str]]:
+    """Every release (app and name) that one rollback of a route would need."""
+    targets = [target.setting for route in routes if (target := rollback_target(route)) is not None]
+    return {(setting.app, release) for setting in targets for release in setting.weighted}

@@ -13,7 +13,6 @@ from deployd.planning.history import (
     aborted,
     find,
     introduced_last,
-    rollback_keeps,
     rollback_target,
     routed,
     trail,
@@ -21,6 +20,7 @@ from deployd.planning.history import (
     with_rollback,
     with_setting,
 )
+from tests.planning.states import rollback_keeps
 
 KEY = RouteKey("shop.example")
 ACT = Act("me", 5.0)

@@ -11,8 +11,9 @@ from deployd.model.desired import Changes, Desired
 from deployd.model.policy import AppPolicy, Policy
 from deployd.model.release import Release, ReleaseState, Selector
 from deployd.model.route import Entry, Promotion, Route, RouteKey, Setting, Share
-from deployd.planning.history import rollback_keeps, routed
+from deployd.planning.history import routed
 from deployd.planning.retention import fates, good_since, objection
+from tests.planning.states import rollback_keeps
 
 APPS = ("team/webapp", "webapp")
 NOW = 1000.0
