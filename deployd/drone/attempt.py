@@ -13,7 +13,7 @@ from deployd.errors import Busy, Unreachable
 from deployd.model.instance import AssignedInstance
 from deployd.model.registration import Registration
 from deployd.planning.reconcile import CheckoutKey
-from deployd.processes import running
+from deployd.processes import commands
 from deployd.processes.environment import app_environment, bind_host, machine_addresses
 from deployd.processes.ports import Port
 
@@ -67,7 +67,7 @@ async def prepare(means: Means, line: AssignedInstance, take_port: Callable[[], 
         checkout=str(cwd),
         path=means.path,
     )
-    missing = await means.to_thread(running.missing, line.argv, env, str(cwd))
+    missing = await means.to_thread(commands.missing, line.argv, env, str(cwd))
     if missing is not None:
         raise Hopeless(missing)
     return Attempt(line, place, bind, port, cwd, env)

@@ -22,6 +22,7 @@ from deployd.errors import DeploydError
 from deployd.model.instance import AssignedInstance, Goal, ObservedInstance, State
 from deployd.planning.reconcile import Known
 from deployd.processes import running
+from deployd.processes.exits import Exit
 from deployd.processes.ports import Port
 from deployd.processes.trees import ProcessRef
 
@@ -198,11 +199,11 @@ class Instance:
         for waiter in waiting:
             waiter.callback(None)
 
-    def mourn(self, how: running.Exit) -> None:
+    def mourn(self, how: Exit) -> None:
         self._row.drop()
         self._begin(self._mourn(how, self._means.reactor.seconds()), lambda _: self._machine.ended())
 
-    def bury(self, how: running.Exit) -> None:
+    def bury(self, how: Exit) -> None:
         self._log.info("{id} {how}", id=self.line.id, how=how.text)
         self.end()
 
@@ -240,7 +241,7 @@ class Instance:
     def _spawn(self, attempt: Attempt) -> running.AppProcess:
         process: running.AppProcess | None = None
 
-        def exited(how: running.Exit) -> None:
+        def exited(how: Exit) -> None:
             if self._process is process:
                 self._process = None
                 self._machine.exited(how)
@@ -289,7 +290,7 @@ class Instance:
             await self._row.free_soon()
         await self._end_tree(GRACE)
 
-    async def _mourn(self, how: running.Exit, now: float) -> None:
+    async def _mourn(self, how: Exit, now: float) -> None:
         # First its last words: the report that it failed is the one which a deploy's error shows.
         self._tail = await self._means.to_thread(self._output.tail)
         self._health.died(how, now)

@@ -13,7 +13,7 @@ from automat import TypeMachineBuilder
 
 from deployd.drone.problem import Problem
 from deployd.model.instance import State
-from deployd.processes.running import Exit
+from deployd.processes.exits import Exit
 
 
 class Inputs(Protocol):

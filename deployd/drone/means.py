@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 from attrs import frozen
 from twisted.internet.defer import Deferred
 
+from deployd.model.instance import AssignedInstance
 from deployd.model.registration import Registration
 from deployd.model.revision import Revision
+from deployd.model.role import Check
 from deployd.planning.reconcile import CheckoutKey
 from deployd.processes.custody import Custody
 from deployd.processes.ending import ToThread
+from deployd.processes.exits import Exit
 from deployd.processes.ports import Ports
 from deployd.processes.readiness import Connect
 from deployd.processes.trees import ProcessRef
+from deployd.wire.keeping import Held, Launch
 
 
 @frozen
@@ -37,6 +41,75 @@ class Rows(Protocol):
 
 class Checkouts(Protocol):
     def ensure(self, key: CheckoutKey) -> Deferred[Path]: ...
+
+
+class Configs(Protocol):
+    """The environments of releases, kept sealed on this drone (deployd.drone.configs)."""
+
+    def values(self, line: AssignedInstance) -> Deferred[dict[str, str]]:
+        """The app's config as of the line's release, and the own environment of an extra above it.
+
+        Fails with Outage while the hub, which alone knows them, is away.
+        """
+        ...
+
+
+class Builds(Protocol):
+    """What the build steps of releases make (deployd.drone.building)."""
+
+    def ensure(
+        self, line: AssignedInstance, checkout: Path, config: Mapping[str, str], say: Callable[[str], None]
+    ) -> Deferred[None]:
+        """Fires once all steps of the line's release are done in ``checkout``; ``say`` hears how far they are.
+
+        Fails with BuildFailed, whose ``tail`` is the last output. Cancelling only stops waiting.
+        """
+        ...
+
+
+class Keeper(Protocol):
+    """The process that is the apps' parent, and outlives the drone (deployd.drone.keeping).
+
+    ``exited`` is called once, never before ``start`` has fired; with neither code nor signal when the keeper has died.
+    """
+
+    def start(self, launch: Launch, exited: Callable[[Exit], None]) -> Deferred[Held]:
+        """Fires once it runs. Fails with Refused where it cannot be started, Outage where there is no keeper."""
+        ...
+
+    def attach(
+        self, launch: Launch, descriptors: tuple[int, int, int], exited: Callable[[Exit], None]
+    ) -> Deferred[Held]:
+        """As ``start``, with these for its stdin, stdout and stderr; they stay the caller's, too."""
+        ...
+
+    def take_over(self, id: str, exited: Callable[[Exit], None]) -> Held | None:
+        """What an earlier life of the drone has started; one that has ended says so itself. None: nothing is held."""
+        ...
+
+    def forget(self, id: str) -> None:
+        """How it ended is saved, or nobody wants to know."""
+        ...
+
+    def unlisten(self, id: str) -> None:
+        """Nothing of ``id`` will be started soon: its listening socket may go."""
+        ...
+
+
+@frozen
+class Outcome:
+    """Of one check; ``text`` says what it met, for people: ``connection refused``, ``status 500``."""
+
+    passed: bool
+    text: str = ""
+
+
+class Checks(Protocol):
+    """Asks whether apps are well (deployd.drone.checking)."""
+
+    def ask(self, check: Check, bind: tuple[str, int], run: Callable[[], Deferred[Exit]]) -> Deferred[Outcome]:
+        """Ask once, within the check's timeout; ``run`` runs the command of an ``exec`` check."""
+        ...
 
 
 class Output(Protocol):

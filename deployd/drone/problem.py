@@ -7,7 +7,7 @@ from twisted.logger import Logger
 
 from deployd.errors import DeploydError, InternalError, Refused
 from deployd.planning import restarts
-from deployd.processes.running import Exit
+from deployd.processes.exits import Exit
 
 _log = Logger()
 
@@ -16,6 +16,14 @@ AT_ONCE = 1.0
 
 class Hopeless(Refused):
     """That cannot work until something outside changes."""
+
+
+class BuildFailed(Hopeless):
+    """A build command has failed; ``tail`` is what it printed last."""
+
+    def __init__(self, reason: str, tail: str = "") -> None:
+        super().__init__(reason)
+        self.tail = tail
 
 
 class Outage(DeploydError):

@@ -5,13 +5,13 @@ from __future__ import annotations
 from attrs import frozen
 
 from deployd.errors import DeploydError, Refused, UnknownApp, UnknownCommit, UsageError
-from deployd.hub.deploying import Procfile
+from deployd.hub.deploying import Said
 from deployd.hub.fleet import check_command
 from deployd.hub.ledger import Ledger
 from deployd.interfaces import InThread, Repositories
 from deployd.model.desired import Desired
 from deployd.model.invalid import Invalid
-from deployd.model.manifest import MAX_PROCFILE, procfile
+from deployd.model.manifest import MAX_PROCFILE, Manifest, procfile
 from deployd.model.names import app_name, release_number, shown
 from deployd.model.release import Release
 
@@ -56,9 +56,9 @@ class Commits:
             raise UnknownCommit(f"{app} has no release of commit {found.commit[:7]}; deploy it first")
         return release
 
-    async def procfile(self, app: str, commit: str) -> Procfile:
+    async def said(self, app: str, commit: str) -> Said:
         """What the Procfile of a commit says. Raise UnknownApp, UnknownCommit."""
-        read: Procfile = await self._in_thread(read_procfile, self._repositories, app, commit)
+        read: Said = await self._in_thread(read_manifest, self._repositories, app, commit)
         return read
 
     async def keep(self, app: str, commit: str) -> None:
@@ -86,20 +86,20 @@ def named_release(desired: Desired, app: str, text: str) -> Release | None:
     return None if number is None else desired.releases.get((app, number))
 
 
-def read_procfile(repositories: Repositories, app: str, commit: str) -> Procfile:
+def read_manifest(repositories: Repositories, app: str, commit: str) -> Said:
     """The Procfile of a commit (blocking); trouble with it matters only to those who need it."""
     try:
         content = repositories.read_file(app, commit, PROCFILE, MAX_PROCFILE)
         if content is None:
-            return Procfile()
+            return Said()
         roles = procfile(content.decode("utf-8-sig"))
         for role in roles:
             check_command(role.argv, f"the command of the Procfile's role {role.role!r}")
-        return Procfile(roles)
+        return Said(Manifest(roles))
     except UnicodeDecodeError:
-        return Procfile(problem="the Procfile is not UTF-8")
+        return Said(problem="the Procfile is not UTF-8")
     except (Invalid, Refused) as error:
-        return Procfile(problem=str(error))
+        return Said(problem=str(error))
 
 
 def _heads(repositories: Repositories, apps: list[str]) -> dict[str, str | None]:

@@ -4,29 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from deployd.errors import Refused
 from deployd.model.desired import Changes, Desired, Order
 from deployd.model.instance import State
-from deployd.model.manifest import RoleCommand
+from deployd.model.manifest import Manifest
 from deployd.model.names import release_number
-from deployd.model.release import Need, Release, ReleaseState, Selector
+from deployd.model.release import Hook, Need, Release, ReleaseState, Selector
 from deployd.planning.placement import chosen, needs_procfile, selected, wanted_lines
 from deployd.planning.rollout import UNSEEN, Verdict, View, judged, statuses, verdict
 
 
 @frozen
-class Procfile:
-    """What the commit's Procfile says: ``roles`` None without one; ``problem``, a sentence, when it is of no use."""
+class Said:
+    """What the commit's Procfile and ``deployd.toml`` say; ``problem``, a sentence, when they are of no use."""
 
-    roles: tuple[RoleCommand, ...] | None = None
+    manifest: Manifest = field(factory=Manifest)
     problem: str = ""
 
 
 @frozen
 class Asked:
-    """One deploy: ``commit`` is a full id; ``release`` that of the release where it was named itself (``v12``)."""
+    """One deploy: ``commit`` is a full id; ``release`` that of the release where it was named itself (``v12``).
+
+    ``config`` is the revision of the app's config as it is now.
+    """
 
     app: str
     commit: str
@@ -34,7 +37,8 @@ class Asked:
     selector: Selector
     need: Need
     timeout: float
-    procfile: Procfile
+    said: Said
+    config: int = 0
 
 
 @frozen
@@ -52,7 +56,8 @@ def decide(desired: Desired, asked: Asked, views: Mapping[str, View], now: float
     before = _release(desired, asked)
     if before is None:
         number = _new_number(desired, asked, views)
-        return _started(desired, Release(asked.app, number, asked.commit, ReleaseState.DEPLOYING, now), asked)
+        release = Release(asked.app, number, asked.commit, ReleaseState.DEPLOYING, now, config=asked.config)
+        return _started(desired, release, asked)
     if not before.state.wanted:
         again = evolve(before, attempt=before.attempt + 1)
         return _started(desired, again, asked)
@@ -62,7 +67,9 @@ def decide(desired: Desired, asked: Asked, views: Mapping[str, View], now: float
 def _release(desired: Desired, asked: Asked) -> Release | None:
     if asked.release:
         return desired.releases[asked.app, int(asked.release[1:])]
-    return desired.newest(asked.app, asked.commit)
+    newest = desired.newest(asked.app, asked.commit)
+    # With another config it is another release, beside the old one.
+    return newest if newest is not None and newest.config == asked.config else None
 
 
 def _new_number(desired: Desired, asked: Asked, views: Mapping[str, View]) -> int:
@@ -83,13 +90,17 @@ def _new_number(desired: Desired, asked: Asked, views: Mapping[str, View]) -> in
 
 def _started(desired: Desired, release: Release, asked: Asked) -> Decided:
     """From nothing: everything as it is asked for now, whatever an earlier deploy of the release was."""
+    manifest = asked.said.manifest
     release = evolve(
         release,
         state=ReleaseState.DEPLOYING,
         selector=asked.selector,
         need=asked.need,
         timeout=asked.timeout,
-        roles=asked.procfile.roles,
+        roles=manifest.roles,
+        settings=manifest.settings,
+        build=manifest.build,
+        hook=Hook(manifest.release) if manifest.release else None,
         settled=None,
         asked=asked.selector,
         reason="",
@@ -107,7 +118,7 @@ def _widened(desired: Desired, before: Release, asked: Asked, views: Mapping[str
         selector=before.selector.plus(asked.selector),
         need=asked.need,
         asked=_judged_by(before, asked.selector) if deploying else asked.selector,
-        roles=before.roles if before.roles is not None else asked.procfile.roles,
+        roles=before.roles if before.roles is not None else asked.said.manifest.roles,
         reason="",
         outcome=(),
     )
@@ -138,8 +149,8 @@ def _check(desired: Desired, release: Release, asked: Asked) -> None:
     if not asked_for:
         known = f"none of the {len(desired.drones)} known drones has these labels" if drones else "none has joined"
         raise Refused(f"no drone to deploy to: {known}")
-    if asked.procfile.problem and any(needs_procfile(asked.app, drone.description) for drone in asked_for):
-        raise Refused(asked.procfile.problem)
+    if asked.said.problem and any(needs_procfile(asked.app, drone.description) for drone in asked_for):
+        raise Refused(asked.said.problem)
     count = len(judged(release, drones))
     if release.need.count(count) > count:
         raise Refused(f"{release.need.text} drones have to be ready, but only {count} can be chosen")

@@ -58,6 +58,7 @@ class Deploys:
         need, selector, timeout = Need.parse(request.need), selection(request), deadline(request.timeout)
         found = await self._commits.find(app, request.commit)
         self._check_drones(selector)
+        config = self._ledger.desired.config(app)
         asked = Asked(
             app=app,
             commit=found.commit,
@@ -65,7 +66,8 @@ class Deploys:
             selector=selector,
             need=need,
             timeout=timeout,
-            procfile=await self._commits.procfile(app, found.commit),
+            said=await self._commits.said(app, found.commit),
+            config=config.number if config else 0,
         )
         # A refusal must leave nothing behind; and a release that is saved must never lose its commit.
         self._decide(self._ledger.desired, asked)

@@ -8,7 +8,9 @@ from typing import TypeVar
 
 from attrs import field, frozen
 
+from deployd.model.config import Config
 from deployd.model.drone import DroneDescription
+from deployd.model.extra import Extra
 from deployd.model.policy import AppPolicy, Policy
 from deployd.model.release import Release, ReleaseState
 from deployd.model.route import Route, RouteKey
@@ -74,7 +76,7 @@ class Event:
 
 @frozen
 class Changes:
-    """One step of the desired state; saved whole or not at all. ``events`` tell of it."""
+    """One step of the desired state; saved whole or not at all. ``events`` tell of it; ``ended`` names extras."""
 
     apps: tuple[str, ...] = ()
     drones: tuple[KnownDrone, ...] = ()
@@ -87,12 +89,16 @@ class Changes:
     policies: tuple[AppPolicy, ...] = ()
     routers: tuple[KnownRouter, ...] = ()
     departed: tuple[str, ...] = ()
+    configs: tuple[Config, ...] = ()
+    extras: tuple[Extra, ...] = ()
+    ended: tuple[str, ...] = ()
     events: tuple[Event, ...] = ()
 
 
 @frozen(slots=False)
 class Desired:
-    """``drones`` by name, ``orders`` by instance id, ``routers`` by id; ``apps`` are those that were pushed."""
+    """``drones`` by name, ``orders`` by instance id, ``routers`` by id, ``configs`` by app and number, ``extras`` by
+    name; ``apps`` are those that were pushed."""
 
     apps: frozenset[str] = frozenset()
     drones: dict[str, KnownDrone] = field(factory=dict, hash=False)
@@ -101,6 +107,8 @@ class Desired:
     routes: dict[RouteKey, Route] = field(factory=dict, hash=False)
     policies: dict[str, Policy] = field(factory=dict, hash=False)
     routers: dict[str, KnownRouter] = field(factory=dict, hash=False)
+    configs: dict[Key, Config] = field(factory=dict, hash=False)
+    extras: dict[str, Extra] = field(factory=dict, hash=False)
 
     def after(self, changes: Changes) -> Desired:
         """This state with ``changes`` made: first what goes, then what comes."""
@@ -115,10 +123,17 @@ class Desired:
             _changed(self.routes, changes.unrouted, {route.key: route for route in changes.routes}),
             _changed(self.policies, (), {each.app: each.policy for each in changes.policies}),
             _changed(self.routers, changes.departed, {router.id: router for router in changes.routers}),
+            _changed(self.configs, (), {config.key: config for config in changes.configs}),
+            _changed(self.extras, changes.ended, {extra.name: extra for extra in changes.extras}),
         )
 
     def policy(self, app: str) -> Policy:
         return self.policies.get(app, Policy())
+
+    def config(self, app: str) -> Config | None:
+        """The newest revision of the config of ``app``."""
+        numbers = [number for name, number in self.configs if name == app]
+        return self.configs[app, max(numbers)] if numbers else None
 
     @cached_property
     def wanted(self) -> tuple[Release, ...]:

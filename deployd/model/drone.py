@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from attrs import field, frozen
 
-from deployd.model.manifest import RoleCommand, role_has_port
+from deployd.model.role import RoleCommand, role_has_port
 
 
 @frozen

@@ -5,9 +5,10 @@ from __future__ import annotations
 from enum import Enum
 from hashlib import sha256
 
-from attrs import frozen
+from attrs import field, frozen
 
 from deployd.model.revision import Revision
+from deployd.model.role import BuildStep, RoleSettings
 
 
 class Goal(Enum):
@@ -22,6 +23,7 @@ class State(Enum):
     """What a drone sees of an instance (docs/state-machines draws how one follows another)."""
 
     WAITING = "waiting"  # its checkout is on the way
+    BUILDING = "building"  # what its release's build command makes is on the way
     STARTING = "starting"  # runs, has not passed its check
     REGISTERING = "registering"  # passed its check, its row is not acknowledged yet
     READY = "ready"  # checked, and its row acknowledged
@@ -29,6 +31,8 @@ class State(Enum):
     DRAINING = "draining"  # its row is gone from the port table; still runs
     STOPPING = "stopping"  # being ended
     STOPPED = "stopped"  # ended as asked
+    FAILED = "failed"  # given up: not started again until somebody asks for it
+    DONE = "done"  # it runs once, and has ended with code 0
     ORPHAN = "orphan"  # runs, but the hub it belongs to does not know it
     AWAY = "away"  # said by the hub of an instance whose drone is not connected
 
@@ -38,6 +42,9 @@ class AssignedInstance:
     """One line of an assignment.
 
     ``generation`` grows with each ``restart``: a drone whose running process is of an older one starts it anew.
+    ``index`` counts the instances of the role on this drone from 0. ``config`` is the revision of the app's config,
+    whose values are fetched apart from it, and ``extra`` the name of what was added by ``spawn``. ``once``: it runs to
+    its end, and never twice in one generation.
     """
 
     id: str
@@ -49,6 +56,12 @@ class AssignedInstance:
     port: bool
     goal: Goal = Goal.RUN
     generation: int = 0
+    index: int = 0
+    settings: RoleSettings = field(factory=RoleSettings)
+    build: tuple[BuildStep, ...] = ()
+    config: int = 0
+    extra: str = ""
+    once: bool = False
 
 
 @frozen
@@ -78,11 +91,14 @@ class ObservedInstance:
     deregistered: Revision | None = None
 
 
-def instance_id(owner: str, app: str, release: str, commit: str, role: str) -> str:
+def instance_id(owner: str, app: str, release: str, commit: str, role: str, index: int = 0, extra: str = "") -> str:
     """The id of an instance: the same for as long as the same drone plays the same role of the same release.
 
     With the commit: a hub that lost its state numbers another commit ``v1``, and what an earlier ``v1`` left running
     must not be taken for it.
     """
-    digest = sha256("\0".join((owner, app, release, commit, role)).encode()).hexdigest()
+    words = [owner, app, release, commit, role]
+    if index or extra:
+        words += [str(index), extra]
+    digest = sha256("\0".join(words).encode()).hexdigest()
     return f"{role}-{digest[:10]}"

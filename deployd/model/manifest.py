@@ -6,23 +6,24 @@ from attrs import frozen
 
 from deployd.model.invalid import Invalid
 from deployd.model.names import role_name
+from deployd.model.role import BuildStep, RoleCommand, role_has_port, shell_argv
 
 MAX_PROCFILE = 64 * 1024
 MAX_ROLES = 50
 
 
 @frozen
-class RoleCommand:
-    """One role and the argv that runs it; ``port`` says whether it listens on ``$PORT``."""
+class Manifest:
+    """``roles`` None: the commit has neither a Procfile nor commands in its ``deployd.toml``.
 
-    role: str
-    argv: tuple[str, ...]
-    port: bool
+    ``settings`` are roles that have no command here, for drones with a command of their own. ``release`` runs once per
+    release, before anything else of it starts.
+    """
 
-
-def role_has_port(role: str) -> bool:
-    """Roles listen on ``$PORT`` unless their name says that they do not."""
-    return role not in {"worker", "clock"} and not role.endswith("-worker")
+    roles: tuple[RoleCommand, ...] | None = None
+    settings: tuple[RoleCommand, ...] = ()
+    build: tuple[BuildStep, ...] = ()
+    release: RoleCommand | None = None
 
 
 def procfile(text: str) -> tuple[RoleCommand, ...]:
@@ -46,14 +47,9 @@ def procfile(text: str) -> tuple[RoleCommand, ...]:
             raise Invalid(f"Procfile line {number}: the role 'release' is not supported yet; remove it or rename it")
         if role in commands:
             raise Invalid(f"Procfile line {number} names the role {role!r} a second time")
-        commands[role] = shell_role(role, command)
+        commands[role] = RoleCommand(role, shell_argv(command), role_has_port(role))
         if len(commands) > MAX_ROLES:
             raise Invalid(f"the Procfile names more than {MAX_ROLES} roles")
     if not commands:
         raise Invalid("the Procfile names no role")
     return tuple(commands.values())
-
-
-def shell_role(role: str, command: str) -> RoleCommand:
-    """A role run by ``/bin/sh``; ``exec`` would break compound commands, so the shell stays."""
-    return RoleCommand(role, ("/bin/sh", "-c", command), role_has_port(role))

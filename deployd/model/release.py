@@ -7,7 +7,7 @@ from enum import Enum
 from attrs import field, frozen
 
 from deployd.model.invalid import Invalid
-from deployd.model.manifest import RoleCommand
+from deployd.model.role import BuildStep, RoleCommand
 
 
 class ReleaseState(Enum):
@@ -87,8 +87,24 @@ class DroneStatus:
 
 
 @frozen
+class Hook:
+    """The command that runs once per release, before anything else of it starts, and how far that is.
+
+    ``drone`` is the name of the one that runs it in the present attempt, "" until one is chosen; ``done``: it has ended
+    well there.
+    """
+
+    command: RoleCommand
+    drone: str = ""
+    done: bool = False
+
+
+@frozen
 class Release:
-    """``roles`` is what the commit's Procfile says (None: it has none).
+    """``roles`` is what the commit's Procfile and ``deployd.toml`` say (None: they name no command).
+
+    ``settings``, ``build`` and ``hook`` are of its ``deployd.toml`` too (deployd.model.manifest). ``config`` is the
+    revision of the app's config that belongs to it, 0 for an empty one.
 
     ``attempt`` grows when it is deployed again from nothing: its instances then start anew. ``timeout`` (seconds) is
     how long drones have to become ready. ``settled`` is the selection that an earlier deploy of it reached, while it is
@@ -114,6 +130,10 @@ class Release:
     outcome: tuple[DroneStatus, ...] = ()
     good: float | None = None
     pinned: bool = False
+    settings: tuple[RoleCommand, ...] = ()
+    build: tuple[BuildStep, ...] = ()
+    hook: Hook | None = None
+    config: int = 0
 
     @property
     def name(self) -> str:

@@ -9,9 +9,9 @@ from attrs import evolve, frozen
 from deployd.model.desired import Desired, KnownDrone
 from deployd.model.drone import DroneDescription
 from deployd.model.instance import AssignedInstance, Goal, ObservedInstance, State, instance_id
-from deployd.model.manifest import RoleCommand
 from deployd.model.names import release_number
 from deployd.model.release import Release
+from deployd.model.role import RoleCommand
 from deployd.model.router import ReleaseKey
 
 Seen = Mapping[str, ObservedInstance]

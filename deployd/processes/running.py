@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal as signals
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from pathlib import Path
 
-from attrs import frozen
 from twisted.internet.error import ProcessTerminated
 from twisted.internet.interfaces import IProcessTransport, IReactorProcess, IReactorTime
 from twisted.internet.protocol import ProcessProtocol
@@ -18,27 +15,7 @@ from twisted.python.failure import Failure
 from deployd import errors
 from deployd.processes import trees
 from deployd.processes.environment import SYSTEM_PATH
-
-_KNOWN_CODES = {126: "the command is not executable", 127: "command not found"}
-
-
-@frozen
-class Exit:
-    """How a process ended: by itself with ``code``, or by ``signal``; the other is None."""
-
-    code: int | None
-    signal: int | None = None
-
-    @property
-    def text(self) -> str:
-        """For people: ``exited with code 1``, ``was ended by SIGKILL``."""
-        if self.signal is not None:
-            try:
-                return f"was ended by {signals.Signals(self.signal).name}"
-            except ValueError:
-                return f"was ended by signal {self.signal}"
-        known = _KNOWN_CODES.get(self.code or 0)
-        return f"exited with code {self.code}" + (f" ({known})" if known else "")
+from deployd.processes.exits import Exit
 
 
 class AppProcess(ProcessProtocol):
@@ -88,7 +65,7 @@ def start(
     """Run ``argv`` in directory ``cwd`` with exactly ``env``, in a session of its own; raise Refused if that fails.
 
     ``output`` is the descriptor that the app gets as stdout and stderr; it stays the caller's, too. ``spawner`` is the
-    reactor. Ask ``missing`` first: a command that is not there would only show as code 127.
+    reactor. Ask ``commands.missing`` first: a command that is not there would only show as code 127.
 
     Note [Starting without fork]
     ~~~~~~~~~~~~~~~~~~~~~~~~~~~~
@@ -115,41 +92,6 @@ def start(
         raise errors.Refused(f"{argv[0]!r} cannot be started: its command or environment has a NUL in it") from None
     process.started(IReactorTime(spawner))
     return process
-
-
-def missing(argv: Sequence[str], env: Mapping[str, str], cwd: str) -> str | None:
-    """Why ``argv`` cannot be run here, as one sentence; None if it can, as far as files tell."""
-    if not argv or not argv[0]:
-        return "there is no command to run"
-    name, path = argv[0], env.get("PATH", SYSTEM_PATH)
-    if not Path(cwd).is_dir():
-        return f"{name}: the directory {cwd} to run it in is not there"
-    if "/" in name:
-        candidates = [Path(cwd, name)]
-    else:
-        candidates = [Path(cwd, directory or ".", name) for directory in path.split(":")]
-    files = [file for file in candidates if file.is_file()]
-    if not files:
-        why = "no such file on this drone" if "/" in name else f"command not found on this drone (PATH {path})"
-        return f"{name}: {why}"
-    runnable = next((file for file in files if os.access(file, os.X_OK)), None)
-    if runnable is None:
-        return f"{name}: not executable; `chmod +x` it and commit that"
-    interpreter = _interpreter(runnable)
-    if interpreter and not Path(cwd, interpreter).exists():
-        return f"{name}: its interpreter {interpreter} is not on this drone"
-    return None
-
-
-def _interpreter(file: Path) -> str:
-    """The program that a ``#!`` line names, or nothing."""
-    try:
-        with file.open("rb") as content:
-            line = content.readline(256)
-    except OSError:
-        return ""
-    words = line[2:].split() if line.startswith(b"#!") else []
-    return os.fsdecode(words[0]) if words else ""
 
 
 @cache

@@ -11,7 +11,7 @@ from deployd.interfaces import SAVED
 from deployd.model.release import Release, ReleaseState
 from deployd.storage.codec import text_of, value_of
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 _FIRST = (
     "create table meta (name text primary key, value text not null) without rowid",
     "create table apps (name text primary key) without rowid",
@@ -29,6 +29,10 @@ _THIRD = (
     "create table policies (app text primary key, body text not null) without rowid",
     "create table routers (id text primary key, name text not null) without rowid",
 )
+_FOURTH = (
+    "create table configs (app text, number integer, body text not null, primary key (app, number)) without rowid",
+    "create table extras (name text primary key, body text not null) without rowid",
+)
 
 
 def bring_up(cursor: sqlite3.Cursor, version: int) -> None:
@@ -41,6 +45,8 @@ def bring_up(cursor: sqlite3.Cursor, version: int) -> None:
     if version < 3:
         _execute(cursor, _THIRD)
         _say_good(cursor)
+    if version < 4:
+        _execute(cursor, _FOURTH)
     cursor.execute(f"pragma user_version = {SCHEMA_VERSION}")
 
 

@@ -15,8 +15,10 @@ from twisted.python.failure import Failure
 
 from deployd.errors import Refused
 from deployd.interfaces import MAX_EVENTS, OPENED, SAVED, Saved
+from deployd.model.config import Config
 from deployd.model.desired import Changes, Desired, Event, KnownDrone, Order
 from deployd.model.drone import DroneDescription
+from deployd.model.extra import Extra
 from deployd.model.policy import AppPolicy, Policy
 from deployd.model.release import Release
 from deployd.model.route import Route
@@ -142,6 +144,8 @@ def _desired(cursor: sqlite3.Cursor, path: Path) -> Desired:
             routes=tuple(value_of(text, Route) for (text,) in rows("body", "routes")),
             policies=tuple(AppPolicy(app, value_of(text, Policy)) for app, text in rows("app, body", "policies")),
             routers=tuple(KnownRouter(id, name) for id, name in rows("id, name", "routers")),
+            configs=tuple(value_of(text, Config) for (text,) in rows("body", "configs")),
+            extras=tuple(value_of(text, Extra) for (text,) in rows("body", "extras")),
         )
     except Exception as error:  # cattrs raises groups of anything
         raise _unreadable(path, error) from error
@@ -159,6 +163,7 @@ def _save(cursor: sqlite3.Cursor, changes: Changes, epoch: str) -> int:
     many("delete from orders where id = ?", [(id,) for id in changes.dropped])
     many("delete from routes where host = ? and path = ?", [(key.host, key.path) for key in changes.unrouted])
     many("delete from routers where id = ?", [(id,) for id in changes.departed])
+    many("delete from extras where name = ?", [(name,) for name in changes.ended])
     many("insert or replace into drones values (?, ?, ?, ?, ?, ?)", map(_drone_row, changes.drones))
     many("insert or replace into releases values (?, ?, ?, ?, ?, ?)", map(_release_row, changes.releases))
     many("insert or replace into orders values (?, ?)", [(order.id, text_of(order)) for order in changes.orders])
@@ -167,6 +172,8 @@ def _save(cursor: sqlite3.Cursor, changes: Changes, epoch: str) -> int:
         "insert or replace into policies values (?, ?)", [(each.app, text_of(each.policy)) for each in changes.policies]
     )
     many("insert or replace into routers values (?, ?)", [(router.id, router.name) for router in changes.routers])
+    many("insert or replace into configs values (?, ?, ?)", [(*each.key, text_of(each)) for each in changes.configs])
+    many("insert or replace into extras values (?, ?)", [(extra.name, text_of(extra)) for extra in changes.extras])
     _add_events(cursor, changes.events)
     if epoch:
         _start_epoch(cursor, epoch)

@@ -241,3 +241,106 @@ class Status(amp.Command):
 
     response = [(b"document", Json())]
     errors = declared()
+
+
+class SetConfig(amp.Command):
+    """deployctl to hub: set ``values`` (a JSON object), unset ``unset`` in an app's config; answered once saved.
+
+    The next deploy makes a release with it. ``number`` is its revision, ``names`` all that is set then; ``changed`` is
+    false when it was so already.
+    """
+
+    arguments = [(b"app", amp.Unicode()), (b"values", amp.String()), (b"unset", Json())]
+    response = [(b"number", amp.Integer()), (b"names", Json()), (b"changed", amp.Boolean())]
+    errors = declared(UnknownApp)
+
+
+class GetConfig(amp.Command):
+    """deployctl to hub: the config of an app, or of its release ``commit`` (as everywhere; "": the newest config)."""
+
+    arguments = [(b"app", amp.Unicode()), (b"commit", amp.Unicode())]
+    response = [(b"number", amp.Integer()), (b"values", amp.String())]
+    errors = declared(UnknownApp, UnknownCommit)
+
+
+class Spawn(amp.Command):
+    """deployctl to hub: add a process to a release, on its drones or on those named; answered once saved.
+
+    ``env`` is a JSON object. ``ids`` are ``{DRONE: ID}`` of the instances.
+    """
+
+    arguments = [
+        (b"app", amp.Unicode()),
+        (b"commit", amp.Unicode()),
+        (b"drones", Json()),
+        (b"role", amp.Unicode()),
+        (b"argv", Json()),
+        (b"env", amp.String()),
+    ]
+    response = [(b"release", amp.Unicode()), (b"commit", amp.Unicode()), (b"ids", Json())]
+    errors = declared(UnknownApp, UnknownCommit, UnknownDrone)
+
+
+class Exec(amp.Command):
+    """deployctl to hub: run a command once in a release's checkout and environment, on its drones or on those named.
+
+    ``runs`` are ``{DRONE: RUN}``, which ExecRead and ExecWrite take; all end with this session.
+    """
+
+    arguments = [
+        (b"app", amp.Unicode()),
+        (b"commit", amp.Unicode()),
+        (b"drones", Json()),
+        (b"argv", Json()),
+        (b"env", amp.String()),
+    ]
+    response = [(b"release", amp.Unicode()), (b"commit", amp.Unicode()), (b"runs", Json())]
+    errors = declared(UnknownApp, UnknownCommit, UnknownDrone)
+
+
+class ExecRead(amp.Command):
+    """deployctl to hub: what a run has printed since the last read (as ``wire.fleet.ReadRun``)."""
+
+    arguments = [(b"run", amp.Unicode()), (b"wait", amp.Float())]
+    response = [
+        (b"stdout", amp.String()),
+        (b"stderr", amp.String()),
+        (b"ended", amp.Boolean()),
+        (b"code", amp.Integer()),
+        (b"failed", amp.Unicode()),
+    ]
+    errors = declared(UnknownInstance)
+
+
+class ExecWrite(amp.Command):
+    """deployctl to hub: input for a run, answered once there is room for more (as ``wire.fleet.WriteRun``)."""
+
+    arguments = [(b"run", amp.Unicode()), (b"data", amp.String()), (b"end", amp.Boolean())]
+    errors = declared(UnknownInstance)
+
+
+class LogSources(amp.Command):
+    """deployctl to hub, before Logs: the drones that may have logs of an app, and the releases that ``commit`` means.
+
+    ``drones`` are rows ``{name connected}``; ``releases`` are names, all of the app where ``commit`` is "".
+    """
+
+    arguments = [(b"app", amp.Unicode()), (b"commit", amp.Unicode()), (b"drone", amp.Unicode())]
+    response = [(b"drones", Json()), (b"releases", Json())]
+    errors = declared(UnknownApp, UnknownCommit, UnknownDrone)
+
+
+class Logs(amp.Command):
+    """deployctl to hub: what one drone's instances have printed (as ``wire.fleet.ReadLog``)."""
+
+    arguments = [
+        (b"drone", amp.Unicode()),
+        (b"app", amp.Unicode()),
+        (b"releases", Json()),
+        (b"role", amp.Unicode()),
+        (b"after", amp.Integer()),
+        (b"newest", amp.Integer()),
+        (b"wait", amp.Float()),
+    ]
+    response = [(b"data", amp.String()), (b"sources", Json()), (b"next", amp.Integer()), (b"more", amp.Boolean())]
+    errors = declared(UnknownApp, UnknownDrone)

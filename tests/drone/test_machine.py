@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from deployd.drone.machine import REPORTED, TRANSITIONS, Inputs, Machine
 from deployd.drone.problem import Problem
 from deployd.model.instance import State
-from deployd.processes.running import Exit
+from deployd.processes.exits import Exit
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "state-machines.md"
 ARGUMENTS: dict[str, tuple[Any, ...]] = {"failed": (Problem("why"),), "exited": (Exit(1),)}

@@ -9,10 +9,11 @@ from twisted.trial.unittest import SynchronousTestCase
 from deployd.model.address import Address, is_loopback, reachable
 from deployd.model.instance import instance_id
 from deployd.model.invalid import Invalid
-from deployd.model.manifest import RoleCommand, procfile, role_has_port
+from deployd.model.manifest import procfile
 from deployd.model.registration import Registration, port_table
 from deployd.model.release import Need, Selector
 from deployd.model.revision import Revision
+from deployd.model.role import RoleCommand, role_has_port
 
 
 class AddressTests(SynchronousTestCase):

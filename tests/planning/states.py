@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from deployd.model.desired import Changes, Desired, KnownDrone, Order
 from deployd.model.drone import DroneDescription
 from deployd.model.instance import ObservedInstance, State, instance_id
-from deployd.model.manifest import RoleCommand, role_has_port
 from deployd.model.release import Need, Release, ReleaseState, Selector
 from deployd.model.revision import Revision
+from deployd.model.role import RoleCommand, role_has_port
 from deployd.model.route import Route
 from deployd.planning.history import rollback_target
 

@@ -10,9 +10,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from deployd.model.desired import Changes, Desired, KnownDrone, Order
 from deployd.model.drone import DroneDescription
 from deployd.model.instance import AssignedInstance, Goal, ObservedInstance, State
-from deployd.model.manifest import RoleCommand
 from deployd.model.release import Release, ReleaseState, Selector
 from deployd.model.revision import Revision
+from deployd.model.role import RoleCommand
 from deployd.model.router import ReleaseKey
 from deployd.planning.placement import (
     NO_COMMAND,

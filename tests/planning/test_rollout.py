@@ -10,8 +10,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from deployd.model.desired import Changes, Desired, KnownDrone, Order
 from deployd.model.drone import DroneDescription
 from deployd.model.instance import ObservedInstance, State
-from deployd.model.manifest import RoleCommand
 from deployd.model.release import DroneStatus, Need, Release, ReleaseState
+from deployd.model.role import RoleCommand
 from deployd.planning.placement import assignment, wanted_lines
 from deployd.planning.rollout import HOPELESS_FAILURES, UNSEEN, Verdict, View, status, statuses, summary, verdict
 from tests.planning.states import desired, needs

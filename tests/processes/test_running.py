@@ -12,7 +12,9 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from deployd import errors
-from deployd.processes.running import AppProcess, Exit, missing, start
+from deployd.processes.commands import missing
+from deployd.processes.exits import Exit
+from deployd.processes.running import AppProcess, start
 from deployd.testing.spawner import FakeProcess, FakeSpawner
 
 ARGV = ("node", "server.js")

@@ -28,6 +28,8 @@ def contents(state: Desired) -> Changes:
         routes=tuple(state.routes.values()),
         policies=tuple(AppPolicy(app, policy) for app, policy in state.policies.items()),
         routers=tuple(state.routers.values()),
+        configs=tuple(state.configs.values()),
+        extras=tuple(state.extras.values()),
     )
 
 
