@@ -23,6 +23,14 @@ LOOK, NEXT_LOOK = 1.0, 0.1
 _TAIL_BYTES, _TAIL_LINES, _TAIL_SIZE = 16 * 1024, 20, 4096
 
 
+def log_name(app: str, release: str, commit: str, id: str) -> str:
+    """Where what an instance prints is kept, below the drone's log directory (wire.keeping.Launch.log).
+
+    ``+`` is in no app's name. With the commit: a hub that lost its state numbers another commit ``v1``.
+    """
+    return f"{app.replace('/', '+')}/{release}-{commit}/{id}"
+
+
 @frozen
 class _Since:
     """Where this start of an instance begins in its file, and in the file before it (None: that has nothing of it)."""

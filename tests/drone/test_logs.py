@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred, execute
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from deployd.drone.logs import KEPT_FILES, LOOK, NEXT_LOOK, Log, Logs
+from deployd.drone.logs import KEPT_FILES, LOOK, NEXT_LOOK, Log, Logs, log_name
 
 
 def say(log: Log, *pieces: bytes) -> None:
@@ -22,6 +22,11 @@ def say(log: Log, *pieces: bytes) -> None:
     for piece in pieces:
         os.write(fd, piece)
     os.close(fd)
+
+
+class NameTests(SynchronousTestCase):
+    def test_is_apart_for_every_app_release_and_commit(self) -> None:
+        self.assertEqual(log_name("team/webapp", "v3", "c0ffee", "http-ab12"), "team+webapp/v3-c0ffee/http-ab12")
 
 
 class LogTests(SynchronousTestCase):
