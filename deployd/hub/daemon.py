@@ -11,6 +11,7 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
+from deployd.daemon.sealing import KeyFile, Seal
 from deployd.daemon.service import DaemonService
 from deployd.errors import DeploydError, InternalError
 from deployd.git.repositories import Repositories
@@ -58,6 +59,7 @@ class HubDaemon(DaemonService):
                 store=SqliteStore(database, self._pool),
                 repositories=repositories,
                 in_thread=self._in_thread,
+                seal=Seal(KeyFile(options.config_key)),
                 wall=time.time,
                 secret=options.secret,
                 advertise=options["advertise"],

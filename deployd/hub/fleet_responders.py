@@ -16,7 +16,8 @@ from deployd.net.conversation import Conversation, responder
 from deployd.net.peer import Peer
 from deployd.net.secret import drone_credential
 from deployd.net.server import Session
-from deployd.wire.fleet import FetchToken, Join, Report
+from deployd.wire.documents import dump
+from deployd.wire.fleet import FetchConfig, FetchToken, Join, Report
 
 
 class DroneConversation(Conversation):
@@ -65,6 +66,12 @@ class DroneConversation(Conversation):
         self._joined()
         await self._hub.commits.check_app(app)
         return {"token": self._hub.tokens.issue(app), "lifetime": LIFETIME}
+
+    @responder(FetchConfig)
+    async def fetch_config(self, app: str, release: str, commit: str, extra: str) -> dict[str, Any]:
+        drone = self._joined()
+        key = (app, release, commit)
+        return {"values": dump(await self._hub.configs.of_release(drone.drone.name, drone.seen, key, extra))}
 
     def _joined(self) -> DroneSession:
         if self._drone is None:

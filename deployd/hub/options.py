@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from twisted.python import usage
 
 from deployd.daemon.options import DaemonOptions
@@ -10,6 +12,7 @@ from deployd.model.registration import host_name
 from deployd.net.addresses import tcp_listener
 
 AMP_PORT = 6001
+CONFIG_KEY = "config.key"
 LAST_PORT = 65535
 
 
@@ -26,14 +29,19 @@ class HubOptions(DaemonOptions):
         ["git-port", None, None, "The HTTP port, for git (default: the AMP port + 1; 0 when --port is 0)."],
         ["git-listen", None, None, "A Twisted server endpoint string for HTTP; ssl:... serves HTTPS."],
         ["registry", None, "127.0.0.1:6000", "The registry, as drones and people are told of it."],
+        ["config-key", None, None, "The file with the key of all configs (default: STATE_DIR/config.key)."],
         ["advertise", None, "", "The host by which other machines reach this one."],
     ]
 
     amp_port: int
     git_port: int
+    config_key: Path
 
     def postOptions(self) -> None:
         super().postOptions()
+        if self["config-key"] == "":
+            raise usage.UsageError("--config-key is empty; name a file, or leave the option away")
+        self.config_key = Path(self["config-key"]).absolute() if self["config-key"] else self.state_dir / CONFIG_KEY
         self.amp_port = self.port("port")
         if self["git-port"] is None:
             if self.amp_port == LAST_PORT:

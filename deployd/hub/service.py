@@ -11,9 +11,11 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from deployd import __version__
+from deployd.daemon.sealing import Seal
 from deployd.git.receiving import RefUpdate
 from deployd.hub.chronicle import Chronicle
 from deployd.hub.commits import Commits
+from deployd.hub.configs import Configs
 from deployd.hub.deploys import Deploys
 from deployd.hub.fitness import Fitness
 from deployd.hub.fleet import Fleet
@@ -45,6 +47,7 @@ class Means:
     store: HubStore
     repositories: Repositories
     in_thread: InThread
+    seal: Seal
     wall: Callable[[], float]
     secret: Secret | None = None
     advertise: str = ""
@@ -70,6 +73,7 @@ class Hub:
         self.routers = Routers(clock, self.ledger, self._routers_moved)
         self.fleet = Fleet(clock, self.ledger, means.advertise, self._touch, self.routers)
         self.commits = Commits(self.ledger, means.repositories, means.in_thread)
+        self.configs = Configs(self.ledger, self.commits, means.seal, means.in_thread)
         self.rollouts = Rollouts(clock, self.ledger, self.fleet)
         self.deploys = Deploys(self.ledger, self.fleet, self.commits, self.rollouts)
         self.retirement = Retirement(self.ledger, self.fleet, self.commits)

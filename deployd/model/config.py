@@ -9,8 +9,8 @@ from attrs import field, frozen
 class Config:
     """Revision ``number`` of the config of ``app``; the first has number 1, and 0 stands for an empty one.
 
-    ``names`` are its variables, sorted; ``sealed`` has them with their values (deployd.hub.sealing). The model holds no
-    value in the clear, so that none can get into a log, an event, an error or a backup.
+    ``names`` are its variables, sorted; ``sealed`` has them with their values (deployd.daemon.sealing), "" where there
+    are none. The model holds no value in the clear, so that none can get into a log, an event, an error or a backup.
     """
 
     app: str

@@ -82,10 +82,16 @@ class Prefetch(amp.Command):
 class FetchConfig(amp.Command):
     """Drone to hub, before it first starts something of a release: the values of its config, and of an ``extra``.
 
-    ``values`` is a JSON object. Refused unless the drone should run this release.
+    ``values`` is a JSON object. Refused unless the drone should run this release. With the ``commit``, as a restored
+    hub may number another one the same.
     """
 
-    arguments = [(b"app", amp.Unicode()), (b"release", amp.Unicode()), (b"extra", amp.Unicode())]
+    arguments = [
+        (b"app", amp.Unicode()),
+        (b"release", amp.Unicode()),
+        (b"commit", amp.Unicode()),
+        (b"extra", amp.Unicode()),
+    ]
     response = [(b"values", amp.String())]
     errors = declared(UnknownCommit)
 

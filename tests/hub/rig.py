@@ -9,6 +9,7 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import Clock
 from twisted.test.iosim import connect
 
+from deployd.daemon.sealing import Seal
 from deployd.hub.control_responders import ControlConversation
 from deployd.hub.fleet_responders import DroneConversation
 from deployd.hub.route_responders import RouterConversation
@@ -31,6 +32,7 @@ from tests.hub.asking import done
 from tests.hub.fake_router import FakeRouter
 from tests.net.links import SECRET
 
+KEYS = (b"a" * 43 + b"=",)
 HEALTHY = {Goal.RUN: State.READY, Goal.DRAIN: State.DRAINING, Goal.STOP: State.STOPPED}
 
 
@@ -41,6 +43,7 @@ class Cluster:
         self.clock = Clock()
         self.store = MemoryStore()
         self.repositories = FakeRepositories()
+        self.keys = lambda make: KEYS
         self.drones: list[FakeDrone] = []
         self.start()
 
@@ -53,6 +56,7 @@ class Cluster:
                 store=self.store,
                 repositories=self.repositories,
                 in_thread=maybeDeferred,
+                seal=Seal(lambda make: self.keys(make)),
                 wall=self.clock.seconds,
                 secret=SECRET,
             )
