@@ -83,14 +83,16 @@ class OwnedRows(MultiService):
         self._pending.cancel_all()
         return stopping
 
-    def put(self, row: Registration) -> Deferred[Revision]:
+    def put(self, row: Registration, standing: bool = False) -> Deferred[Revision]:
         """Register ``row``, or change it; fires once the registry has it, however long that takes.
 
         Fails with the registry's refusal, with Refused when the row is freed before, and with UsageError, Refused or
         Busy at once for a row that cannot be. ``host``, ``owner`` and ``drone`` are filled in by the registry.
-        Cancelling gives up the waiting; the row stays wanted until it is freed.
+        Cancelling gives up the waiting; the row stays wanted until it is freed. ``standing``: an earlier life of this
+        owner has registered it, and not for a moment should it be away.
         """
-        return self._change(lambda: self._pending.put(evolve(checked(row), host="", owner="", drone="", revision=0)))
+        own = evolve(row, host="", owner="", drone="", revision=0)
+        return self._change(lambda: self._pending.put(checked(own), standing))
 
     def free(self, row_id: str) -> Deferred[Revision]:
         """See to it that there is no such row of ours; fires once that is so in the registry."""

@@ -68,12 +68,17 @@ class Pending:
 
     # What the owner asks.
 
-    def put(self, row: Registration) -> Deferred[Revision]:
-        """Want ``row``; fires once it is acknowledged. Raise Busy, Refused."""
+    def put(self, row: Registration, standing: bool = False) -> Deferred[Revision]:
+        """Want ``row``; fires once it is acknowledged. Raise Busy, Refused.
+
+        ``standing``: an earlier life of the owner has registered it, so the first session must not take it away.
+        """
         if row.id not in self.wanted and len(self.wanted) >= MAX_ROWS:
             raise Refused(f"more than {MAX_ROWS} rows cannot be registered")
         done = self._wait(row.id, is_put=True)
         self.wanted[row.id] = row
+        if standing and not self._live:
+            self.acknowledged.setdefault(row.id, row)
         return done
 
     def free(self, row_id: str) -> Deferred[Revision]:

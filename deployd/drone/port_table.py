@@ -63,9 +63,10 @@ class PortTable:
         """Fires once the registry has been spoken to; freeing nothing is the smallest thing to say."""
         return self.free("nothing")
 
-    def put(self, row: Registration) -> Deferred[Revision]:
+    def put(self, row: Registration, standing: bool = False) -> Deferred[Revision]:
+        """``standing``: an earlier life of the drone has put it."""
         self._wanted[row.id] = row
-        return Deferred.fromCoroutine(self._done(lambda rows: rows.put(row)))
+        return Deferred.fromCoroutine(self._done(lambda rows: rows.put(row, standing)))
 
     def free(self, id: str) -> Deferred[Revision]:
         self._wanted.pop(id, None)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from deployd.model.instance import AssignedInstance, Goal, State
 
@@ -134,7 +134,7 @@ def _assigned(epoch: str, line: AssignedInstance, had: Known) -> list[Step]:
         return [*adopted, _first(line)]
     if line.goal is Goal.RUN:
         # What is stopping starts as the line says anyway; what was drained still runs.
-        if had.doing is not Goal.STOP and _outdated(had.line, line):
+        if had.doing is not Goal.STOP and outdated(had.line, line):
             return [*adopted, Restart(line)]
         return adopted if had.doing is Goal.RUN else [*adopted, Start(line)]
     if line.goal is had.doing or had.doing is Goal.STOP:
@@ -153,11 +153,6 @@ def _unassigned(epoch: str, assigned: bool, had: Known) -> list[Step]:
     return [] if had.doing is Goal.STOP else [Stop(had.line)]
 
 
-def _outdated(running: AssignedInstance, line: AssignedInstance) -> bool:
-    """Whether what runs differs from ``line`` in anything but its goal."""
-    return (running.generation, running.commit, running.argv, running.port) != (
-        line.generation,
-        line.commit,
-        line.argv,
-        line.port,
-    )
+def outdated(running: AssignedInstance, line: AssignedInstance) -> bool:
+    """Whether a process that was started as ``running`` should not run as ``line``; a goal is no difference."""
+    return evolve(running, goal=line.goal) != line

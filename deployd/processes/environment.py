@@ -29,7 +29,8 @@ def app_environment(
 
     ``drone`` is its name, ``host`` from ``bind_host``, ``port`` None for a role that has none, ``registry`` the AMP
     ``HOST:PORT``, ``registry_url`` the HTTP one without a path, ``checkout`` the directory that is also ``HOME``.
-    ``config`` is the app's own; it may change ``PATH HOME LANG TMPDIR`` but not what deployd says of the process.
+    ``config`` is the app's own, above the defaults of its ``deployd.toml``; both may change ``PATH HOME LANG TMPDIR``
+    but not what deployd says of the process.
     """
     url = registry_url.rstrip("/")
     said = {
@@ -48,7 +49,8 @@ def app_environment(
         said["PORT"] = str(port)
     plain = {"PATH": path, "HOME": checkout, "LANG": lang, "TMPDIR": tmpdir}
     # A PORT of the config would send a role without a port to one that the drone never gave it.
-    own = {name: value for name, value in (config or {}).items() if name != "PORT"}
+    chosen = instance.settings.env | dict(config or {})
+    own = {name: value for name, value in chosen.items() if name != "PORT"}
     return plain | own | said
 
 

@@ -96,8 +96,9 @@ class FakeOwnedRows(Service):
         self._pending.cancel_all()
         return succeed(None)
 
-    def put(self, row: Registration) -> Deferred[Revision]:
-        return self._change(lambda: self._pending.put(evolve(checked(row), host="", owner="", drone="", revision=0)))
+    def put(self, row: Registration, standing: bool = False) -> Deferred[Revision]:
+        own = evolve(row, host="", owner="", drone="", revision=0)
+        return self._change(lambda: self._pending.put(checked(own), standing))
 
     def free(self, row_id: str) -> Deferred[Revision]:
         return self._change(lambda: self._pending.free(row_id))

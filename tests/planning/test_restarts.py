@@ -1,4 +1,4 @@
-"""The wait before a restart."""
+"""The wait before a restart, and when there is none."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from deployd.planning.restarts import LONGEST, STEADY, delay, failures_after
+from deployd.planning.restarts import LONGEST, STEADY, Past, delay
 
 jitters = st.floats(0, 1)
+falls = st.lists(st.tuples(st.floats(0, 200), st.booleans()), max_size=80)
 
 
 class DelayTests(SynchronousTestCase):
@@ -34,10 +35,32 @@ class DelayTests(SynchronousTestCase):
         self.assertLessEqual(delay(failures, 0), delay(failures + 1, 0))
 
 
-class FailuresTests(SynchronousTestCase):
-    def test_grow_while_it_never_stays_ready(self) -> None:
-        self.assertEqual(failures_after(0, 0), 1)
-        self.assertEqual(failures_after(4, STEADY - 1), 5)
+class PastTests(SynchronousTestCase):
+    def test_grows_while_it_never_stays_ready(self) -> None:
+        self.assertEqual(Past().after(0, ours=False), Past(1, 1))
+        self.assertEqual(Past(4, 2).after(STEADY - 1, ours=False), Past(5, 3))
 
-    def test_start_anew_after_a_steady_minute(self) -> None:
-        self.assertEqual(failures_after(9, STEADY), 1)
+    def test_starts_anew_after_a_steady_minute(self) -> None:
+        self.assertEqual(Past(9, 9).after(STEADY, ours=False), Past(1, 1))
+
+    def test_what_is_ours_waits_longer_but_is_no_fault(self) -> None:
+        self.assertEqual(Past(4, 2).after(0, ours=True), Past(5, 2))
+
+    def test_what_will_hardly_go_better_waits_for_a_minute_at_once(self) -> None:
+        self.assertEqual((Past(1).pause(True, 0), Past(1).pause(False, 0)), (LONGEST, 0.5))
+
+    @given(st.integers(1, 50), falls)
+    def test_is_hopeless_once_so_many_faults_follow_each_other(self, give_up: int, ends: list[tuple[float, bool]]) -> None:
+        past, row = Past(), 0
+        for ready_for, ours in ends:
+            past = past.after(ready_for, ours)
+            row = (0 if ready_for >= STEADY else row) + (not ours)
+            self.assertEqual(past.hopeless(give_up), row >= give_up)
+            self.assertLessEqual(past.faults, past.falls)
+
+    @given(falls)
+    def test_is_never_hopeless_when_nobody_wants_to_give_up(self, ends: list[tuple[float, bool]]) -> None:
+        past = Past()
+        for ready_for, ours in ends:
+            past = past.after(ready_for, ours)
+        self.assertFalse(past.hopeless(0))
