@@ -26,11 +26,12 @@ from deployd.errors import (
     UsageError,
 )
 from deployd.model.drone import DroneDescription
+from deployd.model.instance import AssignedInstance
 from deployd.net.addresses import host_of
 from deployd.net.client import Dial
 from deployd.net.link import Link
 from deployd.net.peer import Peer
-from deployd.wire.fleet import FetchToken, Join
+from deployd.wire.fleet import FetchConfig, FetchToken, Join
 
 # What a stranger to this hub will hear again however often it asks.
 _FOR_GOOD = (IncompatibleVersion, NameInUse, PermissionRefused, SecretRefused, UsageError)
@@ -93,6 +94,17 @@ class Drone(MultiService):
             raise Unreachable(f"the hub is away, so {app} cannot be fetched")
         answer = await self._peer.call(FetchToken, app=app)
         return Source(self._crew.surroundings.git_url(app), answer["token"].decode())
+
+    def config(self, line: AssignedInstance) -> Deferred[bytes]:
+        """The values that the hub has for a line, a JSON object; fails with a DeploydError."""
+        return Deferred.fromCoroutine(self._config(line))
+
+    async def _config(self, line: AssignedInstance) -> bytes:
+        if self._peer is None:
+            raise Unreachable(f"the hub is away, so the config of {line.app} cannot be fetched")
+        asked = {"app": line.app, "release": line.release, "commit": line.commit, "extra": line.extra}
+        values: bytes = (await self._peer.call(FetchConfig, **asked))["values"]
+        return values
 
     async def _attach(self, peer: Peer) -> None:
         answer = await peer.call(Join, description=self._description, advertise=self._advertise)
