@@ -15,6 +15,7 @@ from deployd.client.owner import OwnedRows
 from deployd.daemon.service import DaemonService
 from deployd.daemon.threads import Threads
 from deployd.drone.checkouts import Checkouts
+from deployd.drone.configs import Configs
 from deployd.drone.custody import PortWatch
 from deployd.drone.disk import Tree
 from deployd.drone.instances import Instances
@@ -34,6 +35,7 @@ from deployd.net.addresses import client_endpoint, trust_of
 from deployd.net.client import Dial
 from deployd.net.handshake import Credentials
 from deployd.net.identity import Identity
+from deployd.planning.reconcile import CheckoutKey
 from deployd.processes.custody import Custody
 from deployd.processes.ending import end
 from deployd.processes.environment import SYSTEM_PATH, machine_addresses
@@ -78,6 +80,8 @@ class DroneDaemon(DaemonService):
         self._processes.run(machine_addresses)
         drone = self._assemble(known=contents.facts.get("accepted") == self.options["name"])
         self._checkouts.clean()
+        lines = {CheckoutKey.of(entry.line) for entry in contents.entries}
+        self._configs.clean(lines | self._checkouts.keys())
         drone.dial(self._dial(self.options["hub"], HUB_PORT, "drone"))
         self._surroundings.recall(contents.facts)
         self._instances.recall(contents)
@@ -111,6 +115,7 @@ class DroneDaemon(DaemonService):
         self._checkouts = Checkouts(
             reactor, tree, self._git.run, lambda app: drone.source(app), GitLimits(), fetch, self._made
         )
+        self._configs = Configs(self.state.path, self._processes.run, lambda line: drone.config(line))
         self._prefetching = Prefetching(self._checkouts)
         self._surroundings = Surroundings(reactor, self._table, options["registry"], options["advertise"], self._note)
         reporting = Reporting(reactor, lambda: (self._instances.revision, self._instances.observed()))
