@@ -13,7 +13,8 @@ from twisted.logger import Logger
 
 from deployd.drone.means import Means
 from deployd.errors import NoAnswer
-from deployd.processes.custody import Bind, Holding, described
+from deployd.processes.custody import Holding, described
+from deployd.processes.listeners import Bind
 from deployd.processes.readiness import until_listening
 from deployd.processes.trees import ProcessRef
 
@@ -60,7 +61,7 @@ async def own_port(means: Means, id: str, session: ProcessRef | None, bind: Bind
             raise NoAnswer(f"does not listen on port {number} after {READY_DEADLINE:g} s") from None
         holding = await means.custody.holding(id, session, bind)
         if not holding.stranger:
-            _note_unknown(id, bind, holding)
+            note_unknown(id, bind, holding)
             return Kept(id, session, bind, holding.sockets, holding.known)
         if reactor.seconds() >= end:
             raise NoAnswer(described(bind, holding))
@@ -122,7 +123,8 @@ class PortWatch(Service):
         return ""
 
 
-def _note_unknown(id: str, bind: Bind, holding: Holding) -> None:
+def note_unknown(id: str, bind: Bind, holding: Holding) -> None:
+    """Say in the drone's log what is taken on trust."""
     if not holding.known:
         said = "cannot see which process holds port {port} of {id}: taken for its own"
         _log.info(said, port=bind[1], id=id)

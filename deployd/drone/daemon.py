@@ -36,6 +36,7 @@ from deployd.net.client import Dial
 from deployd.net.handshake import Credentials
 from deployd.net.identity import Identity
 from deployd.planning.reconcile import CheckoutKey
+from deployd.processes.census import Census
 from deployd.processes.custody import Custody
 from deployd.processes.ending import end
 from deployd.processes.environment import SYSTEM_PATH, machine_addresses
@@ -131,13 +132,14 @@ class DroneDaemon(DaemonService):
 
     def _means(self) -> Means:
         reactor, processes = self.reactor, self._processes.run
+        census = Census(processes)
         return Means(
             reactor=reactor,
             drone=self.options["name"],
             to_thread=processes,
             connect=by_address(reactor),
             custody=Custody(processes),
-            end=lambda id, session, grace: end(reactor, processes, id, session, grace),
+            end=lambda id, session, grace: end(reactor, census, id, session, grace),
             ports=self._app_ports,
             checkouts=self._checkouts,
             rows=self._table,

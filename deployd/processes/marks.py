@@ -18,3 +18,8 @@ _LOWEST = 2**62
 def mark(instance: str) -> int:
     """The soft RLIMIT_RTTIME of the processes of the instance with that id."""
     return _LOWEST | int.from_bytes(sha256(instance.encode()).digest()[:8], "big") >> 3
+
+
+def is_mark(soft: int) -> bool:
+    """Whether a soft RLIMIT_RTTIME is some instance's mark."""
+    return soft >= _LOWEST

@@ -12,6 +12,7 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import deferLater
 
 from deployd import errors
+from deployd.processes.probing import probe_host
 
 FIRST_PAUSE = 0.005
 LAST_PAUSE = 0.1
@@ -29,11 +30,6 @@ def by_address(reactor: IReactorTCP) -> Connect:
         return kind(reactor, host, port)
 
     return connect
-
-
-def probe_host(host: str) -> str:
-    """Where to knock at an app that was told to bind ``host``."""
-    return {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)
 
 
 def until_listening(clock: IReactorTime, connect: Connect, host: str, port: int, deadline: float) -> Deferred[None]:

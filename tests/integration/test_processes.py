@@ -21,6 +21,7 @@ from twisted.internet.threads import deferToThread
 
 from deployd import errors
 from deployd.drone.logs import Log
+from deployd.processes.census import Census
 from deployd.processes.ending import end
 from deployd.processes.ports import Ports
 from deployd.processes.readiness import by_address, until_listening
@@ -76,7 +77,7 @@ class App:
     async def end(self, grace: float = 10) -> float:
         """Seconds that it took."""
         before = reactor.seconds()
-        await end(reactor, deferToThread, self.instance, self.process and self.process.ref, grace)
+        await end(reactor, Census(deferToThread), self.instance, self.process and self.process.ref, grace)
         return float(reactor.seconds() - before)
 
     def left(self) -> int:

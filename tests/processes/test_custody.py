@@ -190,4 +190,4 @@ class SocketsTests(MachineCase):
                 self.assertEqual(sockets(PROC, [(address, port)]), {(address, port): frozenset({inode})})
                 own = holding(PROC, (address, port), os.getpid(), frozenset)
                 self.assertEqual(own, Holding(frozenset({inode})))
-                self.assertEqual(holding(PROC, (address, port), 1, frozenset).stranger, os.getpid())
+                self.assertEqual(holding(PROC, (address, port), 0, frozenset).stranger, os.getpid())

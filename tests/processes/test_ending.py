@@ -3,45 +3,50 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Collection
+from itertools import count
+from typing import cast
 
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from deployd import errors
-from deployd.processes import trees
+from deployd.processes.census import Census
 from deployd.processes.ending import KILL_LIMIT, end
-from deployd.processes.trees import ProcessRef
+from deployd.processes.forest import ProcessRef
 
 APP, CHILD, LATE = (ProcessRef(pid, "boot:1") for pid in (11, 12, 13))
 
 
 class ScriptedTree:
-    """Stands in for the thread: answers for ``trees``, whose processes die of the signals that ``dies_of`` names."""
+    """Stands in for the census: its processes die of the signals that ``dies_of`` names."""
 
     def __init__(self, *living: ProcessRef) -> None:
         self.living = set(living)
         self.dies_of: dict[ProcessRef, set[int]] = {ref: {signal.SIGTERM, signal.SIGKILL} for ref in living}
         self.sent: list[int] = []
+        self.quelled = 0
         self.on_signal: Callable[[int], None] = lambda signum: None
 
-    def __call__(self, function: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
-        answers: dict[Callable[..., Any], Callable[..., Any]] = {
-            trees.find: lambda instance, session: frozenset(self.living),
-            trees.alive: lambda refs: frozenset(refs) & self.living,
-            trees.find_and_signal: self.find_and_signal,
-        }
-        return succeed(answers[function](*arguments))
+    def find(self, instance: str, session: object) -> Deferred[frozenset[ProcessRef]]:
+        return succeed(frozenset(self.living))
 
-    def find_and_signal(self, instance: str, session: object, signum: int) -> frozenset[ProcessRef]:
+    def alive(self, refs: Collection[ProcessRef]) -> Deferred[frozenset[ProcessRef]]:
+        return succeed(frozenset(refs) & self.living)
+
+    def signal(self, instance: str, session: object, signum: int) -> Deferred[frozenset[ProcessRef]]:
         found = frozenset(self.living)
         if found:
             self.sent.append(signum)
         self.living -= {ref for ref in found if signum in self.dies_of.get(ref, {signal.SIGKILL})}
         self.on_signal(signum)
-        return found
+        return succeed(found)
+
+    def quell(self, instance: str, session: object) -> Deferred[None]:
+        self.quelled += 1
+        self.living.clear()
+        return succeed(None)
 
 
 class EndTests(SynchronousTestCase):
@@ -49,7 +54,7 @@ class EndTests(SynchronousTestCase):
         self.clock = Clock()
 
     def end(self, tree: ScriptedTree, grace: float = 5.0, signum: int = signal.SIGTERM) -> Deferred[None]:
-        return end(self.clock, tree, "http-1", 11, grace, signum)
+        return end(self.clock, cast(Census, tree), "http-1", 11, grace, signum)
 
     def pump(self, seconds: float) -> None:
         self.clock.pump([0.01] * round(seconds * 100))
@@ -115,6 +120,25 @@ class EndTests(SynchronousTestCase):
         self.pump(0.5)
         self.successResultOf(ending)
         self.assertEqual(tree.sent, [signal.SIGKILL, signal.SIGKILL])
+
+    def test_what_forks_while_it_is_killed_is_quelled(self) -> None:
+        tree = ScriptedTree(APP)
+        numbers = count(100)
+        tree.on_signal = lambda signum: tree.living.add(ProcessRef(next(numbers), "boot:1"))
+        ending = self.end(tree, grace=0)
+        self.pump(0.5)
+        self.successResultOf(ending)
+        self.assertEqual((tree.sent, tree.quelled), ([signal.SIGKILL] * 2, 1))
+
+    def test_what_only_takes_its_time_to_die_is_not(self) -> None:
+        tree = ScriptedTree(APP, CHILD)
+        tree.dies_of[APP] = set()
+        ending = self.end(tree, grace=0)
+        self.pump(0.5)
+        tree.living.clear()
+        self.pump(0.5)
+        self.successResultOf(ending)
+        self.assertEqual(tree.quelled, 0)
 
     def test_what_cannot_be_killed_is_named(self) -> None:
         tree = ScriptedTree(APP)

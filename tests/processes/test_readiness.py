@@ -15,7 +15,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from deployd import errors
-from deployd.processes.readiness import probe_host, until_listening
+from deployd.processes.probing import probe_host
+from deployd.processes.readiness import until_listening
 
 HERE = IPv4Address("TCP", "127.0.0.1", 40000)
 THERE = IPv4Address("TCP", "127.0.0.1", 20001)
