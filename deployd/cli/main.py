@@ -34,6 +34,7 @@ VERBS = {
     "drain": ("deployd.cli.upkeep:drain", "Empty a machine before maintenance."),
     "undrain": ("deployd.cli.upkeep:undrain", "Use a drained machine again."),
     "app": ("deployd.cli.upkeep:app", "Policy of an app: set."),
+    "config": ("deployd.cli.config:config", "The environment of an app: set, unset, ls."),
     "status": ("deployd.cli.listing:status", "The cluster in a few lines."),
     "demo": ("deployd.cli.demo:demo", "The whole walk-through on this machine, in a temporary directory."),
     "completion": ("deployd.cli.completion:completion", "Print the completion script of a shell."),
