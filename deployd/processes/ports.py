@@ -71,15 +71,16 @@ class Ports:
         self._wake: IDelayedCall | None = None
         self._family = _bind_family()
 
-    def allocate(self, preferred: int | None = None) -> Port:
+    def allocate(self, preferred: int | None = None, held: bool = False) -> Port:
         """Return a port that is free on all addresses, ``preferred`` if that is possible.
 
         ``preferred`` is the port that the same instance had before: it may be resting, and connections of the last
-        process may still be in TIME_WAIT on it. Raise Refused when no port of the range is free.
+        process may still be in TIME_WAIT on it. ``held``: the drone's keeper has listened on it for that instance ever
+        since, so it is not free, and nobody else's. Raise Refused when no port of the range is free.
         """
         self._expire()
         if preferred is not None and 0 <= preferred - self._first < self._size:
-            port = self._take(preferred, again=True)
+            port = self.adopt(preferred) if held else self._take(preferred, again=True)
             if port is not None:
                 return port
         for step in range(self._size):

@@ -140,6 +140,16 @@ class PreferredTests(PortsCase):
         with closing(listener(FIRST + 7)):
             self.assertNotEqual(ports.allocate(preferred=FIRST + 7).number, FIRST + 7)
 
+    def test_is_given_although_the_keeper_listens_on_it_for_its_instance(self) -> None:
+        ports, other = self.ports(), self.ports()
+        port = ports.allocate(preferred=FIRST + 5)
+        with closing(listener(FIRST + 5)):
+            ports.release(port)
+            self.assertNotEqual(ports.allocate(preferred=FIRST + 5).number, FIRST + 5)
+            self.assertEqual(ports.allocate(preferred=FIRST + 5, held=True).number, FIRST + 5)
+            self.assertNotEqual(ports.allocate(preferred=FIRST + 5, held=True).number, FIRST + 5)
+            self.assertNotEqual(other.allocate(preferred=FIRST + 5, held=True).number, FIRST + 5)
+
     def test_is_given_while_old_connections_linger_on_it(self) -> None:
         """The last process closed first, so its side is in TIME_WAIT; a new holder is not given such a port."""
         with closing(listener(0)) as server:  # any port: it lingers beyond this test
