@@ -102,7 +102,8 @@ class _Reader:
         return value
 
     def _double(self) -> str:
-        start, chars = self.at, []
+        start = self.at
+        chars: list[str] = []
         self.at += 1
         while self.at < len(self.text):
             char = self.text[self.at]
