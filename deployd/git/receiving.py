@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -41,10 +42,19 @@ class RefUpdate:
 
 @frozen
 class Receipt:
-    """The answer to a push: the report for the pusher and what really happened."""
+    """The answer to a push: the report for the pusher and what really happened.
+
+    ``talks`` says that there may be remarks before the report.
+    """
 
     report: bytes
     updates: list[RefUpdate] = field(factory=list)
+    talks: bool = False
+
+    def answer(self, remarks: Sequence[str]) -> bytes:
+        """The report, with ``remarks``, a line each, before it where the client shows such."""
+        said = "".join(f"{remark}\n" for remark in remarks).encode() if self.talks else b""
+        return pktlines.sideband(pktlines.SIDEBAND_PROGRESS, said) + self.report
 
 
 @frozen
@@ -212,7 +222,8 @@ class _Reception:
             else:
                 lines.append(b"ok " + command.name + b"\n")
                 updates.append(RefUpdate(command.name.decode(), _text(command.old), _text(command.new)))
-        return Receipt(self._report(lines), updates)
+        talks = self.push.capabilities >= {b"report-status", b"side-band-64k"}
+        return Receipt(self._report(lines), updates, talks)
 
     def _report(self, lines: list[bytes]) -> bytes:
         if b"report-status" not in self.push.capabilities:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from deployd.model.names import app_name, is_commit, shown
 _CONFIG = b"[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = true\n"
 _NEW = ".new-"
 _MIN_PREFIX = 4
+_REGULAR = (0o100644, 0o100755, 0o100664)
 
 
 @frozen
@@ -123,7 +124,7 @@ class Repositories:
             if entry is None:
                 return None
             mode, object_id = entry
-            if mode not in (0o100644, 0o100755, 0o100664):
+            if mode not in _REGULAR:
                 raise Refused(f"{shown(name)} is not a regular file in commit {commit[:12]}")
             found = packs.kind_and_size(object_id)
             if found is None or found[0] != BLOB:
@@ -131,6 +132,13 @@ class Repositories:
             if found[1] > limit:
                 raise Refused(f"{shown(name)} in commit {commit[:12]} has {found[1]} bytes; the limit is {limit}")
             return packs.read(object_id)[1]
+
+    def absent(self, app: str, commit: str, names: Sequence[str]) -> list[str]:
+        """Those of ``names`` that are no regular file in ``commit``."""
+        with Packs(self._known(app) / "objects") as packs:
+            history, id = History(packs), bytes.fromhex(commit)
+            entries = {name: history.entry(id, os.fsencode(name)) for name in names}
+        return [name for name, entry in entries.items() if entry is None or entry[0] not in _REGULAR]
 
     def clean(self) -> None:
         """Remove what a kill left behind. Call it before anything else uses the repositories."""

@@ -6,7 +6,7 @@ APP may have slashes. Nothing about an app, not even whether there is one, is to
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import unquote_to_bytes
@@ -32,7 +32,9 @@ from deployd.git.streaming import ClientGone, Outlet, abort
 from deployd.model.invalid import Invalid
 from deployd.model.names import app_name
 
-Pushed = Callable[[str, list[RefUpdate]], Awaitable[None]]
+Pushed = Callable[[str, list[RefUpdate]], Awaitable[Sequence[str]]]
+"""Told of the refs of an app that have moved; returns what the pusher should read."""
+
 T = TypeVar("T")
 _ADVERTISEMENT = "/info/refs"
 
@@ -221,16 +223,17 @@ class GitResource(Resource):
             self.log.warn("Could not store a push to {app}: {error}", app=app, error=error)
             report = pktlines.sideband(pktlines.SIDEBAND_ERROR, not_stored(error).encode())
             receipt = Receipt(report + pktlines.FLUSH)
+        remarks: Sequence[str] = ()
         if receipt.updates:
             # The refs have moved whatever happens now; the pusher must hear so.
             try:
-                await self._pushed(app, receipt.updates)
+                remarks = await self._pushed(app, receipt.updates)
             except DeploydError as error:
                 self.log.warn("The hub did not note a push to {app}: {error}", app=app, error=error)
             except Exception:
                 self.log.failure("Telling the hub about a push to {app} failed.", app=app)
         self._begin(request, f"application/x-{RECEIVE}-result")
-        self._finish(request, receipt.report)
+        self._finish(request, receipt.answer(remarks))
 
     async def _receipt(self, request: Request, app: str) -> Receipt:
         lock = self._pushing.get(app) or DeferredLock()

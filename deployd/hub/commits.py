@@ -6,16 +6,15 @@ from attrs import frozen
 
 from deployd.errors import DeploydError, Refused, UnknownApp, UnknownCommit, UsageError
 from deployd.hub.deploying import Said
-from deployd.hub.fleet import check_command
 from deployd.hub.ledger import Ledger
+from deployd.hub.reading import read
 from deployd.interfaces import InThread, Repositories
+from deployd.model.deployd_toml import DEPLOYD_TOML
 from deployd.model.desired import Desired
-from deployd.model.invalid import Invalid
-from deployd.model.manifest import MAX_PROCFILE, Manifest, procfile
+from deployd.model.faults import summary
+from deployd.model.manifest import Reading
 from deployd.model.names import app_name, release_number, shown
 from deployd.model.release import Release
-
-PROCFILE = "Procfile"
 
 
 @frozen
@@ -57,9 +56,19 @@ class Commits:
         return release
 
     async def said(self, app: str, commit: str) -> Said:
-        """What the Procfile of a commit says. Raise UnknownApp, UnknownCommit."""
-        read: Said = await self._in_thread(read_manifest, self._repositories, app, commit)
-        return read
+        """What a commit says of what to run. Raise UnknownApp, UnknownCommit, Refused for a wrong ``deployd.toml``.
+
+        A Procfile that is wrong matters only to drones without a command of their own.
+        """
+        reading = await self.reading(app, commit)
+        if reading.of(DEPLOYD_TOML):
+            raise Refused(summary(reading.faults))
+        return Said(reading.manifest, summary(reading.faults))
+
+    async def reading(self, app: str, commit: str) -> Reading:
+        """What the files of a commit say, and what is wrong with them. Raise UnknownApp, UnknownCommit."""
+        found: Reading = await self._in_thread(read, self._repositories, app, commit)
+        return found
 
     async def keep(self, app: str, commit: str) -> None:
         """Keep a commit for ever. Raise UnknownApp, UnknownCommit, Refused when the disk does not allow it."""
@@ -84,22 +93,6 @@ def named_release(desired: Desired, app: str, text: str) -> Release | None:
     """The release called ``text`` (``v12``), if it is the name of one; a tag may be called so too."""
     number = release_number(text)
     return None if number is None else desired.releases.get((app, number))
-
-
-def read_manifest(repositories: Repositories, app: str, commit: str) -> Said:
-    """The Procfile of a commit (blocking); trouble with it matters only to those who need it."""
-    try:
-        content = repositories.read_file(app, commit, PROCFILE, MAX_PROCFILE)
-        if content is None:
-            return Said()
-        roles = procfile(content.decode("utf-8-sig"))
-        for role in roles:
-            check_command(role.argv, f"the command of the Procfile's role {role.role!r}")
-        return Said(Manifest(roles))
-    except UnicodeDecodeError:
-        return Said(problem="the Procfile is not UTF-8")
-    except (Invalid, Refused) as error:
-        return Said(problem=str(error))
 
 
 def _heads(repositories: Repositories, apps: list[str]) -> dict[str, str | None]:

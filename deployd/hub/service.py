@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from attrs import frozen
@@ -12,7 +12,6 @@ from twisted.logger import Logger
 
 from deployd import __version__
 from deployd.daemon.sealing import Seal
-from deployd.git.receiving import RefUpdate
 from deployd.hub.chronicle import Chronicle
 from deployd.hub.commits import Commits
 from deployd.hub.configs import Configs
@@ -24,6 +23,7 @@ from deployd.hub.ledger import Ledger
 from deployd.hub.listing import Listing
 from deployd.hub.news import News
 from deployd.hub.promotions import Promotions
+from deployd.hub.pushes import Pushes
 from deployd.hub.retirement import Retirement
 from deployd.hub.rollouts import Rollouts
 from deployd.hub.route_listing import RouteListing
@@ -32,11 +32,8 @@ from deployd.hub.routes import Routes
 from deployd.hub.tokens import Tokens
 from deployd.hub.upkeep import Upkeep
 from deployd.interfaces import HubStore, InThread, Repositories
-from deployd.model.desired import Changes, Desired
+from deployd.model.desired import Changes
 from deployd.net.secret import Secret
-
-BRANCHES = "refs/heads/"
-PUSHER = "git push"
 
 
 @frozen(kw_only=True)
@@ -85,6 +82,7 @@ class Hub:
         routes = RouteListing(self.ledger, fitness, self.routers.tallies)
         self.listing = Listing(self.ledger, self.fleet, self.commits, routes)
         self.chronicle = Chronicle(self.ledger, self.commits)
+        self.pushes = Pushes(clock, self.ledger, self.fleet, self.commits)
         self.tokens = Tokens(clock)
         self.news = News(clock)
         self._clock = clock
@@ -120,23 +118,6 @@ class Hub:
             self._reviewing.cancel()
             self._reviewing = None
         await self.ledger.close()
-
-    async def pushed(self, app: str, updates: Sequence[RefUpdate]) -> None:
-        """Refs of ``app`` have moved: remember the app, and let drones fetch what may be deployed next."""
-        for update in updates:
-            if update.new is not None and update.ref.startswith(BRANCHES):
-                self.fleet.prefetch(app, update.ref, update.new)
-
-        def decide(desired: Desired) -> Changes:
-            return Changes(
-                apps=() if app in desired.apps else (app,),
-                events=tuple(
-                    self.ledger.event("push", PUSHER, app, f"{update.ref} {update.new or 'deleted'}")
-                    for update in updates[:100]
-                ),
-            )
-
-        await self.ledger.change(decide)
 
     def status(self) -> dict[str, Any]:
         """The cluster as one document."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from hashlib import sha1
 
 from attrs import Factory, define
@@ -72,6 +73,10 @@ class FakeRepositories:
         if content is not None and len(content) > limit:
             raise Refused(f"{shown(name)} in commit {commit[:12]} has {len(content)} bytes; the limit is {limit}")
         return content
+
+    def absent(self, app: str, commit: str, names: Sequence[str]) -> list[str]:
+        files = self._known(app).commits.get(commit, {})
+        return [name for name in names if name not in files]
 
     def clean(self) -> None:
         """Nothing is ever left behind here."""

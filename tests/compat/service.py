@@ -34,11 +34,13 @@ class SecretAccess:
 
 @define(slots=False)
 class Service:
-    """A git service at ``url`` with its repositories below ``root``; ``pushes`` is what it told the hub."""
+    """A git service at ``url`` with its repositories below ``root``; ``pushes`` is what it told the hub, ``remarks``
+    what that has to say of each."""
 
     root: Path
     limits: GitLimits = Factory(GitLimits)
     pushes: list[tuple[str, list[RefUpdate]]] = Factory(list)
+    remarks: list[str] = Factory(list)
 
     def start(self) -> None:
         self.repositories = Repositories(self.root / "repositories", self.limits)
@@ -60,8 +62,9 @@ class Service:
         await self.port.stopListening()
         self.pool.stop()
 
-    async def _pushed(self, app: str, updates: list[RefUpdate]) -> None:
+    async def _pushed(self, app: str, updates: list[RefUpdate]) -> list[str]:
         self.pushes.append((app, updates))
+        return self.remarks
 
     def leftovers(self) -> list[str]:
         """Whatever a failed push should not have left on disk."""

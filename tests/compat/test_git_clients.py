@@ -190,3 +190,15 @@ async def test_eight_clones_at_once_all_come_right(service: Service, git: Git) -
     await git(work, "push", f"{service.url}/webapp", "master")
     runs = [ensureDeferred(git(git.home, "clone", "-q", f"{service.url}/webapp", f"c{n}")) for n in range(8)]
     assert all(success for success, _ in await DeferredList(runs))
+
+
+@pytest_twisted.ensureDeferred
+async def test_remarks_on_a_push_are_shown_to_who_pushes(service: Service, git: Git) -> None:
+    """Each is a line of its own behind ``remote:``, before what git says itself; the push succeeds."""
+    work = await git.repository()
+    service.remarks = ["deployd: master is fine", "deployd.toml line 7: ключ " + "x" * 70_000]
+    said = await git(work, "push", f"{service.url}/webapp", "master")
+    assert "remote: deployd: master is fine" in said
+    assert "remote: deployd.toml line 7: ключ xxx" in said
+    assert said.index("line 7") < said.index("[new branch]")
+    assert service.repositories.apps() == ["webapp"]

@@ -420,7 +420,7 @@ class PushTests(SynchronousTestCase):
     def push(self, app: str = "webapp") -> str:
         commit = self.cluster.push(app)
         update = RefUpdate("refs/heads/master", None, commit)
-        telling = self.cluster.hub.pushed(app, [update, RefUpdate("refs/tags/x", None, commit)])
+        telling = self.cluster.hub.pushes.pushed(app, [update, RefUpdate("refs/tags/x", None, commit)])
         done(Deferred.fromCoroutine(telling), self.cluster.settle)
         return commit
 

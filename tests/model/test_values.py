@@ -1,4 +1,4 @@
-"""Addresses, Procfiles, needs, selectors, port tables."""
+"""Addresses, needs, selectors, port tables."""
 
 from __future__ import annotations
 
@@ -9,11 +9,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from deployd.model.address import Address, is_loopback, reachable
 from deployd.model.instance import instance_id
 from deployd.model.invalid import Invalid
-from deployd.model.manifest import procfile
 from deployd.model.registration import Registration, port_table
 from deployd.model.release import Need, Selector
 from deployd.model.revision import Revision
-from deployd.model.role import RoleCommand, role_has_port
 
 
 class AddressTests(SynchronousTestCase):
@@ -35,35 +33,6 @@ class AddressTests(SynchronousTestCase):
             self.assertTrue(is_loopback(host))
         for host in ("10.0.0.1", "hub", "0.0.0.0"):
             self.assertFalse(is_loopback(host))
-
-
-class ProcfileTests(SynchronousTestCase):
-    def test_roles_come_in_order_with_their_shell_commands(self) -> None:
-        text = "# comment\n\nweb: exec gunicorn app\r\nmail-worker: python w.py: x\n"
-        self.assertEqual(
-            procfile(text),
-            (
-                RoleCommand("web", ("/bin/sh", "-c", "exec gunicorn app"), True),
-                RoleCommand("mail-worker", ("/bin/sh", "-c", "python w.py: x"), False),
-            ),
-        )
-
-    def test_what_cannot_be_used_is_refused_with_its_line(self) -> None:
-        for text, word in (
-            ("web gunicorn", "line 1"),
-            ("web:", "line 1"),
-            ("web: a\nweb: b", "second time"),
-            ("release: migrate", "release"),
-            ("we b: x", "line 1"),
-            ("# nothing", "no role"),
-            ("".join(f"r{n}: x\n" for n in range(51)), "more than 50"),
-        ):
-            self.assertIn(word, str(self.assertRaises(Invalid, procfile, text)))
-
-    def test_workers_and_clocks_listen_on_no_port(self) -> None:
-        for role in ("worker", "clock", "mail-worker"):
-            self.assertFalse(role_has_port(role))
-        self.assertTrue(role_has_port("http"))
 
 
 class NeedTests(SynchronousTestCase):

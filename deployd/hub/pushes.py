@@ -1,0 +1,100 @@
+"""What follows a push: drones may fetch it, the app is known, and the pusher hears whether it can be deployed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from twisted.internet.defer import Deferred, TimeoutError
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from deployd.errors import UnknownCommit
+from deployd.git.receiving import RefUpdate
+from deployd.hub.commits import Commits
+from deployd.hub.fleet import Fleet
+from deployd.hub.ledger import Ledger
+from deployd.model.deployd_toml import DEPLOYD_TOML
+from deployd.model.desired import Changes, Desired
+from deployd.model.manifest import Reading
+from deployd.model.names import shown
+
+BRANCHES, TAGS = "refs/heads/", "refs/tags/"
+PUSHER = "git push"
+MAX_CHECKED = 10
+CHECK_SECONDS = 5.0
+
+
+class Pushes:
+    """Told of pushes whose refs have moved already: nothing here can undo one."""
+
+    _log = Logger()
+
+    def __init__(self, clock: IReactorTime, ledger: Ledger, fleet: Fleet, commits: Commits) -> None:
+        self._clock = clock
+        self._ledger = ledger
+        self._fleet = fleet
+        self._commits = commits
+
+    async def pushed(self, app: str, updates: Sequence[RefUpdate]) -> list[str]:
+        """Refs of ``app`` have moved: note that, and return what the pusher should read."""
+        for update in updates:
+            if update.new is not None and update.ref.startswith(BRANCHES):
+                self._fleet.prefetch(app, update.ref, update.new)
+
+        def decide(desired: Desired) -> Changes:
+            return Changes(
+                apps=() if app in desired.apps else (app,),
+                events=tuple(
+                    self._ledger.event("push", PUSHER, app, f"{update.ref} {update.new or 'deleted'}")
+                    for update in updates[:100]
+                ),
+            )
+
+        await self._ledger.change(decide)
+        checking = Deferred.fromCoroutine(self._check(app, updates)).addTimeout(CHECK_SECONDS, self._clock)
+        try:
+            return await checking
+        except TimeoutError:
+            self._log.warn("The check of a push to {app} took too long; its pusher was told nothing.", app=app)
+        except Exception:
+            self._log.failure("The check of a push to {app} failed.", app=app)
+        return []
+
+    async def _check(self, app: str, updates: Sequence[RefUpdate]) -> list[str]:
+        """Remarks on each new tip, each commit once."""
+        found: list[str] = []
+        checked: set[str] = set()
+        tips = [update for update in updates if _is_tip(update)]
+        for update in tips[:MAX_CHECKED]:
+            try:
+                commit = update.new or ""
+                if not update.ref.startswith(BRANCHES):
+                    # A tag may be an object of its own, or of something that is no commit.
+                    commit = (await self._commits.find(app, update.ref)).commit
+                if commit not in checked:
+                    checked.add(commit)
+                    found += remarks(app, update.ref, commit, await self._commits.reading(app, commit))
+            except UnknownCommit:
+                continue
+        if len(tips) > MAX_CHECKED:
+            found.append(f"deployd: {len(tips) - MAX_CHECKED} more refs were not checked")
+        return found
+
+
+def remarks(app: str, ref: str, commit: str, reading: Reading) -> list[str]:
+    """What to say of one new tip."""
+    name = ref.removeprefix(BRANCHES).removeprefix(TAGS)
+    start = f"deployd: {name if name.isprintable() else shown(name)} {commit[:7]}"
+    if not reading.faults:
+        said = f"{start}: `deployctl deploy {app} {commit[:7]}` runs it"
+        if reading.manifest.roles is None:
+            said += ", on drones with a command of their own: it has none in a Procfile or deployd.toml"
+        return [said]
+    found = [f"{start}: {fault}" for fault in reading.faults]
+    where = "" if reading.of(DEPLOYD_TOML) else ", but to drones with a command of their own,"
+    return [*found, f"{start}: cannot be deployed{where} until this is mended"]
+
+
+def _is_tip(update: RefUpdate) -> bool:
+    created = update.old is None and update.ref.startswith(TAGS)
+    return update.new is not None and (created or update.ref.startswith(BRANCHES))
