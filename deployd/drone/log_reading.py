@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from heapq import heapify, heappop, heappush, heapreplace
 from pathlib import Path
 from typing import Any
@@ -66,7 +65,7 @@ class Sources:
 
     def __init__(self, top: Path, wanted: Wanted) -> None:
         self._wanted = wanted
-        self._app = Listing(os.path.join(top, app_directory(wanted.app)))
+        self._app = Listing(f"{top}/{app_directory(wanted.app)}")
         self._releases: dict[str, Listing] = {}
         self._found: dict[str, Source] = {}
         self._reads: list[int] = []
@@ -74,15 +73,13 @@ class Sources:
     def all(self) -> dict[str, Source]:
         """By directory; the same object as long as nothing has changed."""
         releases = [name for name in self._app.names() if self._matches(name)]
-        self._releases = {
-            name: self._releases.get(name) or Listing(os.path.join(self._app.path, name)) for name in releases
-        }
+        self._releases = {name: self._releases.get(name) or Listing(f"{self._app.path}/{name}") for name in releases}
         ids = [(name, listing.names()) for name, listing in self._releases.items()]
         reads = [self._app.reads, *(listing.reads for listing in self._releases.values())]
         if reads != self._reads:
             self._reads = reads
             self._found = {
-                os.path.join(self._releases[name].path, id): source
+                f"{self._releases[name].path}/{id}": source
                 for name, within in ids
                 for id in within
                 if (source := self._source(name, id)).role == self._wanted.role or not self._wanted.role

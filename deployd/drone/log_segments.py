@@ -11,6 +11,7 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterator
 from io import FileIO
+from pathlib import Path
 
 from deployd.processes.records import MAX_DATA, Record, first_stamp, pack, segment_name, unpack
 
@@ -28,6 +29,7 @@ class Listing:
     def __init__(self, path: str) -> None:
         self.path = path
         self.reads = 0
+        self._place = Path(path)
         self._names: list[str] = []
         self._changed = 0
         self._settled = False
@@ -35,10 +37,10 @@ class Listing:
     def names(self) -> list[str]:
         """In order; none where there is no such directory."""
         try:
-            changed = os.stat(self.path).st_mtime_ns
+            changed = self._place.stat().st_mtime_ns
             if changed != self._changed or not self._settled:
                 self._settled = time.time_ns() - changed > SETTLED
-                self._names = sorted(os.listdir(self.path))
+                self._names = sorted(os.listdir(self.path))  # noqa: PTH208 - names, not paths, and often
                 self._changed = changed
                 self.reads += 1
         except OSError:
@@ -56,7 +58,7 @@ def backwards(directory: str) -> Iterator[Record]:
     """The records of one instance, the last one first; a segment is read when it is asked for."""
     for stamp in reversed(segments(Listing(directory))):
         try:
-            with FileIO(os.path.join(directory, segment_name(stamp))) as file:
+            with FileIO(f"{directory}/{segment_name(stamp)}") as file:
                 records, _ = unpack(file.readall())
         except FileNotFoundError:
             continue
@@ -67,7 +69,7 @@ def last_written(directory: str) -> float:
     """When something was printed last (seconds since 1970); 0 if nothing is there."""
     stamps = segments(Listing(directory))
     try:
-        return os.stat(os.path.join(directory, segment_name(stamps[-1]))).st_mtime if stamps else 0.0
+        return Path(directory, segment_name(stamps[-1])).stat().st_mtime if stamps else 0.0
     except OSError:
         return 0.0
 
@@ -129,10 +131,10 @@ class Cursor:
     def _read_here(self) -> bool:
         """Whether this segment has more, which is read ahead."""
         assert self._segment is not None
-        path = os.path.join(self._listing.path, segment_name(self._segment))
+        path = Path(self._listing.path, segment_name(self._segment))
         size = CHUNK
         try:
-            while os.stat(path).st_size > self._offset:
+            while path.stat().st_size > self._offset:
                 with FileIO(path) as file:
                     file.seek(self._offset)
                     packed = file.read(size)

@@ -52,7 +52,7 @@ class LogFiles:
         """
         pieces: list[bytes] = []
         enough = 2 * size
-        for record in backwards(os.path.join(self._directory, name)):
+        for record in backwards(f"{self._directory}/{name}"):
             begins = record.stream == WORDS and record.data.startswith(STARTED)
             if enough <= 0 or record.stamp <= since * 1e6 or (begins and not since):
                 break
