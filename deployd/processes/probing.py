@@ -47,12 +47,13 @@ def silent(timeout: float) -> str:
 class Prober:
     """Each method fires with why the app is not well, "" if it is. ``host`` is the HOST it was told to bind.
 
-    No more than ``at_once`` sockets are open; who waits for one has its whole ``timeout`` left.
+    No more than ``at_once`` sockets are open, ``free`` more may be; who waits for one has its whole ``timeout`` left.
     """
 
-    def __init__(self, reactor: Any, at_once: int = AT_ONCE) -> None:
+    def __init__(self, reactor: Any, at_once: int = AT_ONCE, kind: type[socket.socket] = socket.socket) -> None:
+        self.free = at_once
         self._reactor = reactor
-        self._free = at_once
+        self._kind = kind
         self._waiting: deque[_Probe] = deque()
 
     def tcp(self, host: str, port: int, timeout: float) -> Deferred[str]:
@@ -66,20 +67,20 @@ class Prober:
         return self._begin(probe)
 
     def _begin(self, probe: _Probe) -> Deferred[str]:
-        if self._free:
-            self._free -= 1
-            probe.begin()
+        if self.free:
+            self.free -= 1
+            probe.begin(self._kind)
         else:
             self._waiting.append(probe)
         return probe.answer
 
     def _closed(self) -> None:
-        self._free += 1
-        while self._waiting and self._free:
+        self.free += 1
+        while self._waiting and self.free:
             probe = self._waiting.popleft()
             if not probe.answer.called:
-                self._free -= 1
-                probe.begin()
+                self.free -= 1
+                probe.begin(self._kind)
 
 
 @implementer(IReadWriteDescriptor)
@@ -95,10 +96,10 @@ class _Probe:
         self._socket: socket.socket | None = None
         self._timer: Any = None
 
-    def begin(self) -> None:
+    def begin(self, kind: type[socket.socket]) -> None:
         try:
             family = socket.AF_INET6 if ":" in self._address[0] else socket.AF_INET
-            self._socket = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+            self._socket = kind(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
             error = self._socket.connect_ex(self._address)
             if error in _UNDER_WAY:
                 error = self._socket.connect_ex(self._address)
