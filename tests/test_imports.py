@@ -23,10 +23,11 @@ MAY_IMPORT = {
     "storage": {"model", "errors", "interfaces"},
     "git": {"model", "errors", "interfaces"},
     "processes": {"model", "errors", "interfaces"},
+    "keeper": {"model", "errors", "interfaces", "wire", "net", "processes", "daemon"},
     "daemon": {"model", "errors", "net"},
     "cli": {"model", "errors", "wire", "net", "client", "processes"},
 }
-LOWER = set(MAY_IMPORT) - {"cli"}
+LOWER = set(MAY_IMPORT) - {"cli", "keeper"}
 for room in ("hub", "drone", "registry", "router"):
     MAY_IMPORT[room] = LOWER
 MAY_IMPORT["testing"] = LOWER | {"hub", "drone", "registry"}
@@ -34,7 +35,7 @@ MAY_IMPORT["testing"] = LOWER | {"hub", "drone", "registry"}
 # model is frozen values: the standard library and attrs. Purity of planning: nothing that acts.
 MODEL_LIBRARIES = {"attrs"}
 PLANNING_LIBRARIES = {"attrs", "semantic_version"}
-REACTOR_IMPORTERS = {"tap.py", "main.py", "running.py", "worker.py"}
+REACTOR_IMPORTERS = {"tap.py", "main.py", "running.py", "worker.py", "__main__.py"}
 
 
 def imports(path: Path) -> set[str]:

@@ -21,8 +21,9 @@ class Launch:
     """One process to start; ``id`` is an instance's, or that of something that the drone runs once.
 
     ``env`` is the whole environment. ``log`` is a directory below the drone's log directory, where what it prints
-    goes. ``listen`` (``HOST:PORT``, "" for none) is a socket that the keeper opens, keeps until ``Unlisten``, and hands
-    over as descriptor 3.
+    goes; "": it is thrown away. ``listen`` (``HOST:PORT``, "" for none) is a socket that the keeper opens, keeps until
+    ``Unlisten``, and hands over as descriptor 3 (with LISTEN_FDS and LISTEN_PID). It is started before ``by`` (seconds
+    of CLOCK_MONOTONIC, 0: any time) or not at all: an order that was stuck must not surprise who has given it up.
     """
 
     id: str
@@ -32,6 +33,7 @@ class Launch:
     log: str
     listen: str = ""
     limits: Limits = field(factory=Limits)
+    by: float = 0.0
 
 
 @frozen

@@ -1,0 +1,76 @@
+"""What instances have printed, as it lies on disk.
+
+Note [Logs are records]
+~~~~~~~~~~~~~~~~~~~~~~~
+A log is a directory of segments: files named by the stamp of their first record. A record is a head (a fixed byte,
+stream, length of the data, stamp) and the data as it was read from the app: not lines, though it ends with one where
+there was one. A segment is only ever appended to, a record by one write; a kill or a full disk can leave a part of one
+at its end, and nothing is appended after that. Stamps grow strictly over all records of a drone, so one is a time and
+a place to go on from.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from struct import Struct
+
+from attrs import frozen
+
+WORDS, STDOUT, STDERR = 0, 1, 2
+MAX_DATA = 16 * 1024
+SUFFIX = ".log"
+
+_NAME = re.compile(r"([0-9]{20})\.log")
+_HEAD = Struct(">BBHQ")
+_FIRST = 0xD1
+
+
+@frozen
+class Record:
+    """``stamp`` is microseconds since 1970; ``stream`` STDOUT, STDERR, or WORDS of deployd's own; at most MAX_DATA."""
+
+    stamp: int
+    stream: int
+    data: bytes
+
+
+def pack(record: Record) -> bytes:
+    return _HEAD.pack(_FIRST, record.stream, len(record.data), record.stamp) + record.data
+
+
+def unpack(data: bytes) -> tuple[list[Record], int]:
+    """The whole records that ``data`` begins with, and how many bytes they take."""
+    records = []
+    place = 0
+    while place + _HEAD.size <= len(data):
+        first, stream, length, stamp = _HEAD.unpack_from(data, place)
+        end = place + _HEAD.size + length
+        if first != _FIRST or end > len(data):
+            break
+        records.append(Record(stamp, stream, data[place + _HEAD.size : end]))
+        place = end
+    return records, place
+
+
+def parts(data: bytes) -> Iterator[bytes]:
+    """``data`` in pieces of at most MAX_DATA, cut after a line's end where there is one."""
+    start = 0
+    while len(data) - start > MAX_DATA:
+        end = data.rfind(b"\n", start, start + MAX_DATA) + 1 or start + MAX_DATA
+        yield data[start:end]
+        start = end
+    yield data[start:]
+
+
+def segment_name(stamp: int) -> str:
+    """The file that begins with the record of that stamp; names sort as stamps do."""
+    return f"{stamp:020}{SUFFIX}"
+
+
+def first_stamp(name: str) -> int | None:
+    """The stamp in a segment's name; None for other files."""
+    digits = name.removesuffix(SUFFIX)
+    return (
+        int(digits) if len(digits) == 20 and name.endswith(SUFFIX) and digits.isascii() and digits.isdigit() else None
+    )
