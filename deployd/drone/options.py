@@ -101,7 +101,7 @@ class DroneOptions(DaemonOptions):
             if not self.command:
                 raise Invalid("--role says what COMMAND is: give one after --, or --roles for roles of Procfiles")
             if self["role"] == "release":
-                raise Invalid("the role 'release' is not supported yet; choose another one")
+                raise Invalid("--role release: that runs once per release, as the commit says it; choose another one")
         if self["roles"] is not None:
             if self.command:
                 raise Invalid("--roles chooses from Procfiles, which a drone with a COMMAND does not read")

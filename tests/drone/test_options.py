@@ -72,7 +72,7 @@ class OptionsTests(SynchronousTestCase):
             self.refused("--port-range is FIRST-LAST", f"--port-range={text}")
         self.refused("give one after --", "--role", "say")
         self.refused("is not a role", "--role", "a b", "--", "x")
-        self.refused("'release' is not supported", "--role", "release", "--", "x")
+        self.refused("runs once per release", "--role", "release", "--", "x")
         self.refused("does not read", "--roles", "http", "--", "x")
         self.refused("is not a role", "--roles", "http,")
         self.refused("COMMAND is not UTF-8", "--", "serve", "caf\udce9")
