@@ -7,18 +7,19 @@ from collections.abc import Callable, Collection, Coroutine
 from pathlib import Path
 from typing import Any
 
+from attrs import field, frozen
 from twisted.internet.defer import Deferred, DeferredLock, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from deployd.daemon.sealing import KeyFile, Seal, Unreadable, sync_directory, write
+from deployd.daemon.sealing import KeyFile, Seal, sync_directory, write
 from deployd.drone.problem import Outage
-from deployd.errors import Busy, Malformed, Refused, Unreachable
+from deployd.errors import Busy, DeploydError, Malformed, Refused, Unreachable
 from deployd.model.instance import AssignedInstance
 from deployd.model.names import shown
 from deployd.planning.reconcile import CheckoutKey
 from deployd.processes.ending import ToThread
-from deployd.wire.documents import load
+from deployd.wire.documents import dump, load
 
 KEY = "config.key"
 _SLASH, _NEW = "+", ".new"
@@ -28,22 +29,37 @@ Fetch = Callable[[AssignedInstance], Deferred[bytes]]
 """Asks the hub for the values of a line, a JSON object; fails with Unreachable while that is away."""
 
 
+@frozen
+class Kept:
+    """What a hub of ``epoch`` has given."""
+
+    epoch: str
+    values: dict[str, str] = field(repr=False)
+
+
 class Configs:
-    """``top`` is the drone's state directory; ``to_thread`` runs blocking work.
+    """``top`` is the drone's state directory; ``to_thread`` runs blocking work; ``epoch`` is the present hub's.
 
     Note [Values are read for each start]
     ~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~
     A start decrypts what it needs, and nobody holds it any longer than the start takes: what a drone knows of its apps'
     secrets for days would end in a core dump or a swap file.
+
+    Note [A config of another epoch]
+    ~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~
+    A restored hub counts on from its backup, so its revision 3 may have other values than the one that the drone knows.
+    After a change of epoch everything is asked for once more. What cannot be had stays as it is: apps that the hub does
+    not know go on as they were.
     """
 
     _log = Logger()
 
-    def __init__(self, top: Path, to_thread: ToThread, fetch: Fetch) -> None:
+    def __init__(self, top: Path, to_thread: ToThread, fetch: Fetch, epoch: Callable[[], str]) -> None:
         self._top = top / "configs"
         self._seal = Seal(KeyFile(top / KEY))
         self._to_thread = to_thread
         self._fetch = fetch
+        self._epoch = epoch
         self._locks: dict[CheckoutKey, DeferredLock] = {}
 
     def clean(self, keep: Collection[CheckoutKey]) -> None:
@@ -68,16 +84,18 @@ class Configs:
 
     async def _values(self, line: AssignedInstance) -> dict[str, str]:
         path = self._path_of(line)
-        kept = await self._to_thread(self._read, path)
-        if kept is not None:
-            return _parsed(kept)
+        kept: Kept | None = await self._to_thread(self._read, path)
+        epoch = self._epoch()
+        if kept is not None and kept.epoch == epoch:
+            return kept.values
         try:
-            fetched = await self._fetch(line)
-        except (Unreachable, Busy) as error:
-            raise Outage(str(error)) from None
-        values = _parsed(fetched)
+            values = _texts(load(await self._fetch(line)))
+        except DeploydError as error:
+            if kept is not None:
+                return kept.values
+            raise Outage(str(error)) if isinstance(error, Unreachable | Busy) else error from None
         # Before it is used: an app that ran with it once must find it again after a reboot.
-        await self._to_thread(self._save, path, fetched, line.app)
+        await self._to_thread(self._save, path, Kept(epoch, values), line.app)
         return values
 
     async def _forget(self, key: CheckoutKey) -> None:
@@ -105,18 +123,19 @@ class Configs:
 
     # In threads.
 
-    def _read(self, path: Path) -> bytes | None:
+    def _read(self, path: Path) -> Kept | None:
         """What is kept; None where there is nothing, or nothing of use."""
         try:
-            return self._seal.unseal(path.read_text("ascii"))
+            document = load(self._seal.unseal(path.read_text("ascii")))
+            return Kept(document["epoch"], _texts(document["values"]))
         except FileNotFoundError:
             return None
-        except (OSError, UnicodeDecodeError, Unreadable, Refused) as error:
-            self._log.warn("the config {path} is of no use and is fetched anew", path=path.name, error=error)
+        except (OSError, UnicodeDecodeError, DeploydError, KeyError, TypeError):
+            self._log.warn("the config in {name} is of no use and is fetched anew", name=path.name)
             return None
 
-    def _save(self, path: Path, values: bytes, app: str) -> None:
-        sealed = self._seal.seal(values)
+    def _save(self, path: Path, kept: Kept, app: str) -> None:
+        sealed = self._seal.seal(dump({"epoch": kept.epoch, "values": kept.values}))
         beside = path.with_name(path.name + _NEW)
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -131,12 +150,10 @@ class Configs:
             kept.unlink(missing_ok=True)
 
 
-def _parsed(values: bytes) -> dict[str, str]:
-    """The object in ``values``; raise Malformed."""
-    document = load(values)
-    if not isinstance(document, dict) or not all(isinstance(value, str) for value in document.values()):
+def _texts(values: Any) -> dict[str, str]:
+    if not isinstance(values, dict) or not all(isinstance(value, str) for value in values.values()):
         raise Malformed("a config is texts by name")
-    return document
+    return values
 
 
 def _told(result: dict[str, str] | Failure, waiter: Deferred[dict[str, str]]) -> None:

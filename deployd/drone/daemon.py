@@ -116,7 +116,12 @@ class DroneDaemon(DaemonService):
         self._checkouts = Checkouts(
             reactor, tree, self._git.run, lambda app: drone.source(app), GitLimits(), fetch, self._made
         )
-        self._configs = Configs(self.state.path, self._processes.run, lambda line: drone.config(line))
+        self._configs = Configs(
+            self.state.path,
+            self._processes.run,
+            lambda line: drone.config(line),
+            lambda: self._instances.revision.epoch,
+        )
         self._prefetching = Prefetching(self._checkouts)
         self._surroundings = Surroundings(reactor, self._table, options["registry"], options["advertise"], self._note)
         reporting = Reporting(reactor, lambda: (self._instances.revision, self._instances.observed()))

@@ -15,7 +15,16 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from deployd.drone.configs import Configs
 from deployd.drone.problem import Outage
-from deployd.errors import Busy, DeploydError, Malformed, NoAnswer, PermissionRefused, Refused, Unreachable
+from deployd.errors import (
+    Busy,
+    DeploydError,
+    Malformed,
+    NoAnswer,
+    PermissionRefused,
+    Refused,
+    UnknownCommit,
+    Unreachable,
+)
 from deployd.model.instance import AssignedInstance
 from deployd.planning.reconcile import CheckoutKey
 
@@ -33,10 +42,13 @@ class ConfigsTests(SynchronousTestCase):
         self.problem: DeploydError | None = None
         self.held: Deferred[bytes] | None = None
         self.fetched: list[str] = []
+        self.epoch = "one"
         self.configs = self.begin()
 
     def begin(self) -> Configs:
-        return Configs(self.top, lambda function, *arguments: execute(function, *arguments), self.fetch)
+        return Configs(
+            self.top, lambda function, *arguments: execute(function, *arguments), self.fetch, lambda: self.epoch
+        )
 
     def fetch(self, line: AssignedInstance) -> Deferred[bytes]:
         self.fetched.append(f"{line.release} {line.extra}".strip())
@@ -101,6 +113,16 @@ class ConfigsTests(SynchronousTestCase):
         self.said = {"A": "new"}
         self.assertEqual(self.values(), {"A": "new"})
         self.assertEqual(len(self.fetched), 5)
+
+    def test_is_asked_for_once_more_after_a_change_of_epoch(self) -> None:
+        self.values()
+        self.epoch, self.said = "two", {"A": "restored"}
+        for problem in (Unreachable(), UnknownCommit()):
+            self.problem = problem
+            self.assertEqual(self.values(), {"A": CANARY})
+        self.problem = None
+        self.assertEqual([self.values(), self.values()], [{"A": "restored"}] * 2)
+        self.assertEqual(len(self.fetched), 4)
 
     def test_nonsense_of_the_hub_is_not_saved(self) -> None:
         for said in (b"[]", b'{"A": 1}', b"{"):
