@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, Protocol
 
 from attrs import frozen
 from twisted.internet.defer import Deferred, DeferredLock, succeed
@@ -13,9 +14,11 @@ from twisted.python.failure import Failure
 
 from deployd.drone import disk
 from deployd.drone.disk import Tree
+from deployd.drone.problem import Hopeless
 from deployd.errors import Refused
 from deployd.git import fetching, marks
 from deployd.git.limits import GitLimits
+from deployd.planning.disk import Stored
 from deployd.planning.reconcile import CheckoutKey
 from deployd.processes.ending import ToThread
 
@@ -36,10 +39,17 @@ class Source:
     token: str
 
 
+class Room(Protocol):
+    """See ``deployd.drone.room``."""
+
+    def need(self, what: str, holder: str, measure: Callable[[], int | None]) -> Deferred[None]: ...
+
+
 class Checkouts:
     """``to_thread`` runs blocking work in a few threads; ``source`` asks the hub where an app comes from.
 
-    ``made`` is called after each checkout that somebody waited for, whether it is there now or could not be made.
+    ``made`` is called after each checkout that somebody waited for, whether it is there now or could not be made, and
+    ``left`` before one is deleted: it fires once nothing is written into it any more.
 
     Note [Spare checkouts]
     ~~~~~~~~~~~~~~~~~~~~~~
@@ -57,14 +67,17 @@ class Checkouts:
         to_thread: ToThread,
         source: Callable[[str], Deferred[Source]],
         limits: GitLimits,
+        room: Room,
         fetch: Fetch = fetching.fetch,
         made: Callable[[], None] = lambda: None,
+        left: Callable[[CheckoutKey], Deferred[Any]] = lambda _: succeed(None),
     ) -> None:
         self._clock = clock
         self._tree = tree
         self._to_thread = to_thread
         self._source = source
         self._limits = limits
+        self._room = room
         self._fetch_into = fetch
         self._there: set[CheckoutKey] = set()
         self._spare: dict[tuple[str, str], None] = {}
@@ -72,6 +85,7 @@ class Checkouts:
         self._locks: dict[str, DeferredLock] = {}
         self._settling: dict[CheckoutKey, IDelayedCall] = {}
         self._say_made = made
+        self._leave = left
 
     def clean(self) -> None:
         """Find what is on disk and delete what a kill left half done. Blocks; call it once, first."""
@@ -93,6 +107,9 @@ class Checkouts:
         """The checkouts on disk."""
         return frozenset(self._there)
 
+    def path(self, key: CheckoutKey) -> Path:
+        return self._tree.checkout(key)
+
     def ensure(self, key: CheckoutKey) -> Deferred[Path]:
         """The directory of ``key``, made when it is not there; fails with a DeploydError that says why.
 
@@ -106,6 +123,10 @@ class Checkouts:
             Deferred.fromCoroutine(self._locked(key.app, self._make(key))).addBoth(self._made, key)
         return waiter
 
+    def anew(self, key: CheckoutKey) -> Deferred[None]:
+        """Make the checkout of ``key``, which is there, once more."""
+        return Deferred.fromCoroutine(self._locked(key.app, self._make_anew(key)))
+
     async def fetch_spare(self, app: str, commit: str) -> None:
         """Make a spare checkout of ``commit`` unless there is one of it; raise a DeploydError."""
         await self._locked(app, self._make_spare(app, commit))
@@ -117,7 +138,30 @@ class Checkouts:
             settling = self._settling.pop(key, None)
             if settling is not None:
                 settling.cancel()
+            await self._leave(key)
             await self._locked(key.app, self._remove(self._tree.checkout(key), key.app, key.commit))
+
+    # The spare ones as something that takes room (deployd.drone.room).
+
+    def stored(self, holder: str) -> Deferred[list[Stored]]:
+        """Those that can go now: nobody else makes or takes one of an app that is locked by whoever asks."""
+        free = [spare for spare in self._spare if spare[0] == holder or not self._is_locked(spare[0])]
+        return self._to_thread(disk.stored, self._tree, free)
+
+    async def drop(self, stored: Stored, holder: str) -> None:
+        spare = disk.spare_of(stored)
+        if spare[0] == holder:
+            await self._drop(spare)
+        elif not self._is_locked(spare[0]):
+            await self._locked(spare[0], self._drop(spare))
+
+    async def _drop(self, spare: tuple[str, str]) -> None:
+        if spare in self._spare:
+            del self._spare[spare]
+            await self._remove(self._tree.spare(*spare), *spare)
+
+    def _is_locked(self, app: str) -> bool:
+        return app in self._locks and bool(self._locks[app].locked)
 
     async def _locked(self, app: str, work: object) -> None:
         """One at a time for each app: two fetches into one mirror would keep each other's thread waiting."""
@@ -133,11 +177,34 @@ class Checkouts:
     async def _make(self, key: CheckoutKey) -> None:
         path = self._tree.checkout(key)
         if not await self._to_thread(disk.take_spare, self._tree.spare(key.app, key.commit), path):
-            await self._fetch(key.app, key.commit, FETCH_TIMEOUT)
-            await self._to_thread(disk.check_out, self._tree.mirror(key.app), key.commit, path, self._limits)
+            await self._write(f"{key.app} {key.release}", key.app, key.commit, path, FETCH_TIMEOUT)
         self._spare.pop((key.app, key.commit), None)
         self._there.add(key)
         self._settling[key] = self._clock.callLater(SETTLE_AFTER, self._settle, key, path)
+
+    async def _make_anew(self, key: CheckoutKey) -> None:
+        path = self._tree.checkout(key)
+        try:
+            await self._to_thread(disk.remove, path, None, key.commit)
+            await self._write(f"{key.app} {key.release}", key.app, key.commit, path, FETCH_TIMEOUT)
+        except BaseException:
+            self._there.discard(key)
+            raise
+
+    async def _write(self, what: str, app: str, commit: str, path: Path, timeout: float) -> None:
+        """Fetch and check out, both only if there is room; what ends up nowhere is not left in the mirror either."""
+        mirror = self._tree.mirror(app)
+        if not await self._to_thread(disk.has, mirror, commit):
+            others = [self._tree.checkout(key) for key in sorted(self._there, key=_age) if key.app == app]
+            await self._room.need(what, app, lambda: disk.newest_size(others))
+            await self._fetch(app, commit, timeout)
+        try:
+            await self._room.need(what, app, lambda: disk.tree_size(mirror, commit))
+        except Hopeless:
+            if all((key.app, key.commit) != (app, commit) for key in self._there):
+                await self._to_thread(fetching.forget, mirror, commit)
+            raise
+        await self._to_thread(disk.check_out, mirror, commit, path, self._limits)
 
     def _made(self, result: Failure | None, key: CheckoutKey) -> None:
         for waiter in self._waiting.pop(key):
@@ -149,19 +216,13 @@ class Checkouts:
         if (app, commit) in self._spare or self._in_use(app, commit):
             return
         # A deploy of the app may have to wait for this.
-        await self._fetch(app, commit, SPARE_TIMEOUT)
-        spare = self._tree.spare(app, commit)
-        await self._to_thread(disk.check_out, self._tree.mirror(app), commit, spare, self._limits)
+        await self._write(f"{app} {commit[:12]}", app, commit, self._tree.spare(app, commit), SPARE_TIMEOUT)
         self._spare[app, commit] = None
         while len(self._spare) > MAX_SPARE:
-            oldest = next(iter(self._spare))
-            del self._spare[oldest]
-            await self._remove(self._tree.spare(*oldest), *oldest)
+            await self._drop(next(iter(self._spare)))
 
     async def _fetch(self, app: str, commit: str, timeout: float) -> None:
         mirror = self._tree.mirror(app)
-        if await self._to_thread(disk.has, mirror, commit):
-            return
         source = await self._source(app)
         await self._to_thread(self._fetch_into, mirror, source.url, "drone", source.token, commit, timeout)
 
@@ -177,3 +238,8 @@ class Checkouts:
         del self._settling[key]
         settling = self._to_thread(marks.settle, path)
         settling.addErrback(lambda failure: self._log.debug("not settled: {error}", error=failure.value))
+
+
+def _age(key: CheckoutKey) -> tuple[int, str]:
+    """``v9`` is older than ``v10``."""
+    return len(key.release), key.release

@@ -17,7 +17,7 @@ from deployd.daemon.threads import Threads
 from deployd.drone.checkouts import Checkouts
 from deployd.drone.configs import Configs
 from deployd.drone.custody import PortWatch
-from deployd.drone.disk import Tree
+from deployd.drone.disk import Tree, size_of
 from deployd.drone.instances import Instances
 from deployd.drone.journal import Journal
 from deployd.drone.logs import Logs
@@ -26,6 +26,7 @@ from deployd.drone.options import HUB_PORT, DroneOptions
 from deployd.drone.port_table import PortTable, RegistryTerms
 from deployd.drone.prefetching import Prefetching
 from deployd.drone.reporting import Reporting
+from deployd.drone.room import Room
 from deployd.drone.service import Crew, Drone, Events
 from deployd.drone.surroundings import REGISTRY_PORT, Surroundings
 from deployd.errors import DeploydError, Refused
@@ -55,6 +56,8 @@ class DroneDaemon(DaemonService):
         self._program = f"deployd-drone {deployd.__version__}"
         self._processes = Threads(reactor, "processes", 4)
         self._git = Threads(reactor, "git", 2)
+        # Their own: large trees take long, and no stop should wait for that.
+        self._disk = Threads(reactor, "disk", 2)
         # One: what is saved later must be on disk later.
         self._saving = Threads(reactor, "journal", 1)
         self._logs = Logs(options.state_dir / "logs", reactor, self._processes.run)
@@ -75,7 +78,7 @@ class DroneDaemon(DaemonService):
         self._journal = Journal(directory / "journal.sqlite")
         contents = self._journal.read()
         self._logs.prepare()
-        for threads in (self._processes, self._git, self._saving):
+        for threads in (self._processes, self._git, self._disk, self._saving):
             threads.start()
         # The first look loads a library, for which the first deploy need not wait.
         self._processes.run(machine_addresses)
@@ -113,8 +116,16 @@ class DroneDaemon(DaemonService):
         tree = Tree(self.state.path)
         drone: Drone
         fetch = partial(fetching.fetch, trust=trust_of(options["hub"]))
+        self._room = Room(
+            reactor,
+            self._disk.run,
+            tree.top,
+            lambda: size_of(tree.top / "checkouts"),
+            options.disk_reserve,
+            options.cache_budget,
+        )
         self._checkouts = Checkouts(
-            reactor, tree, self._git.run, lambda app: drone.source(app), GitLimits(), fetch, self._made
+            reactor, tree, self._git.run, lambda app: drone.source(app), GitLimits(), self._room, fetch, self._made
         )
         self._configs = Configs(
             self.state.path,

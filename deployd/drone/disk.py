@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from attrs import frozen
 from twisted.logger import Logger
 
+from deployd.drone import built
 from deployd.drone.problem import Hopeless
 from deployd.errors import Refused, UnknownCommit
 from deployd.git import checkouts, fetching, marks
 from deployd.git.limits import GitLimits
+from deployd.planning.disk import Stored
 from deployd.planning.reconcile import CheckoutKey
 
 _log = Logger()
 
 _SLASH, _MIRROR = "+", ".git"
+_SECTOR = 512
 
 
 @frozen
@@ -44,6 +49,7 @@ def clean(tree: Tree) -> tuple[list[CheckoutKey], list[tuple[str, str]]]:
     used = {(key.app, key.commit) for key in _keys(tree)}
     for directory in _directories(tree.top / "checkouts"):
         checkouts.clean(directory)
+        built.clean(directory)
     for directory in _directories(tree.top / "spare"):
         checkouts.clean(directory)
         spare.extend(_directories(directory))
@@ -85,6 +91,7 @@ def take_spare(spare: Path, target: Path) -> bool:
     if target.is_dir() or not spare.is_dir() or marks.is_hollow(spare):
         return False
     target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    built.forget(target)
     marks.mark(target)
     spare.rename(target)
     marks.unmark(spare)
@@ -100,6 +107,8 @@ def check_out(mirror: Path, commit: str, target: Path, limits: GitLimits) -> Non
 
     Either leaves nothing in the mirror: without a checkout nobody would delete it there.
     """
+    if not target.is_dir():
+        built.forget(target)
     try:
         checkouts.checkout(mirror, commit, target, limits)
     except UnknownCommit:
@@ -112,9 +121,56 @@ def check_out(mirror: Path, commit: str, target: Path, limits: GitLimits) -> Non
 
 def remove(path: Path, mirror: Path | None, commit: str) -> None:
     """Delete a checkout, and ``commit`` out of ``mirror`` unless that is None."""
+    built.forget(path)
     checkouts.remove(path)
     if mirror is not None and mirror.is_dir():
         fetching.forget(mirror, commit)
+
+
+def newest_size(checkouts: Sequence[Path]) -> int | None:
+    """What the last of these takes, with all that was built in it; None when there is none."""
+    return size_of(checkouts[-1]) if checkouts else None
+
+
+def tree_size(mirror: Path, commit: str) -> int | None:
+    """What a checkout of ``commit`` will take; None if it is not whole."""
+    try:
+        return checkouts.size(mirror, commit)
+    except KeyError:
+        return None
+
+
+def stored(tree: Tree, spares: Iterable[tuple[str, str]]) -> list[Stored]:
+    """These spare checkouts, with their sizes."""
+    found = []
+    for app, commit in spares:
+        path = tree.spare(app, commit)
+        try:
+            found.append(Stored(path.stat().st_mtime, f"spare {app} {commit}", size_of(path)))
+        except FileNotFoundError:
+            continue
+    return found
+
+
+def spare_of(stored: Stored) -> tuple[str, str]:
+    _, app, commit = stored.name.split(" ")
+    return app, commit
+
+
+def size_of(top: Path) -> int:
+    """The bytes that everything below ``top`` takes on disk; what goes meanwhile does not count."""
+    total = 0
+    waiting = [str(top)]
+    while waiting:
+        try:
+            with os.scandir(waiting.pop()) as entries:
+                for entry in entries:
+                    total += entry.stat(follow_symlinks=False).st_blocks * _SECTOR
+                    if entry.is_dir(follow_symlinks=False):
+                        waiting.append(entry.path)
+        except OSError:
+            continue
+    return total
 
 
 def _directories(path: Path) -> list[Path]:

@@ -11,6 +11,7 @@ from deployd.model.drone import DroneDescription
 from deployd.model.invalid import Invalid
 from deployd.model.names import app_name, drone_name, is_unicode, label, role_name
 from deployd.model.registration import host_name
+from deployd.model.sizes import byte_count
 
 HUB_PORT = 6001
 ON_STOP = ("stop", "keep")
@@ -35,9 +36,13 @@ class DroneOptions(DaemonOptions):
         ["roles", None, None, "Roles of Procfiles to run, with commas between them (default: all)."],
         ["role", None, None, "The role that COMMAND plays (default: http)."],
         ["on-stop", None, "stop", "What SIGTERM does to the apps: stop or keep."],
+        ["disk-reserve", None, None, "The bytes that stay free, as 2G (default: 512M, at most 5% of the disk)."],
+        ["cache-budget", None, "5G", "How large the caches of builds grow before those that nothing uses go."],
     ]
 
     ports: tuple[int, int]
+    disk_reserve: int | None = None
+    cache_budget: int
 
     def __init__(self) -> None:
         super().__init__()
@@ -82,6 +87,9 @@ class DroneOptions(DaemonOptions):
         except Invalid as error:
             raise usage.UsageError(str(error)) from None
         self.ports = _port_range(self["port-range"])
+        if self["disk-reserve"] is not None:
+            self.disk_reserve = self._bytes("disk-reserve")
+        self.cache_budget = self._bytes("cache-budget")
 
     def described(self, owner: str) -> DroneDescription:
         """What the hub is told; ``owner`` is the drone's identity."""
@@ -94,6 +102,12 @@ class DroneOptions(DaemonOptions):
             roles=self.roles,
             apps=tuple(self.apps),
         )
+
+    def _bytes(self, name: str) -> int:
+        try:
+            return byte_count(self[name])
+        except Invalid as error:
+            raise usage.UsageError(f"--{name}: {error}") from None
 
     def _check_roles(self) -> None:
         if self["role"] is not None:

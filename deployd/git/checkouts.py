@@ -26,6 +26,7 @@ _NEW, _GONE = ".checkout-", ".gone-"
 _DIRECTORY, _LINK, _SUBMODULE = 0o040000, 0o120000, 0o160000
 _LFS = b"version https://git-lfs.github.com/spec/v1"
 _MAX_LINK = 4095
+_BLOCK = 4096
 _Entry = tuple[bytes, int, bytes]
 
 
@@ -56,6 +57,24 @@ def checkout(mirror: Path, commit: str, target: Path, limits: GitLimits) -> None
         raise UnknownCommit(f"commit {commit[:12]} is not complete on this drone") from error
     finally:
         shutil.rmtree(new, ignore_errors=True)
+
+
+def size(mirror: Path, commit: str) -> int:
+    """The bytes on disk that a checkout of ``commit`` takes, about; raise KeyError if it is not complete."""
+    total = 0
+    with Packs(mirror / "objects") as packs:
+        waiting = [commit_tree(packs.read(bytes.fromhex(commit))[1])]
+        while waiting:
+            for _, mode, object_id in tree_entries(packs.read(waiting.pop())[1]):
+                total += _BLOCK
+                if mode == _DIRECTORY:
+                    waiting.append(object_id)
+                elif mode != _SUBMODULE:
+                    found = packs.kind_and_size(object_id)
+                    if found is None:
+                        raise KeyError(object_id)
+                    total += found[1]
+    return total
 
 
 def remove(target: Path) -> None:

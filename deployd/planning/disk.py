@@ -46,12 +46,12 @@ def reserve(wanted: int | None, total: int) -> int:
 
 
 def refusal(what: str, needed: int, room: int, running: int) -> str:
-    """Why ``what`` does not come here: it needs ``needed`` bytes of the ``room`` that there is.
+    """Why ``what`` does not come here: it needs ``needed`` bytes, and there is ``room`` for so many.
 
     ``running`` bytes belong to releases that are here.
     """
     return (
-        f"{what} needs about {size_text(needed)} here, of {size_text(max(0, room))} that are free; "
+        f"{what} needs about {size_text(needed)} of disk space here, where {size_text(max(0, room))} are free; "
         f"{size_text(running)} are in use by releases: retire some (`deployctl retire --unused`)"
     )
 

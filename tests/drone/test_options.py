@@ -56,6 +56,13 @@ class OptionsTests(SynchronousTestCase):
         options = parsed()
         self.assertEqual((options.ports, options["on-stop"], options["registry"]), ((20000, 29999), "stop", ""))
 
+    def test_amounts_of_disk_have_units(self) -> None:
+        options = parsed("--disk-reserve", "2G", "--cache-budget", "0")
+        self.assertEqual((options.disk_reserve, options.cache_budget), (2 << 30, 0))
+        self.assertEqual((parsed().disk_reserve, parsed().cache_budget), (None, 5 << 30))
+        for name in ("disk-reserve", "cache-budget"):
+            self.refused(f"--{name}: '1.5x' is not a number of bytes", f"--{name}", "1.5x")
+
     def test_needs_a_hub(self) -> None:
         with self.assertRaisesRegex(UsageError, "--hub HOST:PORT is missing"):
             DroneOptions().parseOptions([])

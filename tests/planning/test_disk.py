@@ -57,7 +57,7 @@ class WordsTests(SynchronousTestCase):
     def test_a_refusal_has_the_numbers(self) -> None:
         self.assertEqual(
             refusal("webapp v3", 1_200_000_000, 400_000_000, 3_100_000_000),
-            "webapp v3 needs about 1.2 GB here, of 400 MB that are free; 3.1 GB are in use by releases: "
+            "webapp v3 needs about 1.2 GB of disk space here, where 400 MB are free; 3.1 GB are in use by releases: "
             "retire some (`deployctl retire --unused`)",
         )
 
