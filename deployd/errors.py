@@ -68,6 +68,10 @@ class UnknownDrone(UsageError):
     """There is no such drone."""
 
 
+class DroneAway(DeploydError):
+    """The drone is not connected to the hub."""
+
+
 class UnknownInstance(UsageError):
     """There is no such instance."""
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from deployd.errors import UsageError
+from deployd.hub.config_responders import ConfigConversation
 from deployd.hub.deploys import Request
 from deployd.hub.listing import Filter, first_page
-from deployd.hub.rollouts import MAX_REASON
+from deployd.hub.log_responders import LogConversation
+from deployd.hub.person import words
+from deployd.hub.rollouts import MAX_REASON, MAX_TAIL
 from deployd.hub.route_control import RouteControl
+from deployd.hub.run_responders import RunConversation
 from deployd.hub.upkeep_responders import UpkeepConversation
 from deployd.net.conversation import responder
 from deployd.wire.control import (
@@ -24,13 +27,12 @@ from deployd.wire.control import (
     Stop,
 )
 
-MAX_TAIL = 4000
 
-
-class ControlConversation(RouteControl, UpkeepConversation):
+class ControlConversation(RouteControl, UpkeepConversation, ConfigConversation, LogConversation, RunConversation):
     """One person's session, everything that they may ask."""
 
     def closed(self) -> None:
+        super().closed()
         self._hub.news.leave(self)
 
     @responder(Deploy)
@@ -103,10 +105,3 @@ class ControlConversation(RouteControl, UpkeepConversation):
     @responder(Status)
     def status(self) -> dict[str, Any]:
         return {"document": self._hub.status()}
-
-
-def words(value: Any, what: str) -> tuple[str, ...]:
-    """A JSON list of texts; raise UsageError for anything else."""
-    if not isinstance(value, list) or not all(isinstance(word, str) for word in value):
-        raise UsageError(f"{what} are named by a list of texts")
-    return tuple(value)

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
 from functools import partial
+from typing import Any
 
 from attrs import evolve, frozen
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
+from twisted.protocols.amp import Command
 
-from deployd.errors import NameInUse, PermissionRefused, Refused, Superseded, UnknownDrone
+from deployd.errors import DroneAway, NameInUse, PermissionRefused, Refused, Superseded, UnknownDrone, Unreachable
 from deployd.hub.drone_session import DroneSession
 from deployd.hub.ledger import NOTHING, Ledger
 from deployd.hub.quieting import Quieting
 from deployd.hub.traffic import NoTraffic, Traffic
 from deployd.model.address import is_loopback
+from deployd.model.deployd_toml import RELEASE
 from deployd.model.desired import Changes, Desired, KnownDrone
 from deployd.model.drone import DroneDescription
-from deployd.model.instance import ObservedInstance, State
+from deployd.model.instance import ObservedInstance
 from deployd.model.invalid import Invalid
 from deployd.model.names import app_name, drone_name, is_unicode, label, role_name, shown
 from deployd.model.registration import host_name
@@ -26,7 +29,7 @@ from deployd.model.router import ReleaseKey
 from deployd.net.peer import Peer
 from deployd.planning.draining import away_leaving
 from deployd.planning.placement import Seen, chosen, concerns
-from deployd.planning.rollout import View
+from deployd.planning.view import View
 from deployd.wire.documents import dump
 
 LOOPBACK = "127.0.0.1"
@@ -144,9 +147,9 @@ class Fleet:
         return self.heard(name) is None and self._quieting.begins
 
     def instances(self) -> Iterator[ObservedInstance]:
-        """Everything that is not stopped, of all drones as they were seen last."""
+        """Everything that runs or will, of all drones as they were seen last."""
         for name in self._sessions.keys() | self._last_seen.keys():
-            yield from (one for one in self.seen(name).values() if one.state is not State.STOPPED)
+            yield from (one for one in self.seen(name).values() if not one.state.over)
 
     def view(self, name: str) -> View:
         session = self._sessions.get(name)
@@ -209,6 +212,19 @@ class Fleet:
             if concerns(app, session.drone.description) and (not releases or name in likely):
                 session.prefetch(app, ref, commit)
 
+    async def ask(self, name: str, command: type[Command], arguments: dict[str, Any], timeout: float) -> dict[str, Any]:
+        """Ask one drone. Raise UnknownDrone, DroneAway, and what ``command`` declares."""
+        session = self._sessions.get(name)
+        if session is None:
+            if name not in self._ledger.desired.drones:
+                raise unknown_drone(name)
+            raise DroneAway(f"{name} is not connected to the hub")
+        try:
+            answer: dict[str, Any] = await session.peer.ask(command, arguments, timeout)
+        except Unreachable as error:
+            raise DroneAway(f"{name} does not answer the hub: {error}") from error
+        return answer
+
     async def forget(self, name: str, who: str) -> None:
         """Drop a drone that will not return. Raise UnknownDrone, Refused."""
 
@@ -262,8 +278,8 @@ def check_description(description: DroneDescription) -> None:
     """Raise Invalid unless every word in it can be what it should be."""
     drone_name(description.name)
     role_name(description.role)
-    if description.command and description.role == "release":
-        raise Invalid("the role 'release' is not supported yet; give --role another name")
+    if description.command and description.role == RELEASE:
+        raise Invalid("--role release: that runs once per release, as the commit says it; choose another one")
     for pair in description.labels.items():
         label("=".join(pair))
     for role in description.roles:
@@ -290,4 +306,4 @@ def unknown_drone(name: str) -> UnknownDrone:
 
 
 def _is_left(instance: ObservedInstance, app: str, release: str) -> bool:
-    return (instance.app, instance.release) == (app, release) and instance.state is not State.STOPPED
+    return (instance.app, instance.release) == (app, release) and not instance.state.over

@@ -21,6 +21,7 @@ from deployd.hub.fleet import Fleet
 from deployd.hub.instances import Instances
 from deployd.hub.ledger import Ledger
 from deployd.hub.listing import Listing
+from deployd.hub.logs import Logs
 from deployd.hub.news import News
 from deployd.hub.promotions import Promotions
 from deployd.hub.pushes import Pushes
@@ -29,6 +30,7 @@ from deployd.hub.rollouts import Rollouts
 from deployd.hub.route_listing import RouteListing
 from deployd.hub.routers import Routers
 from deployd.hub.routes import Routes
+from deployd.hub.runs import Runs
 from deployd.hub.tokens import Tokens
 from deployd.hub.upkeep import Upkeep
 from deployd.interfaces import HubStore, InThread, Repositories
@@ -76,6 +78,8 @@ class Hub:
         self.retirement = Retirement(self.ledger, self.fleet, self.commits)
         self.instances = Instances(self.ledger, self.fleet)
         self.upkeep = Upkeep(self.ledger, self.fleet, self.commits)
+        self.logs = Logs(self.ledger, self.fleet, self.commits)
+        self.runs = Runs(self.ledger, self.fleet, self.commits)
         fitness = Fitness(self.fleet)
         self.routes = Routes(self.ledger, self.commits, fitness)
         self.promotions = Promotions(clock, self.ledger, self.commits, fitness)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.protocols import amp
 
-from deployd.errors import UnknownApp, UnknownCommit, UnknownDrone, UnknownInstance, UnknownRoute
+from deployd.errors import DroneAway, UnknownApp, UnknownCommit, UnknownDrone, UnknownInstance, UnknownRoute
 from deployd.wire.command import declared
 from deployd.wire.documents import Json
 
@@ -282,20 +282,22 @@ class Spawn(amp.Command):
 
 
 class Exec(amp.Command):
-    """deployctl to hub: run a command once in a release's checkout and environment, on its drones or on those named.
+    """deployctl to hub: run a command once in a release's checkout and environment, on one of its drones.
 
-    ``runs`` are ``{DRONE: RUN}``, which ExecRead and ExecWrite take; all end with this session.
+    Or on those in ``drones``, or on ``every`` one. ``env`` is a JSON object. ``runs`` are ``{DRONE: RUN}``, which
+    ExecRead and ExecWrite take; all end with this session.
     """
 
     arguments = [
         (b"app", amp.Unicode()),
         (b"commit", amp.Unicode()),
         (b"drones", Json()),
+        (b"every", amp.Boolean()),
         (b"argv", Json()),
         (b"env", amp.String()),
     ]
     response = [(b"release", amp.Unicode()), (b"commit", amp.Unicode()), (b"runs", Json())]
-    errors = declared(UnknownApp, UnknownCommit, UnknownDrone)
+    errors = declared(UnknownApp, UnknownCommit, UnknownDrone, DroneAway)
 
 
 class ExecRead(amp.Command):
@@ -309,20 +311,22 @@ class ExecRead(amp.Command):
         (b"code", amp.Integer()),
         (b"failed", amp.Unicode()),
     ]
-    errors = declared(UnknownInstance)
+    errors = declared(UnknownInstance, DroneAway)
 
 
 class ExecWrite(amp.Command):
-    """deployctl to hub: input for a run, answered once there is room for more (as ``wire.fleet.WriteRun``)."""
+    """deployctl to hub: input for a run (as ``wire.fleet.WriteRun``)."""
 
     arguments = [(b"run", amp.Unicode()), (b"data", amp.String()), (b"end", amp.Boolean())]
-    errors = declared(UnknownInstance)
+    response = [(b"room", amp.Boolean())]
+    errors = declared(UnknownInstance, DroneAway)
 
 
 class LogSources(amp.Command):
     """deployctl to hub, before Logs: the drones that may have logs of an app, and the releases that ``commit`` means.
 
-    ``drones`` are rows ``{name connected}``; ``releases`` are names, all of the app where ``commit`` is "".
+    ``drones`` are rows ``{name connected}``, of ``drone`` or of all ("") that take the app; ``releases`` are names: of
+    one that is named itself, else of all releases of the commit, and none, which means any, where ``commit`` is "".
     """
 
     arguments = [(b"app", amp.Unicode()), (b"commit", amp.Unicode()), (b"drone", amp.Unicode())]
@@ -343,4 +347,4 @@ class Logs(amp.Command):
         (b"wait", amp.Float()),
     ]
     response = [(b"data", amp.String()), (b"sources", Json()), (b"next", amp.Integer()), (b"more", amp.Boolean())]
-    errors = declared(UnknownApp, UnknownDrone)
+    errors = declared(UnknownApp, UnknownDrone, DroneAway)

@@ -120,8 +120,8 @@ class ReadLog(amp.Command):
 class BeginRun(amp.Command):
     """Hub to drone, for ``deployctl exec``: run ``line`` (it runs once, and is no instance) and keep what it prints.
 
-    ``run`` names it in the three commands that follow. ``env`` (a JSON object) is its own environment. It is ended when
-    nobody has read for half a minute.
+    ``run``, the line's id, names it in the three commands that follow. ``env`` (a JSON object) is its own environment.
+    It is ended when nobody has read or written for half a minute.
     """
 
     arguments = [
@@ -151,9 +151,13 @@ class ReadRun(amp.Command):
 
 
 class WriteRun(amp.Command):
-    """Hub to drone: input for a run, answered once there is room for more; ``end``: that was all of it."""
+    """Hub to drone: input for a run, answered once there is ``room`` for more, or without after some seconds.
+
+    Then empty ``data`` asks again. ``end``: that was all of it. This too shows that somebody is there.
+    """
 
     arguments = [(b"run", amp.Unicode()), (b"data", amp.String()), (b"end", amp.Boolean())]
+    response = [(b"room", amp.Boolean())]
     errors = declared(UnknownInstance)
 
 
