@@ -13,7 +13,10 @@ from deployd.model.manifest import Manifest
 from deployd.model.names import release_number
 from deployd.model.release import Hook, Need, Release, ReleaseState, Selector
 from deployd.planning.placement import chosen, needs_procfile, selected, wanted_lines
-from deployd.planning.rollout import UNSEEN, Verdict, View, judged, statuses, verdict
+from deployd.planning.rollout import Verdict, judged, statuses, verdict
+from deployd.planning.view import UNSEEN, View
+
+_WAITS = (State.BACKOFF, State.FAILED)
 
 
 @frozen
@@ -186,12 +189,12 @@ def _resumed(desired: Desired, release: Release) -> tuple[Order, ...]:
 
 
 def _shaken(desired: Desired, release: Release, views: Mapping[str, View]) -> tuple[Order, ...]:
-    """Orders that start anew what waits for its next try: somebody asks for it now."""
+    """Orders that start anew what waits for its next try, or was given up: somebody asks for it now."""
     found = []
     for drone in chosen(release, desired.drones.values()):
         seen = views.get(drone.name, UNSEEN).instances
         for line in wanted_lines(desired, release, drone.description):
             order = desired.orders.get(line.id, Order(line.id, line.app, line.release))
-            if line.id in seen and seen[line.id].state is State.BACKOFF and not order.stopped:
+            if line.id in seen and seen[line.id].state in _WAITS and not order.stopped:
                 found.append(evolve(order, restarts=order.restarts + 1))
     return tuple(found)

@@ -19,7 +19,7 @@ from deployd.model.revision import Revision
 from deployd.model.router import ReleaseKey
 from deployd.net.peer import Peer
 from deployd.planning.placement import Seen, assignment
-from deployd.planning.rollout import View
+from deployd.planning.view import View
 from deployd.wire.fleet import Assign, Prefetch
 from deployd.wire.paging import Assembly, pages
 
@@ -166,4 +166,4 @@ class DroneSession:
             # Wanted again, but what runs may still be what is ending.
             ends = one is not None and one.state in (State.DRAINING, State.STOPPING)
             return ends or self._drains.is_drained(line.id)
-        return not self.current if one is None else one.state is not State.STOPPED
+        return not self.current if one is None else not one.state.over

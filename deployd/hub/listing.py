@@ -116,6 +116,7 @@ class Listing:
                         "reason": release.reason,
                         "created": release.created,
                         "pinned": release.pinned,
+                        "config": release.config,
                     },
                 )
 
@@ -136,7 +137,7 @@ class Listing:
         retiring = {(release.app, release.name) for release in desired.retiring}
         for one in seen.values():
             state = one.state if connected else State.AWAY
-            if one.id not in lines and one.state is State.STOPPED:
+            if one.id not in lines and one.state.over:
                 if (one.app, one.release) not in retiring:
                     continue
                 # It is not over before the release is saved as retired.

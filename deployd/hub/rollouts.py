@@ -12,15 +12,17 @@ from twisted.python.failure import Failure
 
 from deployd.errors import DeploydError
 from deployd.hub.fleet import Fleet
+from deployd.hub.hooks import Hooks
 from deployd.hub.ledger import HUB, NOTHING, Ledger
 from deployd.model.desired import Changes, Desired, Key
 from deployd.model.release import DroneStatus, Release, ReleaseState
-from deployd.planning.rollout import Verdict, judged, status, statuses, summary, verdict
+from deployd.planning.hooks import Failed
+from deployd.planning.rollout import Verdict, judged, judgement, status, statuses, summary
 
 RETRY = 5.0
 MAX_REASON = 1000
-MAX_TAIL = 2000
-MAX_TAILS = 50
+MAX_TAIL = 8192
+MAX_TAILS = 12
 
 
 class Rollouts:
@@ -32,6 +34,7 @@ class Rollouts:
         self._clock = clock
         self._ledger = ledger
         self._fleet = fleet
+        self._hooks = Hooks(clock, ledger, fleet, lambda: self.review(()))
         self._desired: Desired | None = None
         self._rows: dict[Key, dict[str, DroneStatus]] = {}
         self._deadlines: dict[Key, IDelayedCall] = {}
@@ -61,12 +64,15 @@ class Rollouts:
         if desired is not self._desired:
             self._desired, names = desired, None
             self._follow(desired)
+        self._hooks.look(desired.deploying)
         for release in desired.deploying:
             rows = self._look(desired, release, names)
-            if verdict(release.need, rows.values()) is not Verdict.WAITING or release.key in self._late:
+            is_open = judgement(release, rows.values()) is Verdict.WAITING and release.key not in self._late
+            if not is_open or self._hooks.decided(desired, release) is not None:
                 self._settle(release.key)
 
     def close(self) -> None:
+        self._hooks.close()
         for call in (*self._deadlines.values(), *self._retries.values()):
             if call.active():
                 call.cancel()
@@ -128,7 +134,12 @@ class Rollouts:
         if release.state is not ReleaseState.DEPLOYING:
             return NOTHING
         rows = statuses(desired, release, self._fleet.views())
-        found = verdict(release.need, rows)
+        found = judgement(release, rows)
+        step = self._hooks.decided(desired, release)
+        if isinstance(step, Failed):
+            return self._without(release, rows, step)
+        if step is not None and found is Verdict.WAITING and key not in self._late:
+            return self._hooks.changes(release, step)
         if found is Verdict.MET:
             now = self._ledger.now()
             ended = evolve(release, state=ReleaseState.DEPLOYED, settled=None, reason="", outcome=(), good=now)
@@ -139,6 +150,16 @@ class Rollouts:
         what = "deployed" if found is Verdict.MET else "deploy failed"
         event = self._ledger.event(what, HUB, release.app, release.name)
         return Changes(releases=(ended,), events=(event,))
+
+    def _without(self, release: Release, rows: Collection[DroneStatus], step: Failed) -> Changes:
+        """``release`` cannot be deployed as its release command has failed."""
+        others = [row for row in rows if step.row is None or row.drone != step.row.drone]
+        shown = sorted([*others, step.row] if step.row else others, key=lambda row: row.drone)
+        ended = evolve(failed(release, shown, late=False), reason=step.reason[:MAX_REASON])
+        events = ("release command failed", "deploy failed")
+        return Changes(
+            releases=(ended,), events=tuple(self._ledger.event(what, HUB, release.app, release.name) for what in events)
+        )
 
 
 def failed(release: Release, rows: Collection[DroneStatus], late: bool) -> Release:

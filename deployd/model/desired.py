@@ -148,6 +148,14 @@ class Desired:
     def retiring(self) -> tuple[Release, ...]:
         return self.in_state(ReleaseState.RETIRING)
 
+    @cached_property
+    def extras_by_release(self) -> dict[Key, tuple[Extra, ...]]:
+        """The extras of each release that has some, by name."""
+        found: dict[Key, list[Extra]] = {}
+        for _, extra in sorted(self.extras.items()):
+            found.setdefault((extra.app, extra.number), []).append(extra)
+        return {key: tuple(extras) for key, extras in found.items()}
+
     def in_state(self, *states: ReleaseState) -> tuple[Release, ...]:
         return _sorted(release for release in self.releases.values() if release.state in states)
 

@@ -36,6 +36,11 @@ class State(Enum):
     ORPHAN = "orphan"  # runs, but the hub it belongs to does not know it
     AWAY = "away"  # said by the hub of an instance whose drone is not connected
 
+    @property
+    def over(self) -> bool:
+        """Whether there is no process of it, and none will come by itself."""
+        return self in (State.STOPPED, State.FAILED, State.DONE)
+
 
 @frozen
 class AssignedInstance:

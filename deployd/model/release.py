@@ -90,12 +90,13 @@ class DroneStatus:
 class Hook:
     """The command that runs once per release, before anything else of it starts, and how far that is.
 
-    ``drone`` is the name of the one that runs it in the present attempt, "" until one is chosen; ``done``: it has ended
-    well there.
+    ``drone`` is the name of the one that runs it in the present attempt, "" until one is chosen, and ``owner`` its
+    identity: another machine may get the name. ``done``: it has ended well there.
     """
 
     command: RoleCommand
     drone: str = ""
+    owner: str = ""
     done: bool = False
 
 
@@ -138,6 +139,11 @@ class Release:
     @property
     def name(self) -> str:
         return f"v{self.number}"
+
+    @property
+    def held_up(self) -> bool:
+        """Whether nothing of it may start yet but its release command."""
+        return self.hook is not None and not self.hook.done
 
     @property
     def key(self) -> tuple[str, int]:

@@ -81,7 +81,7 @@ def away_leaving(
                 line.id for line in possible_lines(desired, release, drone.description)
             )
         for one in seen.values():
-            if one.state is not State.STOPPED and one.state is not State.ORPHAN and one.id not in wanted:
+            if not one.state.over and one.state is not State.ORPHAN and one.id not in wanted:
                 leaving.add(one.id)
     return frozenset(leaving)
 

@@ -6,18 +6,21 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from attrs import evolve, frozen
 
+from deployd.model.deployd_toml import RELEASE
 from deployd.model.desired import Desired, KnownDrone
 from deployd.model.drone import DroneDescription
+from deployd.model.extra import Extra
 from deployd.model.instance import AssignedInstance, Goal, ObservedInstance, State, instance_id
 from deployd.model.names import release_number
 from deployd.model.release import Release
-from deployd.model.role import RoleCommand
+from deployd.model.role import RoleCommand, RoleSettings
 from deployd.model.router import ReleaseKey
 
 Seen = Mapping[str, ObservedInstance]
 """What a drone reports, by instance id."""
 
 NO_COMMAND = "neither Procfile nor command: start the drone with `-- COMMAND`, or commit a Procfile"
+_PLAIN = RoleSettings()
 _ENDS_BY_DRAIN = (State.STARTING, State.REGISTERING, State.READY, State.ORPHAN, State.DRAINING)
 
 
@@ -56,10 +59,18 @@ def runs(release: Release, drone: DroneDescription) -> Runs:
         return Runs()
     own = drone.own_role()
     if own is not None:
-        return Runs((own,))
+        return Runs((_with_settings(release, own),))
     if release.roles is None:
         return Runs(problem=NO_COMMAND)
     return Runs(tuple(role for role in release.roles if not drone.roles or role.role in drone.roles))
+
+
+def _with_settings(release: Release, own: RoleCommand) -> RoleCommand:
+    """A drone's own command, as what the release says of the role that it plays; a drone runs it once."""
+    for said in (*release.settings, *(release.roles or ())):
+        if said.role == own.role:
+            return evolve(own, port=said.port, settings=said.settings)
+    return own
 
 
 def generation(desired: Desired, release: Release, id: str) -> int:
@@ -69,26 +80,73 @@ def generation(desired: Desired, release: Release, id: str) -> int:
 
 
 def wanted_lines(desired: Desired, release: Release, drone: DroneDescription) -> Iterator[AssignedInstance]:
-    """The instances of ``release`` on ``drone``, as if all should run; none when the drone is not chosen."""
-    return iter(()) if is_draining(desired, drone) else possible_lines(desired, release, drone)
+    """The instances of ``release`` on ``drone``, as if all should run; none when the drone is not chosen.
+
+    A release command that has begun is let end, on a machine that is emptied too: what it changes half is harder to
+    mend than a machine that is empty a little later.
+    """
+    if is_draining(desired, drone) and not release.held_up:
+        return iter(())
+    return possible_lines(desired, release, drone)
 
 
 def possible_lines(desired: Desired, release: Release, drone: DroneDescription) -> Iterator[AssignedInstance]:
-    """The instances that ``release`` would have on ``drone`` if that were not draining."""
+    """The instances that ``release`` would have on ``drone`` if that were not draining.
+
+    Note [The release command comes first]
+    ~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~
+    As long as it is not done, its line is the only one of the release, and only one drone has it: the owner that was
+    saved before, so that no other machine, and none that was given the same name, is ever told to run it too.
+    """
+    hook = release.hook
+    if hook is not None and not hook.done:
+        if hook.owner == drone.owner:
+            yield _line(desired, release, drone, evolve(hook.command, role=RELEASE, port=False), once=True)
+        return
     if not release.selector.selects(drone.name, drone.labels):
         return
     for role in runs(release, drone).roles:
-        id = instance_id(drone.owner, release.app, release.name, release.commit, role.role)
-        yield AssignedInstance(
-            id=id,
-            app=release.app,
-            release=release.name,
-            commit=release.commit,
-            role=role.role,
-            argv=role.argv,
-            port=role.port,
-            generation=generation(desired, release, id),
-        )
+        for index in range(role.count):
+            yield _line(desired, release, drone, role, index)
+    for extra in desired.extras_by_release.get(release.key, ()):
+        if concerns(release.app, drone) and (not extra.drones or drone.name in extra.drones):
+            command = RoleCommand(extra.role, extra.argv, extra.port, settings=_settings_of(release, extra))
+            yield _line(desired, release, drone, command, extra=extra.name)
+
+
+def _settings_of(release: Release, extra: Extra) -> RoleSettings:
+    """What is added in a role of the release is checked, stopped and limited as that."""
+    said = (role for role in (*(release.roles or ()), *release.settings) if role.role == extra.role)
+    found = next(said, None)
+    return found.settings if found is not None and found.port == extra.port else _PLAIN
+
+
+def _line(
+    desired: Desired,
+    release: Release,
+    drone: DroneDescription,
+    command: RoleCommand,
+    index: int = 0,
+    extra: str = "",
+    once: bool = False,
+) -> AssignedInstance:
+    id = instance_id(drone.owner, release.app, release.name, release.commit, command.role, index, extra)
+    return AssignedInstance(
+        id=id,
+        app=release.app,
+        release=release.name,
+        commit=release.commit,
+        role=command.role,
+        argv=command.argv,
+        port=command.port,
+        generation=generation(desired, release, id),
+        index=index,
+        settings=command.settings,
+        build=release.build,
+        config=release.config,
+        extra=extra,
+        once=once,
+    )
 
 
 def is_draining(desired: Desired, drone: DroneDescription) -> bool:
@@ -152,7 +210,7 @@ def _running_lines(
         if ReleaseKey(release.app, release.name) in loud:
             for line in wanted_lines(desired, release, drone):
                 # An orphan is not taken in by a release that goes.
-                if line.id in seen and seen[line.id].state not in (State.STOPPED, State.ORPHAN):
+                if line.id in seen and not (seen[line.id].state.over or seen[line.id].state is State.ORPHAN):
                     yield line
 
 
@@ -163,7 +221,7 @@ def _is_outdated(one: ObservedInstance, line: AssignedInstance) -> bool:
 
 def _ends(desired: Desired, instance: ObservedInstance, strange: bool) -> bool:
     """Whether an instance that no release wants has to be ended."""
-    if instance.state is State.STOPPED:
+    if instance.state.over:
         return False
     if strange or instance.state is State.ORPHAN:
         return is_stopped(desired, instance.id)

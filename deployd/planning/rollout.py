@@ -6,30 +6,17 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from enum import Enum
 
-from attrs import evolve, field, frozen
+from attrs import evolve
 
 from deployd.model.desired import Desired, KnownDrone
 from deployd.model.instance import AssignedInstance, ObservedInstance, State
 from deployd.model.release import DroneStatus, Need, Release
+from deployd.planning.hooks import runner, waiting_row
 from deployd.planning.placement import chosen, is_stopped, runs, wanted_lines
+from deployd.planning.view import UNSEEN, View, is_hopeless
 
-HOPELESS_FAILURES = 6
 # What ends is of an earlier attempt, and so are its failures.
 _ENDING = (State.DRAINING, State.STOPPING, State.STOPPED)
-
-
-@frozen
-class View:
-    """What the hub sees of one drone.
-
-    ``current``: the report is of the newest assignment, so it tells of what is wanted now and not of what was.
-    ``trouble`` is why the drone did not take its assignment when it was last asked.
-    """
-
-    connected: bool = False
-    current: bool = False
-    instances: Mapping[str, ObservedInstance] = field(factory=dict, hash=False)
-    trouble: str = ""
 
 
 class Verdict(Enum):
@@ -38,9 +25,6 @@ class Verdict(Enum):
     MET = "met"
     WAITING = "waiting"
     IMPOSSIBLE = "impossible"
-
-
-UNSEEN = View()
 
 
 def judged(release: Release, drones: Iterable[KnownDrone]) -> tuple[KnownDrone, ...]:
@@ -59,11 +43,14 @@ def status(desired: Desired, release: Release, drone: KnownDrone, view: View) ->
     there = runs(release, drone.description)
     if there.problem:
         return DroneStatus(drone.name, "failed", there.problem)
+    if release.held_up and (there.roles or runner(desired, release) == drone):
+        return waiting_row(desired, release, drone, view)
     if not there.roles:
         return DroneStatus(drone.name, "nothing", "nothing to run here")
     if not view.connected:
         return DroneStatus(drone.name, "away", "not connected to the hub")
-    lines = tuple(wanted_lines(desired, release, drone.description))
+    # What somebody has added decides nothing about the release.
+    lines = tuple(line for line in wanted_lines(desired, release, drone.description) if not line.extra)
     each = [_of_instance(desired, line, view) for line in lines]
     worst = min(each, key=lambda found: ("failed", "pending", "ready").index(found.state))
     role = f"{lines[each.index(worst)].role}: " if len(lines) > 1 and worst.reason else ""
@@ -80,6 +67,15 @@ def verdict(need: Need, rows: Iterable[DroneStatus]) -> Verdict:
     if good + states["pending"] + states["away"] < needed or not states:
         return Verdict.IMPOSSIBLE
     return Verdict.WAITING
+
+
+def judgement(release: Release, rows: Iterable[DroneStatus]) -> Verdict:
+    """The verdict on ``release``. While its release command runs there is none: it is broken off for no other drone."""
+    found = verdict(release.need, rows)
+    hook = release.hook
+    if hook is None or hook.done:
+        return found
+    return Verdict.WAITING if hook.drone or found is Verdict.MET else found
 
 
 def summary(need: Need, rows: Iterable[DroneStatus]) -> str:
@@ -104,8 +100,9 @@ def _of_instance(desired: Desired, line: AssignedInstance, view: View) -> DroneS
         if seen.generation == line.generation:
             return DroneStatus("", "ready")
         return DroneStatus("", "pending", "is being started anew")
-    hopeless = seen.fatal or seen.failures >= HOPELESS_FAILURES
-    if hopeless and seen.state not in _ENDING:
+    if seen.state is State.FAILED and seen.generation != line.generation:
+        return DroneStatus("", "pending", "is being started anew")
+    if is_hopeless(seen) and seen.state not in _ENDING:
         return DroneStatus("", "failed", seen.reason or "does not become ready", seen.tail)
     return DroneStatus("", "pending", seen.reason or _waiting_for(seen), seen.tail)
 
@@ -115,6 +112,7 @@ def _waiting_for(seen: ObservedInstance) -> str:
         return f"does not listen on port {seen.port} yet" if seen.port else "has not run for a second yet"
     return {
         State.WAITING: "its checkout is on the way",
+        State.BUILDING: "is being built",
         State.REGISTERING: "its row is not in the port table yet",
         State.BACKOFF: "will be tried again",
     }.get(seen.state, f"is {seen.state.value}")

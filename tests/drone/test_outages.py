@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from deployd.drone.instance import Instance
 from deployd.errors import Busy, DeploydError, NoAnswer, Refused, Unreachable
-from deployd.planning.rollout import HOPELESS_FAILURES
+from deployd.planning.view import HOPELESS_FAILURES
 from tests.drone.house import House, state_of
 
 MINUTES = 300.0

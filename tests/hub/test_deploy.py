@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from deployd.errors import Refused, UnknownApp, UnknownCommit, UnknownDrone, UsageError
 from deployd.model.desired import Changes
 from deployd.model.instance import Goal, State
-from deployd.planning.rollout import HOPELESS_FAILURES
+from deployd.planning.view import HOPELESS_FAILURES
 from deployd.wire.control import Deploy, ForgetDrone, Restart, Stop
 from tests.hub.rig import Cluster
 
@@ -392,7 +392,6 @@ class ProcfileTests(SynchronousTestCase):
 
     def test_a_procfile_of_no_use_is_refused_where_it_is_needed(self) -> None:
         for content, sentence in (
-            (b"release: migrate", "release"),
             (b"nonsense", "line 1"),
             (b"\xff\xfe", "UTF-8"),
             (b"http: x\n" * 20_000, "limit"),

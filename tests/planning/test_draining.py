@@ -89,7 +89,7 @@ class AwayProperties(SynchronousTestCase):
             wanted = {line.id for each in state.wanted for line in wanted_lines(state, each, drone.description)}
             for id, one in last[name].items():
                 ordered = id in state.orders and state.orders[id].stopped
-                runs = one.state not in (State.STOPPED, State.ORPHAN)
+                runs = not one.state.over and one.state is not State.ORPHAN
                 self.assertEqual(id in found, ordered or (runs and id not in wanted))
 
     @given(desired())

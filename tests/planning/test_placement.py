@@ -7,12 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from deployd.model.deployd_toml import RELEASE
 from deployd.model.desired import Changes, Desired, KnownDrone, Order
 from deployd.model.drone import DroneDescription
+from deployd.model.extra import Extra
 from deployd.model.instance import AssignedInstance, Goal, ObservedInstance, State
 from deployd.model.release import Release, ReleaseState, Selector
 from deployd.model.revision import Revision
-from deployd.model.role import RoleCommand
+from deployd.model.role import RoleCommand, RoleSettings, StopRule
 from deployd.model.router import ReleaseKey
 from deployd.planning.placement import (
     NO_COMMAND,
@@ -91,7 +93,13 @@ class AssignmentProperties(SynchronousTestCase):
             random.shuffle(items)
             return dict(items)
 
-        other = Desired(state.apps, shuffled(state.drones), shuffled(state.releases), shuffled(state.orders))
+        other = evolve(
+            state,
+            drones=shuffled(state.drones),
+            releases=shuffled(state.releases),
+            orders=shuffled(state.orders),
+            extras=shuffled(state.extras),
+        )
         self.assertEqual(
             assignment(state, drone.description, seen), assignment(other, drone.description, shuffled(seen))
         )
@@ -106,9 +114,43 @@ class AssignmentProperties(SynchronousTestCase):
             if line.goal is Goal.RUN:
                 release = state.releases[line.app, int(line.release[1:])]
                 self.assertTrue(release.state.wanted)
-                self.assertTrue(release.selector.selects(drone.name, drone.description.labels))
+                self.assertTrue(line.once or release.selector.selects(drone.name, drone.description.labels))
                 self.assertFalse(line.id in state.orders and state.orders[line.id].stopped)
                 self.assertTrue(line.argv)
+
+    @given(situations())
+    def test_of_a_release_nothing_but_its_command_runs_before_that_is_done(self, situation: tuple) -> None:
+        state, drone, seen = situation
+        for line in assignment(state, drone.description, seen):
+            release = state.releases.get((line.app, int(line.release[1:])))
+            if line.goal is not Goal.RUN or release is None:
+                continue
+            self.assertEqual(line.once, release.held_up)
+            if line.once:
+                self.assertEqual((line.role, release.hook.owner), (RELEASE, drone.owner))
+
+    @given(desired())
+    def test_at_most_one_drone_is_told_to_run_the_command_of_a_release(self, state: Desired) -> None:
+        told = [
+            (line.app, line.release)
+            for drone in state.drones.values()
+            for line in assignment(state, drone.description, {})
+            if line.once
+        ]
+        self.assertEqual(len(told), len(set(told)))
+
+    @given(situations())
+    def test_a_role_has_as_many_lines_as_it_counts_and_each_extra_one(self, situation: tuple) -> None:
+        state, drone, _ = situation
+        for release in state.wanted:
+            lines = [line for line in wanted_lines(state, release, drone.description) if not line.once]
+            for role in runs(release, drone.description).roles if lines else ():
+                indexes = [line.index for line in lines if line.role == role.role and not line.extra]
+                self.assertEqual(indexes, list(range(role.count)))
+            extras = [line.extra for line in lines if line.extra]
+            self.assertEqual(len(extras), len(set(extras)))
+            for line in lines:
+                self.assertEqual((line.build, line.config), (release.build, release.config))
 
     @given(situations(), st.booleans())
     def test_nothing_is_ended_without_a_reason(self, situation: tuple, strange: bool) -> None:
@@ -138,8 +180,12 @@ class AssignmentProperties(SynchronousTestCase):
                 self.assertEqual(line.generation, seen[line.id].generation)
 
     @given(situations())
-    def test_a_drone_that_is_emptied_runs_nothing(self, situation: tuple) -> None:
+    def test_a_drone_that_is_emptied_runs_nothing_but_a_release_command_to_its_end(self, situation: tuple) -> None:
         state, drone, seen = situation
+        ended = [evolve(each, hook=None) for each in state.releases.values()]
+        for line in assignment(state.after(Changes(drones=(evolve(drone, draining=True),))), drone.description, seen):
+            self.assertTrue(line.goal is not Goal.RUN or line.once)
+        state = state.after(Changes(releases=tuple(ended)))
         state = state.after(Changes(drones=(evolve(drone, draining=True),)))
         for _ in range(3):
             lines = assignment(state, drone.description, seen, drained=freed(seen))
@@ -188,6 +234,36 @@ class RunsTests(SynchronousTestCase):
     def test_a_command_of_its_own_comes_before_the_procfile(self) -> None:
         own = runs(release(roles=ROLES), drone(command=("x", "y"), role="worker"))
         self.assertEqual(own.roles, (RoleCommand("worker", ("x", "y"), False),))
+
+    def test_a_command_of_its_own_is_treated_as_the_release_says_of_its_role(self) -> None:
+        patient = RoleSettings(stop=StopRule("INT", 60.0))
+        told = RoleCommand("http", (), False, settings=patient)
+        own = drone(command=("x",))
+        self.assertEqual(runs(release(settings=(told,)), own).roles, (RoleCommand("http", ("x",), False, 1, patient),))
+        counted = RoleCommand("http", ("a",), True, 3, patient)
+        self.assertEqual(runs(release(roles=(counted,)), own).roles, (RoleCommand("http", ("x",), True, 1, patient),))
+
+    def test_what_was_added_runs_on_the_drones_that_it_is_for(self) -> None:
+        known = tuple(KnownDrone(drone(name=name, owner=name, command=("x",)), "h") for name in ("d1", "d2"))
+        more = Extra("e", "webapp", 1, "run", ("more", "now"), False, frozenset({"d2"}))
+        state = Desired().after(Changes(drones=known, releases=(release(config=7),), extras=(more,)))
+        (line,) = assignment(state, known[0].description, {})
+        self.assertEqual(line.extra, "")
+        added = next(line for line in assignment(state, known[1].description, {}) if line.extra)
+        self.assertEqual((added.role, added.argv, added.port, added.config), ("run", ("more", "now"), False, 7))
+        self.assertEqual(added.settings, RoleSettings())
+        everywhere = state.after(Changes(extras=(evolve(more, drones=frozenset()),)))
+        self.assertEqual([len(assignment(everywhere, each.description, {})) for each in known], [2, 2])
+        other = drone(name="d2", owner="d2", command=("x",), apps=("other",))
+        self.assertEqual(assignment(state, other, {}), ())
+
+    def test_what_was_added_in_a_role_of_the_release_is_treated_as_that(self) -> None:
+        patient = RoleSettings(stop=StopRule("INT", 60.0))
+        known = KnownDrone(drone(), "h")
+        roles = (RoleCommand("worker", ("a",), False, settings=patient),)
+        more = Extra("e", "webapp", 1, "worker", ("more",), False)
+        state = Desired().after(Changes(drones=(known,), releases=(release(roles=roles),), extras=(more,)))
+        self.assertEqual({line.settings for line in assignment(state, known.description, {})}, {patient})
 
     def test_the_procfile_is_narrowed_by_the_roles_of_the_drone(self) -> None:
         self.assertEqual(runs(release(roles=ROLES), drone()).roles, ROLES)

@@ -9,11 +9,13 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from deployd.model.desired import Changes, Desired, KnownDrone, Order
 from deployd.model.drone import DroneDescription
-from deployd.model.instance import ObservedInstance, State
+from deployd.model.extra import Extra
+from deployd.model.instance import AssignedInstance, ObservedInstance, State
 from deployd.model.release import DroneStatus, Need, Release, ReleaseState
 from deployd.model.role import RoleCommand
 from deployd.planning.placement import assignment, wanted_lines
-from deployd.planning.rollout import HOPELESS_FAILURES, UNSEEN, Verdict, View, status, statuses, summary, verdict
+from deployd.planning.rollout import Verdict, status, statuses, summary, verdict
+from deployd.planning.view import HOPELESS_FAILURES, UNSEEN, View
 from tests.planning.states import desired, needs
 from tests.planning.test_placement import obeyed
 
@@ -52,10 +54,19 @@ class VerdictProperties(SynchronousTestCase):
         for release in state.wanted:
             for row in statuses(state, release, views):
                 lines = wanted_lines(state, release, state.drones[row.drone].description)
+                lines = [line for line in lines if not line.extra]
                 stopped = any(line.id in state.orders and state.orders[line.id].stopped for line in lines)
-                self.assertIn(row.state, ("failed",) if stopped else ("ready", "nothing", "failed"))
+                if release.held_up:
+                    self.assertIn(row.state, ("failed",) if stopped else ("pending", "nothing", "failed"))
+                else:
+                    self.assertIn(row.state, ("failed",) if stopped else ("ready", "nothing", "failed"))
                 if row.state == "failed" and not stopped:
                     self.assertIn("Procfile", row.reason)
+
+
+def ready(line: AssignedInstance) -> ObservedInstance:
+    made = (line.id, line.app, line.release, line.commit, line.role, State.READY)
+    return ObservedInstance(*made, generation=line.generation)
 
 
 class StatusTests(SynchronousTestCase):
@@ -98,6 +109,19 @@ class StatusTests(SynchronousTestCase):
         self.assertEqual(self.seen(failures=HOPELESS_FAILURES, **down), DroneStatus("d1", "failed", "exited", "bye"))
         self.assertEqual(self.seen(failures=0, fatal=True, **down).state, "failed")
 
+    def test_what_was_given_up_is_failed_unless_it_is_to_start_anew(self) -> None:
+        given_up = {"state": State.FAILED, "reason": "ended 20 times in a row", "tail": "bye"}
+        self.assertEqual(self.seen(**given_up), DroneStatus("d1", "failed", "ended 20 times in a row", "bye"))
+        self.assertEqual(self.seen(**given_up, generation=0).state, "pending")
+
+    def test_what_was_added_decides_nothing(self) -> None:
+        self.use()
+        self.state = self.state.after(Changes(extras=(Extra("e", "webapp", 1, "run", ("x",), False),)))
+        self.lines = tuple(wanted_lines(self.state, self.release, self.drone.description))
+        self.assertEqual(len(self.lines), 2)
+        each = {self.lines[0].id: ready(self.lines[0]), self.lines[1].id: evolve(ready(self.lines[1]), fatal=True)}
+        self.assertEqual(status(self.state, self.release, self.drone, View(True, True, each)).state, "ready")
+
     def test_failures_of_what_is_ending_are_of_an_earlier_attempt(self) -> None:
         for state in (State.DRAINING, State.STOPPING, State.STOPPED):
             self.assertEqual(self.seen(failures=9, fatal=True, state=state).state, "pending")
@@ -106,6 +130,8 @@ class StatusTests(SynchronousTestCase):
         for state in State:
             if state is not State.READY:
                 self.assertTrue(self.seen(state=state).reason)
+        building = self.seen(state=State.BUILDING, reason="building: npm ci", tail="added 12 packages")
+        self.assertEqual(building, DroneStatus("d1", "pending", "building: npm ci", "added 12 packages"))
         self.assertIn("20001", self.seen(state=State.STARTING, port=20001).reason)
         self.assertIn("second", self.seen(state=State.STARTING, port=0).reason)
 
