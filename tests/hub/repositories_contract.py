@@ -56,3 +56,10 @@ class RepositoriesContract:
         self.assertIsNone(self.repositories.read_file("webapp", commit, "nosuch", 7))
         with self.assertRaises(Refused):
             self.repositories.read_file("webapp", commit, "Procfile", 6)
+
+    def test_what_is_no_file_of_a_commit_is_absent(self: Any) -> None:
+        commit = self.push("webapp", b"http: x")
+        self.assertEqual(self.repositories.absent("webapp", commit, ["a/b", "Procfile", "gone"]), ["a/b", "gone"])
+        self.assertEqual(self.repositories.absent("webapp", commit, []), [])
+        with self.assertRaises(UnknownApp):
+            self.repositories.absent("nosuch", commit, ["Procfile"])
