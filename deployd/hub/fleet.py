@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
 from functools import partial
+from typing import Any
 
 from attrs import evolve, frozen
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
+from twisted.protocols.amp import Command
 
-from deployd.errors import NameInUse, PermissionRefused, Refused, Superseded, UnknownDrone
+from deployd.errors import DroneAway, NameInUse, PermissionRefused, Refused, Superseded, UnknownDrone, Unreachable
 from deployd.hub.drone_session import DroneSession
 from deployd.hub.ledger import NOTHING, Ledger
 from deployd.hub.quieting import Quieting
 from deployd.hub.traffic import NoTraffic, Traffic
 from deployd.model.address import is_loopback
+from deployd.model.deployd_toml import RELEASE
 from deployd.model.desired import Changes, Desired, KnownDrone
 from deployd.model.drone import DroneDescription
 from deployd.model.instance import ObservedInstance
@@ -209,6 +212,19 @@ class Fleet:
             if concerns(app, session.drone.description) and (not releases or name in likely):
                 session.prefetch(app, ref, commit)
 
+    async def ask(self, name: str, command: type[Command], arguments: dict[str, Any], timeout: float) -> dict[str, Any]:
+        """Ask one drone. Raise UnknownDrone, DroneAway, and what ``command`` declares."""
+        session = self._sessions.get(name)
+        if session is None:
+            if name not in self._ledger.desired.drones:
+                raise unknown_drone(name)
+            raise DroneAway(f"{name} is not connected to the hub")
+        try:
+            answer: dict[str, Any] = await session.peer.ask(command, arguments, timeout)
+        except Unreachable as error:
+            raise DroneAway(f"{name} does not answer the hub: {error}") from error
+        return answer
+
     async def forget(self, name: str, who: str) -> None:
         """Drop a drone that will not return. Raise UnknownDrone, Refused."""
 
@@ -262,8 +278,8 @@ def check_description(description: DroneDescription) -> None:
     """Raise Invalid unless every word in it can be what it should be."""
     drone_name(description.name)
     role_name(description.role)
-    if description.command and description.role == "release":
-        raise Invalid("the role 'release' is not supported yet; give --role another name")
+    if description.command and description.role == RELEASE:
+        raise Invalid("--role release: that runs once per release, as the commit says it; choose another one")
     for pair in description.labels.items():
         label("=".join(pair))
     for role in description.roles:
