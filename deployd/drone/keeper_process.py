@@ -35,7 +35,7 @@ class KeeperProcess:
         self._directory = directory
         self._budgets = budgets or ()
         self._place: Place | None = None
-        self._starting: _Process | None = None
+        self._process: _Process | None = None
 
     def connect(self, peer: Peer) -> Deferred[Peer]:
         """``peer``, connected; fails with NoKeeper where there is none, else with what is wrong."""
@@ -47,7 +47,7 @@ class KeeperProcess:
 
     def launch(self) -> None:
         """Start a keeper, unless one that was started is still on its way. Raise Refused with one sentence."""
-        if self._starting is not None and self._starting.runs:
+        if self.starting:
             return
         words = [sys.executable, "-m", "deployd.keeper", str(self._directory), *map(str, self._budgets)]
         variables = {name: os.environ[name] for name in KEPT if name in os.environ}
@@ -64,7 +64,12 @@ class KeeperProcess:
                 os.close(log)
         except OSError as error:
             raise Refused(f"the keeper cannot be started: {error.strerror or error}") from None
-        self._starting = process
+        self._process = process
+
+    @property
+    def starting(self) -> bool:
+        """Whether one that was started here has not ended, as far as is known."""
+        return self._process is not None and self._process.runs
 
     def _found(self) -> Place:
         if self._place is None:

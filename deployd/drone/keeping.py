@@ -62,6 +62,8 @@ class Door(Protocol):
 
     def connect(self, peer: Peer) -> Deferred[Peer]: ...
     def launch(self) -> None: ...
+    @property
+    def starting(self) -> bool: ...
 
 
 class Keeping:
@@ -97,6 +99,7 @@ class Keeping:
         return Deferred.fromCoroutine(self._start(Start, launch, exited, {}))
 
     def attach(self, launch: Launch, descriptors: tuple[int, int, int], exited: Hear) -> Deferred[Held]:
+        """``descriptors`` must stay open until it has fired."""
         names = ("stdin", "stdout", "stderr")
         return Deferred.fromCoroutine(
             self._start(StartAttached, launch, exited, dict(zip(names, descriptors, strict=True)))
@@ -172,15 +175,19 @@ class Keeping:
         """A connection to a keeper, which is started where there is none. Raise DeploydError or OSError."""
         pause = FIRST_PAUSE
         deadline = self._reactor.seconds() + STARTING
+        launched = False
         while True:
             peer = Peer(self._reactor)
             try:
                 return await self._door.connect(peer)
             except NoKeeper:
                 self._lose_all()
-                self._door.launch()
+                if launched and not self._door.starting:
+                    raise Unreachable("a new keeper has ended at once") from None
                 if self._reactor.seconds() >= deadline:
                     raise Unreachable(f"a new keeper does not listen after {STARTING:.0f} s") from None
+                self._door.launch()
+                launched = True
             except (DeploydError, CancelledError):
                 raise
             except Exception as error:  # whatever connecting fails with

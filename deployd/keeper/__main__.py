@@ -46,8 +46,6 @@ def main(argv: list[str]) -> None:
 
 
 def _keep(reactor: Any, place: Any, budgets: Any) -> None:
-    from functools import partial
-
     from twisted.logger import Logger
 
     from deployd.keeper.reaping import Reaper
@@ -65,7 +63,8 @@ def _keep(reactor: Any, place: Any, budgets: Any) -> None:
     def say(words: str) -> None:
         reactor.callFromThread(log.warn, "{words}", words=words)
 
-    relay = Relay(Segments(place.logs, budgets, opening, say), partial(Stamps, place.stamp))
+    segments = Segments(place.logs, budgets, opening, say)
+    relay = Relay(segments, Stamps(place.stamp, segments.load()), say)
     reaper = Reaper(reactor)
     spawner = Spawner(reaper.expect, opening, _raised())
     keeper = Keeper(Tools(reactor, spawner.spawn, relay), reactor.stop)

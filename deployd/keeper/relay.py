@@ -20,8 +20,6 @@ from contextlib import suppress
 from functools import partial
 from itertools import count
 
-from twisted.logger import Logger
-
 from deployd.keeper.segments import Segments
 from deployd.keeper.stamps import Stamps
 from deployd.processes.records import WORDS, Record, pack, parts
@@ -30,6 +28,7 @@ CHUNK = 64 * 1024
 TURN = 32
 RATE = 8 * 1024 * 1024
 BURST = 8 * 1024 * 1024
+AFTER_FAILURE = 0.5
 _LEAST = 256 * 1024
 """So much may be printed when one that had to wait is read again."""
 
@@ -52,19 +51,23 @@ class Source:
 
 
 class Relay:
-    """``begin`` has nothing to do with the thread that it is called in, which then counts what is on disk."""
-
-    _log = Logger()
+    """``segments`` and ``stamps`` are its thread's from ``start`` on. ``say`` hears what is wrong, in that thread."""
 
     def __init__(
-        self, segments: Segments, stamps: Callable[[int], Stamps], clock: Callable[[], float] = time.monotonic
+        self,
+        segments: Segments,
+        stamps: Stamps,
+        say: Callable[[str], None],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._segments = segments
-        self._make_stamps = stamps
+        self._stamps = stamps
+        self._say = say
         self._clock = clock
         self._orders: deque[Callable[[], None]] = deque()
         self._epoll = select.epoll()
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._epoll.register(self._bell, select.EPOLLIN)
         self._sources: dict[int, Source] = {}
         self._waiting: list[tuple[float, int, Source]] = []
         self._number = count()
@@ -98,10 +101,12 @@ class Relay:
     # In the relay's thread.
 
     def run(self) -> None:
-        self._stamps = self._make_stamps(self._segments.load())
-        self._epoll.register(self._bell, select.EPOLLIN)
         while not self._closed:
-            self.turn(self._pause())
+            try:
+                self.turn(self._pause())
+            except Exception as error:  # without it every app would wait for ever, once its pipe is full
+                self._say(f"the relay has failed at something: {error!r}")
+                time.sleep(AFTER_FAILURE)
 
     def turn(self, pause: float) -> None:
         """Wait up to ``pause`` seconds (-1: as long as it takes) for something to do, and do some of it."""
@@ -147,7 +152,7 @@ class Relay:
         except BlockingIOError:
             return
         except OSError as error:
-            self._log.warn("cannot read what {log} prints: {error}", log=source.log, error=error)
+            self._say(f"cannot read what {source.log} prints: {error.strerror}")
             data = b""
         if not data:
             self._forget(fd)

@@ -125,24 +125,24 @@ class Keeper:
     # How it starts, and ends.
 
     def _start_logged(self, child: Child) -> None:
-        nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-        opened = [nothing]
-        pipes = {}
-        outputs = [nothing, nothing]
+        pipes: dict[int, int] = {}
+        theirs: list[int] = []
         try:
-            if child.launch.log:
-                for place, stream in enumerate((STDOUT, STDERR)):
-                    ours, outputs[place] = os.pipe2(os.O_CLOEXEC)
-                    opened.append(outputs[place])
-                    pipes[ours] = stream
-                    os.set_blocking(ours, False)
-            self._spawn(child, (nothing, outputs[0], outputs[1]))
-        except BaseException:
+            theirs.append(os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC))
+            for stream in (STDOUT, STDERR) if child.launch.log else ():
+                ours, output = os.pipe2(os.O_CLOEXEC)
+                os.set_blocking(ours, False)
+                pipes[ours] = stream
+                theirs.append(output)
+            self._spawn(child, tuple(theirs) if pipes else (theirs[0],) * 3)
+        except BaseException as error:
             for fd in pipes:
                 os.close(fd)
+            if isinstance(error, OSError):
+                raise Refused(f"{child.launch.id} cannot be started: {error.strerror}") from None
             raise
         finally:
-            for fd in opened:
+            for fd in theirs:
                 os.close(fd)
         child.source = self._tools.relay.watch(child.launch.log, pipes, child.words)
 

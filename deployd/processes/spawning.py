@@ -120,13 +120,15 @@ class Spawner:
     def spawn(self, protocol: IProcessProtocol, program: Program) -> Spawned:
         """Start ``program``, whose transport ``protocol`` is given; raise Refused with one sentence."""
         name = program.argv[0] if program.argv else ""
-        path = _resolved(name, program.env.get("PATH", SYSTEM_PATH), program.cwd)
         try:
+            path = _resolved(name, program.env.get("PATH", SYSTEM_PATH), program.cwd)
             pid = self._spawned(path, program)
         except OSError as error:
             raise Refused(f"{name} cannot be started: {_why(error)}") from None
         except ValueError:
-            raise Refused(f"{name!r} cannot be started: its command or environment has a NUL in it") from None
+            raise Refused(
+                f"{name!r} cannot be started: a NUL in its command or environment, or a = in a name"
+            ) from None
         transport = Spawned(protocol, pid)
         self._expect(pid, transport.ended)
         protocol.makeConnection(transport)
