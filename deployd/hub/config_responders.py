@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from deployd.errors import UsageError
-from deployd.hub.person import PersonConversation
+from deployd.hub.person import PersonConversation, words
 from deployd.hub.upkeep_responders import texts
 from deployd.net.conversation import responder
 from deployd.wire.control import GetConfig, SetConfig
@@ -17,9 +16,7 @@ class ConfigConversation(PersonConversation):
 
     @responder(SetConfig)
     async def set_config(self, app: str, values: bytes, unset: Any) -> dict[str, Any]:
-        if not isinstance(unset, list) or not all(isinstance(name, str) for name in unset):
-            raise UsageError("what to unset is named by a list of texts")
-        setting = await self._hub.configs.set(app, texts(load(values)), unset, self._who)
+        setting = await self._hub.configs.set(app, texts(load(values)), words(unset, "variables"), self._who)
         return {"number": setting.number, "names": list(setting.names), "changed": setting.changed}
 
     @responder(GetConfig)

@@ -15,7 +15,6 @@ from deployd.interfaces import InThread
 from deployd.model.config import Config
 from deployd.model.desired import Changes, Desired
 from deployd.model.extra import Extra
-from deployd.model.instance import State
 from deployd.model.names import app_name, shown
 from deployd.model.release import Release
 from deployd.model.variables import OF_CONFIG, OF_ROLE, variable_name, variables
@@ -158,7 +157,7 @@ def may_have(desired: Desired, drone: str, seen: Seen, release: Release) -> bool
     if release.state.wanted and not known.draining:
         return True
     its = (one for one in seen.values() if (one.app, one.release) == (release.app, release.name))
-    return any(one.state is not State.STOPPED for one in its)
+    return any(not one.state.over for one in its)
 
 
 def _of(desired: Desired, release: Release) -> Config:

@@ -239,6 +239,16 @@ class FetchTests(ConfigCase):
         stranger.peer = self.cluster.connect("drone", stranger.identity, lambda _: stranger)
         self.refused(stranger)
 
+    def test_the_largest_of_all_fit_a_message(self) -> None:
+        self.set("A", **{f"C{number}": '"' * 9_900 for number in range(2)})
+        self.cluster.deploy(drones=["d1"])
+        configs = self.cluster.hub.configs
+        sealed = done(Deferred.fromCoroutine(configs.sealed({"E": '"' * 8_000})), self.cluster.settle)
+        extra = Extra("console", "webapp", 2, "console", ("sh",), False, frozenset(), sealed)
+        adding = self.cluster.hub.ledger.change(lambda _: Changes(extras=(extra,)))
+        done(Deferred.fromCoroutine(adding), self.cluster.settle)
+        self.assertEqual([len(value) for value in self.fetch(self.d1, "v2", "console").values()], [9_900, 9_900, 8_000])
+
     def test_an_extra_has_its_own_above_it(self) -> None:
         hub = self.cluster.hub
         sealed = done(Deferred.fromCoroutine(hub.configs.sealed({"A": "own", "B": "2"})), self.cluster.settle)

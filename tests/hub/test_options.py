@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -22,6 +24,10 @@ class OptionsTests(SynchronousTestCase):
         self.assertEqual(parsed("--port", "0").git_port, 0)
         self.assertEqual(parsed("--port", "7000", "--git-port", "80").git_port, 80)
 
+    def test_the_key_of_configs_is_in_the_state_directory_unless_it_is_told_where(self) -> None:
+        self.assertEqual(parsed("--state-dir", "/s").config_key, Path("/s/config.key"))
+        self.assertEqual(parsed("--config-key", "key").config_key, Path("key").absolute())
+
     def test_listens_where_it_is_told(self) -> None:
         self.assertEqual(parsed("--interface", "127.0.0.1").git_listener(), r"tcp:6002:interface=127.0.0.1")
         tls = parsed("--git-listen", "ssl:6443:privateKey=k:certKey=c")
@@ -36,6 +42,7 @@ class OptionsTests(SynchronousTestCase):
             ("--port", "5", "--git-port", "5"),
             ("--git-port", "-1"),
             ("--registry", ""),
+            ("--config-key", ""),
             ("--advertise", "not a host"),
         ):
             with self.assertRaises(UsageError) as caught:
