@@ -59,14 +59,14 @@ def apps(settings: Settings) -> None:
 def releases(settings: Settings, app: str) -> None:
     """What was deployed of APP, and how that went."""
     from deployd.cli.output import show
-    from deployd.cli.rendering import COMMIT, table
+    from deployd.cli.rendering import COMMIT, nonzero, table
     from deployd.cli.running import run
     from deployd.model.names import app_name
 
     name = app_name(app)
     rows = run(settings, lambda cluster: cluster.rows("releases", app=name))
     pinned = ("pinned", lambda row: "pinned" if row.get("pinned") else "")
-    show(settings, rows, table(rows, "app", "release", COMMIT, "state", pinned, "reason"))
+    show(settings, rows, table(rows, "app", "release", COMMIT, nonzero("config"), "state", pinned, "reason"))
 
 
 @verb
