@@ -15,6 +15,7 @@ from deployd.model.names import shown
 from deployd.planning.placement import is_draining, possible_lines
 
 MAX_IDS = 1000
+Wanted = tuple[KnownDrone, AssignedInstance]
 
 
 class Instances:
@@ -28,7 +29,8 @@ class Instances:
         """Order these to stay stopped. Raise UnknownInstance, then none of them is; UsageError, Refused."""
 
         def decide(desired: Desired) -> Changes:
-            orders = [self._stopped(desired, id) for id in checked(ids)]
+            wanted = _wanted(desired, checked(ids))
+            orders = [self._stopped(desired, id, wanted.get(id)) for id in checked(ids)]
             new = [order for order in orders if desired.orders.get(order.id) != order]
             return self._ordered("stop", who, new) if new else NOTHING
 
@@ -40,11 +42,14 @@ class Instances:
 
         def decide(desired: Desired) -> Changes:
             orders = []
+            wanted = _wanted(desired, checked(ids))
             for id in checked(ids):
-                found = self._line(desired, id)
-                if found is None:
+                if id not in wanted:
                     raise self._not_wanted(desired, id)
-                drone, line = found
+                drone, line = wanted[id]
+                if line.once:
+                    again = f"`deployctl deploy {line.app} {line.release}`"
+                    raise Refused(f"{id} is the release command of {line.app} {line.release}; only {again} runs it")
                 if is_draining(desired, drone.description):
                     raise Refused(f"{id} is on {drone.name}, which is being emptied; `deployctl undrain {drone.name}`")
                 order = desired.orders.get(id, Order(id, line.app, line.release))
@@ -60,23 +65,12 @@ class Instances:
         event = self._ledger.event(what, who, min(apps) if len(apps) == 1 else "", " ".join(each.id for each in orders))
         return Changes(orders=tuple(orders), events=(event,))
 
-    def _stopped(self, desired: Desired, id: str) -> Order:
-        found = self._line(desired, id)
+    def _stopped(self, desired: Desired, id: str, found: Wanted | None) -> Order:
         known = found[1] if found is not None else self._seen(desired, id)
         if known is None:
             raise _unknown(id)
         order = desired.orders.get(id, Order(id, known.app, known.release, orphan=found is None))
         return evolve(order, stopped=True)
-
-    def _line(self, desired: Desired, id: str) -> tuple[KnownDrone, AssignedInstance] | None:
-        """The wanted instance of that id and its drone, whichever that is: connected or not, or being emptied."""
-        role = id.rpartition("-")[0]
-        for release in desired.wanted:
-            for drone in desired.drones.values():
-                for line in possible_lines(desired, release, drone.description):
-                    if line.role == role and line.id == id:
-                        return drone, line
-        return None
 
     def _seen(self, desired: Desired, id: str) -> ObservedInstance | None:
         reports = (self._fleet.seen(name) for name in desired.drones)
@@ -87,6 +81,18 @@ class Instances:
         if seen is None:
             return _unknown(id)
         return Refused(f"{id} is of a release that is not deployed; `deployctl deploy {seen.app}` starts one")
+
+
+def _wanted(desired: Desired, ids: Sequence[str]) -> dict[str, Wanted]:
+    """Those of ``ids`` that are wanted, on whatever drone: connected or not, or being emptied."""
+    named = set(ids)
+    found: dict[str, Wanted] = {}
+    for release in desired.wanted:
+        for drone in desired.drones.values():
+            for line in possible_lines(desired, release, drone.description):
+                if line.id in named:
+                    found[line.id] = drone, line
+    return found
 
 
 def checked(ids: Sequence[str]) -> list[str]:

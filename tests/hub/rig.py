@@ -185,7 +185,7 @@ class Person:
 
 
 class FakeDrone(Conversation):
-    """Does at once what it is told. ``trouble`` says for a role what it reports of it instead of READY.
+    """Does at once what it is told. ``trouble`` says for a role what it reports of it instead of READY or DONE.
 
     ``refuses`` makes it fail to save assignments. ``told`` has every assignment that it took, ``seen`` what it has.
     """
@@ -271,7 +271,7 @@ class FakeDrone(Conversation):
                 self.peer.call(Report, assignment=self.revision, part=part, parts=len(found), instances=page)
 
     def _observed(self, line: AssignedInstance) -> ObservedInstance:
-        state = HEALTHY[line.goal]
+        state = State.DONE if line.once and line.goal is Goal.RUN else HEALTHY[line.goal]
         seen = ObservedInstance(
             line.id, line.app, line.release, line.commit, line.role, state, "192.0.2.7", 20000, 1, line.generation
         )
