@@ -14,7 +14,7 @@ from deployd.model.invalid import Invalid
 from deployd.model.names import role_name
 from deployd.model.role import BuildStep, RoleCommand, RoleSettings, role_has_port, shell_argv
 from deployd.model.role_sections import merged_env, read_check, read_env, read_limits, read_stop
-from deployd.model.sockets import not_simple, socket_shell_argv
+from deployd.model.sockets import not_simple, taking_argv
 from deployd.model.toml_lines import Excessive, locate
 from deployd.model.toml_section import Section
 
@@ -135,7 +135,7 @@ class _Reading:
             problem = "needs a port" if not port else not_simple(command) if command else ""
             if problem:
                 section.fault("socket", problem)
-            argv = socket_shell_argv(command, name) if command else ()
+            argv = taking_argv(command) if command else ()
         return RoleCommand(name, argv, port, count, settings)
 
 

@@ -6,6 +6,7 @@ import re
 
 from deployd.model.invalid import Invalid
 from deployd.model.role import EXEC, HTTP, TCP, Check, Limits, StopRule
+from deployd.model.sizes import byte_count
 from deployd.model.toml_section import Section
 from deployd.model.variables import variable_name, variable_value, variables
 
@@ -16,9 +17,7 @@ MAX_PATH = 1000
 _KEYS = {TCP: (), HTTP: ("path", "status"), EXEC: ("command",)}
 _PATH = re.compile(r"/[!-~]*")
 _STATUS = re.compile(r"([1-5][0-9]{2})(?:-([1-5][0-9]{2}))?")
-_SIZE = re.compile(r"([1-9][0-9]{0,15})([KMGT]?)", re.IGNORECASE)
-_UNITS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
-_SMALLEST, _LARGEST = 1 << 20, 1 << 50
+_SMALLEST = 1 << 20
 
 
 def read_check(section: Section, port: bool) -> Check | None:
@@ -111,9 +110,11 @@ def _memory(section: Section) -> int:
     value = section.either("memory")
     if value is None:
         return 0
-    found = None if isinstance(value, bool) else _SIZE.fullmatch(str(value))
-    size = int(found[1]) << _UNITS[found[2].upper()] if found else 0
-    if not _SMALLEST <= size <= _LARGEST:
+    try:
+        size = 0 if isinstance(value, bool) else byte_count(str(value))
+    except Invalid:
+        size = 0
+    if size < _SMALLEST:
         section.wrong("memory", 'a number of bytes like "512M" (K, M, G, T) from 1M to 1024T')
     return size
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shlex
 
-# LISTEN_PID has to name the process that takes the socket: the shell's own id, which it keeps when it execs.
-_SAYS = "LISTEN_FDS=1 LISTEN_PID=$$ LISTEN_FDNAMES={role}; export LISTEN_FDS LISTEN_PID LISTEN_FDNAMES; exec "
+from deployd.model.role import shell_argv
+
 _OWN_WORDS = frozenset(
     ("!", "{", "}", ".", ":", "[[", "break", "case", "cd", "continue", "do", "done", "elif", "else", "esac", "eval")
     + ("exit", "export", "fi", "for", "function", "if", "in", "local", "read", "readonly", "return", "select", "set")
@@ -33,14 +33,12 @@ def not_simple(command: str) -> str:
     return ""
 
 
-def socket_shell_argv(command: str, role: str) -> tuple[str, ...]:
-    """The argv of a simple shell ``command`` that is started with its one socket."""
-    return ("/bin/sh", "-c", _SAYS.format(role=role) + _without_exec(command))
+def taking_argv(command: str) -> tuple[str, ...]:
+    """The argv of a simple shell ``command`` whose program takes the shell's place, and with it its socket.
 
-
-def socket_argv(argv: tuple[str, ...], role: str) -> tuple[str, ...]:
-    """The same for the command of a drone, which is none of a shell."""
-    return ("/bin/sh", "-c", _SAYS.format(role=role) + '"$@"', "sh", *argv)
+    LISTEN_PID, which the keeper sets, names the process that may take it.
+    """
+    return shell_argv("exec " + _without_exec(command))
 
 
 def _without_exec(command: str) -> str:

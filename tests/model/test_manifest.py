@@ -163,13 +163,10 @@ class FormatTests(SynchronousTestCase):
     def test_one_build_step_may_be_a_plain_table(self) -> None:
         self.assertEqual(read_manifest(None, "[build]\ncommand = 'make'").build, (BuildStep("make"),))
 
-    def test_a_role_with_a_socket_is_told_of_it(self) -> None:
-        manifest = read_manifest("http: exec gunicorn app:app", "[roles.http]\nsocket = true")
+    def test_a_program_with_a_socket_takes_the_place_of_the_shell(self) -> None:
+        manifest = read_manifest("http: gunicorn app:app", "[roles.http]\nsocket = true")
         assert manifest.roles is not None
-        (shell, option, script) = manifest.roles[0].argv
-        self.assertEqual((shell, option), ("/bin/sh", "-c"))
-        self.assertIn("LISTEN_FDS=1 LISTEN_PID=$$ LISTEN_FDNAMES=http", script)
-        self.assertTrue(script.endswith("; exec gunicorn app:app"))
+        self.assertEqual(manifest.roles[0].argv, shell_argv("exec gunicorn app:app"))
         self.assertTrue(manifest.roles[0].settings.socket)
 
     def test_the_example_in_the_document_is_right(self) -> None:
