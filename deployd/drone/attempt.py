@@ -5,29 +5,47 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from attrs import frozen
+from attrs import field, frozen
 
+from deployd.drone.logs import log_name
 from deployd.drone.means import Means, Place
 from deployd.drone.problem import Hopeless, Outage
+from deployd.drone.scratch import Scratch
 from deployd.errors import Busy, Unreachable
+from deployd.model.address import Address
 from deployd.model.instance import AssignedInstance
 from deployd.model.registration import Registration
 from deployd.planning.reconcile import CheckoutKey
 from deployd.processes import commands
-from deployd.processes.environment import app_environment, bind_host, machine_addresses
+from deployd.processes.environment import app_environment, bind_host
 from deployd.processes.ports import Port
+from deployd.wire.keeping import Launch
 
 
 @frozen
 class Attempt:
-    """``bind`` is the app's HOST, ``port`` None for a role without one."""
+    """``bind`` is the app's HOST, ``port`` None for a role without one.
+
+    ``cwd`` and ``env`` are empty in the attempt of an earlier life of the drone.
+    """
 
     line: AssignedInstance
     place: Place
     bind: str
     port: Port | None
-    cwd: Path
-    env: dict[str, str]
+    cwd: Path = Path()
+    env: dict[str, str] = field(factory=dict, repr=False)
+
+    @property
+    def log(self) -> str:
+        line = self.line
+        return log_name(line.app, line.release, line.commit, line.id)
+
+    @property
+    def launch(self) -> Launch:
+        line = self.line
+        listen = str(Address(self.bind, self.port.number)) if self.port and line.settings.socket else ""
+        return Launch(line.id, line.argv, self.env, str(self.cwd), self.log, listen, line.settings.limits)
 
     def row(self, drone: str) -> Registration:
         """Its row in the port table, if it has a port."""
@@ -45,17 +63,32 @@ class Attempt:
         )
 
 
-async def prepare(means: Means, line: AssignedInstance, take_port: Callable[[], Port]) -> Attempt:
-    """Raise a DeploydError that says why ``line`` cannot be started.
+async def prepare(
+    means: Means, line: AssignedInstance, take_port: Callable[[], Port], say: Callable[[str], None]
+) -> Attempt:
+    """Raise a DeploydError that says why ``line`` cannot be started; ``say`` hears how its build goes.
 
     Hopeless when that will not change by itself, Outage when it has nothing to do with the app.
     """
+    attempt = await gather(means, line, take_port, say)
+    missing = await means.to_thread(_make_ready, means.scratch, attempt)
+    if missing is not None:
+        raise Hopeless(missing)
+    return attempt
+
+
+async def gather(
+    means: Means, line: AssignedInstance, take_port: Callable[[], Port], say: Callable[[str], None]
+) -> Attempt:
+    """As ``prepare``, without touching what an app that runs uses."""
     try:
         cwd = await means.checkouts.ensure(CheckoutKey.of(line))
+        config = await means.configs.values(line)
+        await means.builds.ensure(line, cwd, config, say)
         place = await means.place()
     except (Unreachable, Busy) as error:
         raise Outage(str(error)) from error
-    bind = bind_host(place.host, await means.to_thread(machine_addresses))
+    bind = bind_host(place.host, await means.addresses())
     port = take_port() if line.port else None
     env = app_environment(
         line,
@@ -65,9 +98,14 @@ async def prepare(means: Means, line: AssignedInstance, take_port: Callable[[], 
         registry=place.registry,
         registry_url=place.registry_url,
         checkout=str(cwd),
+        config=config,
         path=means.path,
+        tmpdir=str(means.scratch.path(line.id)),
     )
-    missing = await means.to_thread(commands.missing, line.argv, env, str(cwd))
-    if missing is not None:
-        raise Hopeless(missing)
     return Attempt(line, place, bind, port, cwd, env)
+
+
+def _make_ready(scratch: Scratch, attempt: Attempt) -> str | None:
+    """Why it cannot be run; in one trip to the thread."""
+    scratch.make(attempt.line.id)
+    return commands.missing(attempt.line.argv, attempt.env, str(attempt.cwd))

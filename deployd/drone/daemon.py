@@ -4,31 +4,44 @@ from __future__ import annotations
 
 import os
 import random
+import time
+from collections.abc import Collection
 from functools import partial
+from signal import SIGTERM
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
 import deployd
 from deployd.client.owner import OwnedRows
 from deployd.daemon.service import DaemonService
 from deployd.daemon.threads import Threads
+from deployd.drone.addresses import Addresses
+from deployd.drone.building import Builds
+from deployd.drone.caches import Caches
 from deployd.drone.checkouts import Checkouts
+from deployd.drone.checks import Checks
 from deployd.drone.configs import Configs
 from deployd.drone.custody import PortWatch
 from deployd.drone.disk import Tree, size_of
 from deployd.drone.instances import Instances
-from deployd.drone.journal import Journal
-from deployd.drone.logs import Logs
+from deployd.drone.journal import Contents, Journal
+from deployd.drone.keeper_process import KeeperProcess
+from deployd.drone.keeping import Keeping
+from deployd.drone.logs import LogFiles
 from deployd.drone.means import Means
 from deployd.drone.options import HUB_PORT, DroneOptions
 from deployd.drone.port_table import PortTable, RegistryTerms
 from deployd.drone.prefetching import Prefetching
 from deployd.drone.reporting import Reporting
 from deployd.drone.room import Room
+from deployd.drone.saving import Saving
+from deployd.drone.scratch import Scratch
 from deployd.drone.service import Crew, Drone, Events
+from deployd.drone.steps import Steps
 from deployd.drone.surroundings import REGISTRY_PORT, Surroundings
+from deployd.drone.tasks import run_task
 from deployd.errors import DeploydError, Refused
 from deployd.git import fetching
 from deployd.git.limits import GitLimits
@@ -37,13 +50,12 @@ from deployd.net.client import Dial
 from deployd.net.handshake import Credentials
 from deployd.net.identity import Identity
 from deployd.planning.reconcile import CheckoutKey
-from deployd.processes.census import Census
+from deployd.processes.census import Census, Session
 from deployd.processes.custody import Custody
 from deployd.processes.ending import end
-from deployd.processes.environment import SYSTEM_PATH, machine_addresses
+from deployd.processes.environment import SYSTEM_PATH
 from deployd.processes.hardening import make_undumpable
 from deployd.processes.ports import Ports
-from deployd.processes.readiness import by_address
 
 
 class DroneDaemon(DaemonService):
@@ -59,9 +71,11 @@ class DroneDaemon(DaemonService):
         # Their own: large trees take long, and no stop should wait for that.
         self._disk = Threads(reactor, "disk", 2)
         # One: what is saved later must be on disk later.
-        self._saving = Threads(reactor, "journal", 1)
-        self._logs = Logs(options.state_dir / "logs", reactor, self._processes.run)
+        self._writing = Threads(reactor, "journal", 1)
+        self._keeping = Keeping(reactor, KeeperProcess(reactor, options.state_dir))
         self._table = PortTable(self._registry)
+        self._addresses = Addresses(reactor, self._processes.run)
+        self._census = Census(self._processes.run, self._spared)
         self._app_ports = Ports(*options.ports, reactor, start=random.randrange(65536))
         self._refused = False
 
@@ -77,39 +91,49 @@ class DroneDaemon(DaemonService):
             raise Refused(f"{directory / 'identity'} is not an identity; delete it to make a new one") from None
         self._journal = Journal(directory / "journal.sqlite")
         contents = self._journal.read()
-        self._logs.prepare()
-        for threads in (self._processes, self._git, self._disk, self._saving):
+        self._saving = Saving(self.reactor, self._journal, self._writing.run)
+        for threads in (self._processes, self._git, self._disk, self._writing):
             threads.start()
+        self._drone = self._assemble(known=contents.facts.get("accepted") == self.options["name"])
         # The first look loads a library, for which the first deploy need not wait.
-        self._processes.run(machine_addresses)
-        drone = self._assemble(known=contents.facts.get("accepted") == self.options["name"])
+        self._not_now(Deferred.fromCoroutine(self._addresses.get()))
         self._checkouts.clean()
-        lines = {CheckoutKey.of(entry.line) for entry in contents.entries}
-        self._configs.clean(lines | self._checkouts.keys())
-        drone.dial(self._dial(self.options["hub"], HUB_PORT, "drone"))
-        self._surroundings.recall(contents.facts)
-        self._instances.recall(contents)
-        drone.setServiceParent(self)
-        self._drone = drone
+        self._builds.recall()
+        self._room.open(self._checkouts, self._builds)
+        self._configs.clean({CheckoutKey.of(entry.line) for entry in contents.entries} | self._checkouts.keys())
+        self._means.scratch.clean({entry.line.id for entry in contents.entries})
+        self._drone.dial(self._dial(self.options["hub"], HUB_PORT, "drone"))
+        # Only the keeper knows what runs, so nothing is begun before it has said so.
+        self._not_now(self._keeping.begin().addCallback(lambda _: self._recall(contents)))
 
     def stopService(self) -> Deferred[Any]:
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
-        await self._drone.disownServiceParent()
+        if self._drone.parent is not None:
+            await self._drone.disownServiceParent()
         self._prefetching.close()
+        self._room.close()
+        await self._builds.close()
         if self.options["on-stop"] == "stop":
             self._log.info("stopping the apps")
             await self._instances.stop_all()
             await self._table.leave()
+            await self._keeping.quit()
         else:
             self._instances.leave_all()
             await self._table.hang_up()
+            await self._keeping.leave()
         self._checkouts.close()
         self._app_ports.close()
-        self._logs.close()
-        await self._saving.run(self._journal.close)
+        await self._saving.close()
         await super().stopService()
+
+    def _recall(self, contents: Contents) -> None:
+        # First the instances: what stands in the port table is in the first words to the registry.
+        self._instances.recall(contents)
+        self._surroundings.recall(contents.facts)
+        self._drone.setServiceParent(self)
 
     def _assemble(self, known: bool) -> Drone:
         options, reactor = self.options, self.reactor
@@ -125,7 +149,15 @@ class DroneDaemon(DaemonService):
             options.cache_budget,
         )
         self._checkouts = Checkouts(
-            reactor, tree, self._git.run, lambda app: drone.source(app), GitLimits(), self._room, fetch, self._made
+            reactor,
+            tree,
+            self._git.run,
+            lambda app: drone.source(app),
+            GitLimits(),
+            self._room,
+            fetch,
+            self._made,
+            lambda key: self._builds.leave(key),
         )
         self._configs = Configs(
             self.state.path,
@@ -136,9 +168,11 @@ class DroneDaemon(DaemonService):
         self._prefetching = Prefetching(self._checkouts)
         self._surroundings = Surroundings(reactor, self._table, options["registry"], options["advertise"], self._note)
         reporting = Reporting(reactor, lambda: (self._instances.revision, self._instances.observed()))
-        means = self._means()
+        log_files = LogFiles(self.state.path / "logs")
+        self._builds = self._builder(log_files)
+        self._means = means = self._gather(log_files)
         self._instances = Instances(
-            means, self._journal, self._saving.run, self._checkouts, self._logs, reporting.changed
+            means, self._saving, self._checkouts, lambda key: self._configs.forget(key), reporting.changed
         )
         crew = Crew(self._instances, self._prefetching, self._surroundings, self._table, reporting)
         description = options.described(self._identity.owner)
@@ -146,25 +180,51 @@ class DroneDaemon(DaemonService):
         PortWatch(means, self._instances.all).setServiceParent(drone)
         return drone
 
-    def _means(self) -> Means:
+    def _builder(self, log_files: LogFiles) -> Builds:
+        reactor, to_thread = self.reactor, self._disk.run
+        caches = Caches(self.state.path / "caches")
+        steps = Steps(
+            reactor,
+            caches,
+            lambda launch, within: run_task(self._keeping, reactor, self._end, launch, within),
+            lambda id: self._end(id, None, 0.0),
+            lambda log, lines: log_files.tail(log, lines=lines),
+            to_thread,
+            SYSTEM_PATH,
+        )
+        return Builds(reactor, self._checkouts, caches, steps, self._room, to_thread)
+
+    def _gather(self, log_files: LogFiles) -> Means:
         reactor, processes = self.reactor, self._processes.run
-        census = Census(processes)
         return Means(
             reactor=reactor,
+            wall=time.time,
             drone=self.options["name"],
             to_thread=processes,
-            connect=by_address(reactor),
-            custody=Custody(processes),
-            end=lambda id, session, grace: end(reactor, census, id, session, grace),
+            keeper=self._keeping,
+            checks=Checks(reactor),
+            custody=Custody(processes, self._spared),
+            end=self._end,
             ports=self._app_ports,
             checkouts=self._checkouts,
+            configs=self._configs,
+            builds=self._builds,
+            scratch=Scratch(self.state.path / "tmp"),
             rows=self._table,
             place=self._surroundings.place,
-            save=lambda *process: self._saving.run(self._journal.started, *process),
-            output=self._logs.of,
+            addresses=self._addresses.get,
+            save=self._saving.save,
+            tail=log_files.tail,
             jitter=random.random,
             path=SYSTEM_PATH,
         )
+
+    def _spared(self) -> Collection[int]:
+        """The keeper bears the mark of whatever it started last, and is no process of an app."""
+        return {self._keeping.pid}
+
+    def _end(self, id: str, session: Session, grace: float, signum: int = SIGTERM) -> Deferred[None]:
+        return end(self.reactor, self._census, id, session, grace, signum)
 
     def _registry(self, terms: RegistryTerms) -> OwnedRows:
         dial = self._dial(terms.address, REGISTRY_PORT, "register")
@@ -176,21 +236,28 @@ class DroneDaemon(DaemonService):
         return Dial(self.reactor, endpoint, shown, credentials)
 
     def _note(self, **facts: str) -> Deferred[None]:
-        return self._saving.run(self._journal.note, **facts)
+        return self._saving.note(**facts)
 
     def _made(self) -> None:
         self._instances.look_again()
         self._prefetching.go_on()
 
     def _accepted(self) -> None:
-        self._note(accepted=self.options["name"]).addErrback(self._not_noted)
+        self._not_now(self._note(accepted=self.options["name"]))
         # A disk that is full keeps the drone not from its hub.
-        self._saving.run(self.state.publish_addresses).addErrback(self._not_noted)
+        self._not_now(self._writing.run(self.state.publish_addresses))
 
     def _refuse(self, error: DeploydError) -> None:
         if not self._refused:
             self._refused = True
             self.fail(error)
 
-    def _not_noted(self, failure: Failure) -> None:
-        self._log.warn("{error}", error=failure.value)
+    def _not_now(self, work: Deferred[Any]) -> None:
+        """Nobody waits for it."""
+        work.addErrback(self._not_done)
+
+    def _not_done(self, failure: Failure) -> None:
+        if failure.check(DeploydError, OSError):
+            self._log.warn("{error}", error=failure.value)
+        elif not failure.check(CancelledError):
+            self._log.failure("in the drone", failure=failure)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from attrs import frozen
+from attrs import field, frozen
 
+from deployd.drone.life import Life
 from deployd.model.instance import AssignedInstance
 from deployd.model.revision import Revision
 from deployd.storage.local import FACTS, LocalDatabase
@@ -20,28 +21,19 @@ create table if not exists instances (
     line text not null,
     epoch text not null,
     number integer not null,
-    port integer not null default 0,
-    pid integer not null default 0,
-    created text not null default '',
-    restarts integer not null default 0
+    life text not null default ''
 ) without rowid;
 """
 
 
 @frozen
 class Entry:
-    """One instance: its line as a hub of ``epoch`` last assigned it in assignment ``number``, and its process.
-
-    ``pid`` with ``created`` is the process that was started last (``deployd.processes.trees.ProcessRef``), 0 none.
-    """
+    """One instance: its line as a hub of ``epoch`` last assigned it in assignment ``number``, and its process."""
 
     line: AssignedInstance
     epoch: str
     number: int
-    port: int = 0
-    pid: int = 0
-    created: str = ""
-    restarts: int = 0
+    life: Life = field(factory=Life)
 
 
 @frozen
@@ -65,14 +57,18 @@ class Journal:
         self._database = LocalDatabase(path, _SCHEMA, "the drone's journal ")
         with self._database.saying("open"):
             self._database.open()
+            self._bring_up()
 
     def read(self) -> Contents:
         with self._database.saying("read"):
             facts = dict(self._database.connection.execute("select name, value from facts"))
             rows = self._database.connection.execute(
-                "select line, epoch, number, port, pid, created, restarts from instances order by id"
+                "select line, epoch, number, life from instances order by id"
             ).fetchall()
-        entries = tuple(Entry(from_json(load(row[0].encode()), AssignedInstance), *row[1:]) for row in rows)
+        entries = tuple(
+            Entry(from_json(load(line.encode()), AssignedInstance), epoch, number, _life(life))
+            for line, epoch, number, life in rows
+        )
         return Contents(Revision(facts.pop("epoch", ""), int(facts.pop("number", "0"))), entries, facts)
 
     def take(self, revision: Revision, lines: Iterable[AssignedInstance]) -> None:
@@ -86,12 +82,11 @@ class Journal:
                 [(line.id, dump(to_json(line)).decode(), revision.epoch, revision.number) for line in lines],
             )
 
-    def started(self, id: str, port: int, pid: int, created: str, restarts: int) -> None:
-        """Save the process that instance ``id`` now is; port 0 when it has none."""
+    def save(self, lives: Mapping[str, Life]) -> None:
+        """Save the process that each of these instances now is, all in one transaction."""
         with self._database.transaction("save a process"):
-            self._database.connection.execute(
-                "update instances set port = ?, pid = ?, created = ?, restarts = ? where id = ?",
-                (port, pid, created, restarts, id),
+            self._database.connection.executemany(
+                "update instances set life = ? where id = ?", [(_text(life), id) for id, life in lives.items()]
             )
 
     def forget(self, id: str, until: Revision) -> None:
@@ -109,3 +104,26 @@ class Journal:
 
     def close(self) -> None:
         self._database.close()
+
+    def _bring_up(self) -> None:
+        """A journal of before the keeper has columns in place of lives."""
+        connection = self._database.connection
+        columns = {row[1] for row in connection.execute("pragma table_info(instances)")}
+        if "life" in columns:
+            return
+        connection.execute("begin immediate")
+        connection.execute("alter table instances add column life text not null default ''")
+        rows = connection.execute("select id, port, pid, created, restarts from instances").fetchall()
+        lives = [(_text(Life(port, pid, created, restarts)), id) for id, port, pid, created, restarts in rows]
+        connection.executemany("update instances set life = ? where id = ?", lives)
+        for column in ("port", "pid", "created", "restarts"):
+            connection.execute(f"alter table instances drop column {column}")
+        connection.execute("commit")
+
+
+def _text(life: Life) -> str:
+    return dump(to_json(life)).decode()
+
+
+def _life(text: str) -> Life:
+    return from_json(load(text.encode()), Life) if text else Life()

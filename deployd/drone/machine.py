@@ -7,11 +7,10 @@ in it leaves the state as it is: a command that is already being followed, and n
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
-
-from automat import TypeMachineBuilder
+from typing import Protocol
 
 from deployd.drone.problem import Problem
+from deployd.drone.table import Transition, machine
 from deployd.model.instance import State
 from deployd.processes.exits import Exit
 
@@ -31,8 +30,17 @@ class Inputs(Protocol):
     def stop(self) -> None:
         """Nothing of it should be left."""
 
+    def found(self) -> None:
+        """The keeper has a process of it, from an earlier life of the drone."""
+
     def ended(self) -> None:
         """No process of it is left."""
+
+    def gave_up(self) -> None:
+        """No process of it is left, and it is not started again until somebody asks for it."""
+
+    def finished(self) -> None:
+        """It runs once, and has."""
 
     def due(self) -> None:
         """It has waited long enough since it failed."""
@@ -41,7 +49,7 @@ class Inputs(Protocol):
         """Its checkout, port and environment are there."""
 
     def failed(self, problem: Problem) -> None:
-        """It cannot be started, did not become ready in time, or somebody else is on its port."""
+        """It cannot be started, did not become ready in time, is not well, or somebody else is on its port."""
 
     def passed(self) -> None:
         """It passed its check."""
@@ -60,20 +68,24 @@ class Effects(Protocol):
     def sweep(self) -> None: ...
     def wait(self) -> None: ...
     def prepare(self) -> None: ...
-    def spawn(self) -> None: ...
+    def launch(self) -> None: ...
+    def resume(self) -> None: ...
     def watch(self) -> None: ...
     def register(self) -> None: ...
     def rejoice(self) -> None: ...
     def deregister(self) -> None: ...
     def end(self) -> None: ...
     def rest(self) -> None: ...
+    def settle(self) -> None: ...
     def mourn(self, how: Exit) -> None: ...
     def bury(self, how: Exit) -> None: ...
-    def give_up(self, problem: Problem) -> None: ...
+    def fall(self, problem: Problem) -> None: ...
+    def abandon(self, problem: Problem) -> None: ...
 
 
 REPORTED = {
     "new": State.WAITING,
+    "held": State.WAITING,
     "sweeping": State.BACKOFF,
     "backoff": State.BACKOFF,
     "fetching": State.WAITING,
@@ -84,28 +96,37 @@ REPORTED = {
     "stopping": State.STOPPING,
     "restarting": State.STOPPING,
     "stopped": State.STOPPED,
+    "failed": State.FAILED,
+    "done": State.DONE,
 }
 """Every state of the machine, the first one first, and how it is reported."""
 
-_WITHOUT_PROCESS = ("sweeping", "backoff", "fetching")
 _WITH_PROCESS = ("starting", "registering", "ready")
+_WITHOUT_PROCESS = ("sweeping", "backoff", "fetching", "failed", "done")
 
-TRANSITIONS: tuple[tuple[str, str, str, Callable[..., None] | None], ...] = (
-    # An earlier life of the drone may have left processes, so even a new instance sweeps first.
+TRANSITIONS: tuple[Transition, ...] = (
     ("new", "run", "sweeping", Effects.sweep),
     ("new", "restart", "sweeping", Effects.sweep),
     ("new", "drain", "stopping", Effects.end),
     ("new", "stop", "stopping", Effects.end),
+    ("new", "found", "held", None),
+    ("new", "failed", "sweeping", Effects.fall),
+    ("held", "run", "starting", Effects.resume),
+    ("held", "restart", "restarting", Effects.end),
+    ("held", "drain", "draining", Effects.deregister),
+    ("held", "stop", "stopping", Effects.end),
+    ("held", "exited", "sweeping", Effects.mourn),
     ("sweeping", "ended", "backoff", Effects.wait),
+    ("sweeping", "gave_up", "failed", Effects.settle),
+    ("sweeping", "finished", "done", Effects.settle),
     ("backoff", "due", "fetching", Effects.prepare),
     ("backoff", "restart", "fetching", Effects.prepare),
     ("fetching", "restart", "fetching", Effects.prepare),
-    ("fetching", "prepared", "starting", Effects.spawn),
-    ("fetching", "failed", "sweeping", Effects.give_up),
+    ("fetching", "prepared", "starting", Effects.launch),
+    ("fetching", "failed", "sweeping", Effects.fall),
     ("starting", "passed", "registering", Effects.register),
-    ("starting", "failed", "sweeping", Effects.give_up),
     ("registering", "registered", "ready", Effects.rejoice),
-    *((state, "failed", "sweeping", Effects.give_up) for state in ("registering", "ready")),
+    *((state, "failed", "sweeping", Effects.fall) for state in _WITH_PROCESS),
     *((state, "exited", "sweeping", Effects.mourn) for state in _WITH_PROCESS),
     *((state, "restart", "restarting", Effects.end) for state in (*_WITH_PROCESS, "draining")),
     *((state, "drain", "draining", Effects.deregister) for state in _WITH_PROCESS),
@@ -114,39 +135,15 @@ TRANSITIONS: tuple[tuple[str, str, str, Callable[..., None] | None], ...] = (
     # Drained and wanted again: it still runs, so its check and its row are all that it needs.
     ("draining", "run", "starting", Effects.watch),
     ("draining", "exited", "stopping", Effects.bury),
+    ("draining", "failed", "stopping", Effects.abandon),
     ("stopping", "ended", "stopped", Effects.rest),
     ("stopping", "run", "restarting", None),
     ("stopping", "restart", "restarting", None),
     ("restarting", "ended", "fetching", Effects.prepare),
     ("restarting", "drain", "stopping", None),
     ("restarting", "stop", "stopping", None),
+    *((state, "restart", "fetching", Effects.prepare) for state in ("stopped", "failed", "done")),
     ("stopped", "run", "fetching", Effects.prepare),
-    ("stopped", "restart", "fetching", Effects.prepare),
 )
 
-
-def _transition(state: str, effect: Callable[..., None] | None) -> Callable[..., None]:
-    def enter(machine: Any, core: Any, *arguments: Any) -> None:
-        core.enter(state)
-        if effect is not None:
-            getattr(core, effect.__name__)(*arguments)
-
-    return enter
-
-
-def _build() -> Any:
-    builder: Any = TypeMachineBuilder(Inputs, Effects)
-    states = {name: builder.state(name) for name in REPORTED}
-    inputs = {name: method for name, method in vars(Inputs).items() if callable(method) and not name.startswith("_")}
-    written = set()
-    for old, told, new, effect in TRANSITIONS:
-        states[old].upon(inputs[told]).to(states[new])(_transition(new, effect))
-        written.add((old, told))
-    for old, state in states.items():
-        for told, method in inputs.items():
-            if (old, told) not in written:
-                state.upon(method).loop().returns(None)
-    return builder.build()
-
-
-Machine: Callable[[Effects], Inputs] = _build()
+Machine: Callable[[Effects], Inputs] = machine(Inputs, Effects, tuple(REPORTED), TRANSITIONS)

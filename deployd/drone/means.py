@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
+from signal import SIGTERM
 from typing import Any, Protocol
 
 from attrs import frozen
 from twisted.internet.defer import Deferred
 
+from deployd.drone.life import Life
+from deployd.drone.scratch import Scratch
 from deployd.model.instance import AssignedInstance
 from deployd.model.registration import Registration
 from deployd.model.revision import Revision
@@ -18,7 +21,6 @@ from deployd.processes.custody import Custody
 from deployd.processes.ending import ToThread
 from deployd.processes.exits import Exit
 from deployd.processes.ports import Ports
-from deployd.processes.readiness import Connect
 from deployd.processes.trees import ProcessRef
 from deployd.wire.keeping import Held, Launch
 
@@ -35,7 +37,10 @@ class Place:
 class Rows(Protocol):
     """The drone's rows in the port table; the answers are the registry's revision since which that is so."""
 
-    def put(self, row: Registration) -> Deferred[Revision]: ...
+    def put(self, row: Registration, standing: bool = False) -> Deferred[Revision]:
+        """``standing``: an earlier life of the drone has put it, and not for a moment should it be away."""
+        ...
+
     def free(self, id: str) -> Deferred[Revision]: ...
 
 
@@ -87,6 +92,10 @@ class Keeper(Protocol):
         """What an earlier life of the drone has started; one that has ended says so itself. None: nothing is held."""
         ...
 
+    def held(self) -> Iterable[Held]:
+        """All that is not forgotten, living or not."""
+        ...
+
     def forget(self, id: str) -> None:
         """How it ended is saved, or nobody wants to know."""
         ...
@@ -112,37 +121,41 @@ class Checks(Protocol):
         ...
 
 
-class Output(Protocol):
-    """Where one instance prints: ``open`` gives a descriptor for a process that starts now (the caller closes it),
-    ``tail`` what that has printed last, for people. ``tail`` blocks."""
-
-    def open(self) -> int: ...
-    def tail(self) -> str: ...
+Save = Callable[[str, Life], Deferred[None]]
+"""Saves what must be known of the process of an instance."""
 
 
-Save = Callable[[str, int, int, str, int], Deferred[None]]
-"""Saves (id, port, pid, created, restarts) of a process that was started."""
-
-End = Callable[[str, ProcessRef | int | None, float], Deferred[None]]
-"""Ends (instance id, session, grace in seconds) as ``deployd.processes.ending.end`` does."""
+class End(Protocol):
+    def __call__(
+        self, id: str, session: ProcessRef | int | None, grace: float, signum: int = SIGTERM
+    ) -> Deferred[None]:
+        """End all of an instance as ``deployd.processes.ending.end`` does; ``grace`` in seconds."""
+        ...
 
 
 @frozen
 class Means:
-    """``reactor`` is clock and spawner in one; ``jitter`` gives numbers from 0 to 1; ``output`` a place for the output
-    of the instance with that id; ``path`` is the apps' PATH."""
+    """``reactor`` is the clock, ``wall`` gives seconds since 1970; ``jitter`` gives numbers from 0 to 1. ``addresses``
+    are this machine's. ``tail`` blocks: the last lines of the log with that name since a time. ``path`` is the apps'
+    PATH."""
 
     reactor: Any
+    wall: Callable[[], float]
     drone: str
     to_thread: ToThread
-    connect: Connect
+    keeper: Keeper
+    checks: Checks
     custody: Custody
     end: End
     ports: Ports
     checkouts: Checkouts
+    configs: Configs
+    builds: Builds
+    scratch: Scratch
     rows: Rows
     place: Callable[[], Deferred[Place]]
+    addresses: Callable[[], Awaitable[frozenset[str]]]
     save: Save
-    output: Callable[[str], Output]
+    tail: Callable[[str, float], str]
     jitter: Callable[[], float]
     path: str

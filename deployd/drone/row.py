@@ -29,12 +29,15 @@ class Row:
         self.there = False
         self.freed: Revision | None = None
 
-    async def put(self, attempt: Attempt, refused: Callable[[DeploydError], None]) -> None:
-        """Return once the registry has acknowledged it; ``refused`` hears of each refusal on the way."""
+    async def put(self, attempt: Attempt, refused: Callable[[DeploydError], None], stands: bool = False) -> None:
+        """Return once the registry has acknowledged it; ``refused`` hears of each refusal on the way.
+
+        ``stands``: an earlier life of the drone has put it.
+        """
         self.there, self.freed = True, None
         while True:
             try:
-                await self._means.rows.put(attempt.row(self._means.drone))
+                await self._means.rows.put(attempt.row(self._means.drone), stands)
                 return
             except DeploydError as error:
                 refused(error)

@@ -2,34 +2,34 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
+from signal import Signals
 from typing import Any
 
-from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, execute, fail, succeed
-from twisted.internet.error import ConnectionRefusedError
-from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
-from twisted.internet.testing import StringTransport
-from zope.interface import implementer
+from twisted.internet.task import Clock
 
 from deployd.drone.instance import Instance
 from deployd.drone.journal import Entry
-from deployd.drone.logs import Log
-from deployd.drone.means import Means, Place
+from deployd.drone.life import Life
+from deployd.drone.means import Means, Outcome, Place
+from deployd.drone.scratch import Scratch
 from deployd.errors import DeploydError
 from deployd.model.instance import AssignedInstance, Goal, ObservedInstance
+from deployd.model.role import Check
 from deployd.planning.reconcile import CheckoutKey
-from deployd.processes.custody import Bind, Holding
+from deployd.processes.custody import Holding
+from deployd.processes.exits import Exit
+from deployd.processes.listeners import Bind
 from deployd.processes.ports import Ports
 from deployd.processes.trees import ProcessRef
+from deployd.testing.keeper import FakeKeeper, FakeProcess
 from deployd.testing.rows import FakeOwnedRows
-from deployd.testing.spawner import FakeProcess, FakeSpawner
 
+TERM, KILL = int(Signals.SIGTERM), int(Signals.SIGKILL)
 COMMIT = "c0ffee" * 6 + "abcd"
 PLACE = Place("127.0.0.1", "127.0.0.1:6000", "http://127.0.0.1:6080")
-PLACE_ADDRESS = IPv4Address("TCP", "127.0.0.1", 20000)
 
 
 def line(
@@ -67,17 +67,44 @@ class FakeCheckouts:
         self.removed.append(key)
 
 
-@implementer(IStreamClientEndpoint)
-class _Door:
-    def __init__(self, open: bool) -> None:
-        self._open = open
+class FakeConfigs:
+    def __init__(self) -> None:
+        self.variables: dict[str, str] = {}
 
-    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
-        protocol = protocolFactory.buildProtocol(PLACE_ADDRESS)
-        if not self._open or protocol is None:
-            return fail(ConnectionRefusedError())
-        protocol.makeConnection(StringTransport())
-        return succeed(protocol)
+    def values(self, line: AssignedInstance) -> Deferred[dict[str, str]]:
+        return succeed(self.variables)
+
+
+class FakeBuilds:
+    """Everything is built, unless the test gives a ``problem`` or holds it back; ``say`` is the last asker's."""
+
+    def __init__(self) -> None:
+        self.problem: DeploydError | None = None
+        self.held: Deferred[None] | None = None
+        self.say: Callable[[str], None] = lambda text: None
+
+    def ensure(
+        self, line: AssignedInstance, checkout: Path, config: Mapping[str, str], say: Callable[[str], None]
+    ) -> Deferred[None]:
+        self.say = say
+        if self.held is not None:
+            return self.held
+        return fail(self.problem) if self.problem is not None else succeed(None)
+
+
+class FakeChecks:
+    """An app is well when it listens and nobody says that it is ``ill``; ``asked`` are the ports."""
+
+    def __init__(self, listening: set[int]) -> None:
+        self.listening = listening
+        self.ill = ""
+        self.asked: list[int] = []
+
+    def ask(self, check: Check, bind: Bind, run: Callable[[], Deferred[Exit]]) -> Deferred[Outcome]:
+        self.asked.append(bind[1])
+        if self.ill:
+            return succeed(Outcome(False, self.ill))
+        return succeed(Outcome(True) if bind[1] in self.listening else Outcome(False, "connection refused"))
 
 
 class FakeCustody:
@@ -97,63 +124,80 @@ class FakeCustody:
         self.looks += 1
         return succeed({bind: self.found.get(bind[1], frozenset({bind[1]})) for bind in binds})
 
+    def queued(self, bind: Bind) -> Deferred[int]:
+        return succeed(0)
+
+    def listening(self, id: str, session: ProcessRef | None, closely: bool = False) -> Deferred[tuple[str, ...]]:
+        return succeed(())
+
 
 class House:
     """``listening`` are the ports on which somebody answers; ``ended`` are the ids that were swept, in order, with the
-    session and the grace; ``happened`` is what happened to rows and processes, in order."""
+    session and the grace; ``happened`` is what happened to rows and processes, in order. ``before`` is the house of the
+    drone's last life: what outlives a drone is the same."""
 
-    def __init__(self, directory: Path) -> None:
-        self.reactor = FakeSpawner()
+    def __init__(self, directory: Path, before: House | None = None) -> None:
+        self.reactor = before.reactor if before else Clock()
+        self.keeper = before.keeper if before else FakeKeeper(self.reactor)
         self.directory = directory
         self.checkouts = FakeCheckouts(directory)
         self.rows = FakeOwnedRows(name="d1")
         self.rows.startService()
         self.ports = Ports(20000, 29999, self.reactor, start=directory.stat().st_ino)
-        self.listening: set[int] = set()
+        self.listening: set[int] = before.listening if before else set()
         self.custody = FakeCustody()
         self.opens_at_once = True
         self.ended: list[tuple[str, ProcessRef | int | None, float]] = []
         self.end_problem: DeploydError | None = None
         self.happened: list[str] = []
-        self.saved: list[tuple[str, int, int, str, int]] = []
+        self.saved: list[tuple[str, Life]] = []
         self.place: Callable[[], Deferred[Place]] = lambda: succeed(PLACE)
         self.changes = 0
-        self.reactor.on_start = self._started
+        self.configs = FakeConfigs()
+        self.builds = FakeBuilds()
+        self.checks = FakeChecks(self.listening)
+        self.keeper.on_start = self._started
         self.means = Means(
             reactor=self.reactor,
+            wall=self.keeper.wall,
             drone="d1",
             to_thread=lambda function, *arguments: execute(function, *arguments),
-            connect=lambda host, port: _Door(port in self.listening),
-            custody=self.custody,
+            keeper=self.keeper,
+            checks=self.checks,
+            custody=self.custody,  # type: ignore[arg-type]
             end=self._end,
             ports=self.ports,
             checkouts=self.checkouts,
+            configs=self.configs,
+            builds=self.builds,
+            scratch=Scratch(directory / "tmp"),
             rows=self,
             place=lambda: self.place(),
+            addresses=lambda: succeed(frozenset({"127.0.0.1"})),
             save=self._save,
-            output=self.log,
+            tail=lambda log, since: self.keeper.printed(log, since),
             jitter=lambda: 0.0,
             path="/usr/bin:/bin",
         )
 
     # The means that are the house itself.
 
-    def put(self, row: Any) -> Deferred[Any]:
+    def put(self, row: Any, standing: bool = False) -> Deferred[Any]:
         self.happened.append(f"put {row.id}")
-        return self.rows.put(row)
+        return self.rows.put(row, standing)
 
     def free(self, id: str) -> Deferred[Any]:
         self.happened.append(f"free {id}")
         return self.rows.free(id)
 
-    def _end(self, id: str, session: ProcessRef | int | None, grace: float) -> Deferred[None]:
+    def _end(self, id: str, session: ProcessRef | int | None, grace: float, signum: int = TERM) -> Deferred[None]:
         self.ended.append((id, session, grace))
         if self.end_problem is not None:
             return fail(self.end_problem)
-        processes = [process for process in self.reactor.running if process.env["PROCESS_ID"] == id]
+        processes = [process for process in self.keeper.running if process.env["PROCESS_ID"] == id]
         for process in processes:
-            self.happened.append(f"TERM {id}")
-            process.signalProcess("TERM")
+            self.happened.append(f"{Signals(signum).name.removeprefix('SIG')} {id}")
+            process.signal(signum)
         done: Deferred[None] = Deferred(lambda _: timer.cancel())
         if not any(not process.ended for process in processes):
             return succeed(None)
@@ -161,18 +205,15 @@ class House:
         def kill() -> None:
             for process in processes:
                 if not process.ended:
-                    process.signalProcess("KILL")
+                    process.signal(KILL)
             done.callback(None)
 
         timer = self.reactor.callLater(grace, kill)
         return done
 
-    def _save(self, *process: Any) -> Deferred[None]:
-        self.saved.append(process)
+    def _save(self, id: str, life: Life) -> Deferred[None]:
+        self.saved.append((id, life))
         return succeed(None)
-
-    def log(self, id: str) -> Log:
-        return Log(self.directory / f"{id}.log")
 
     def _started(self, process: FakeProcess) -> None:
         self.happened.append(f"start {process.env['PROCESS_ID']}")
@@ -181,8 +222,10 @@ class House:
 
     # What tests do with it.
 
-    def instance(self, assigned: AssignedInstance | None = None, fresh: bool = True, **entry: Any) -> Instance:
-        return Instance(self.means, Entry(assigned or line(), "epoch", 1, **entry), fresh, self._changed)
+    def instance(self, assigned: AssignedInstance | None = None, life: Life | None = None) -> Instance:
+        """One that is new, or the one with that ``life``."""
+        entry = Entry(assigned or line(), "epoch", 1, life or Life())
+        return Instance(self.means, entry, life is None, self._changed)
 
     def ready(self, assigned: AssignedInstance | None = None) -> Instance:
         """An instance that is ready."""
@@ -198,7 +241,7 @@ class House:
     @property
     def process(self) -> FakeProcess:
         """The newest one."""
-        return self.reactor.processes[-1]
+        return self.keeper.processes[-1]
 
     def close(self) -> None:
         self.ports.close()
@@ -210,6 +253,3 @@ class House:
 def state_of(instance: Instance) -> str:
     seen: ObservedInstance = instance.observed()
     return seen.state.value
-
-
-TERM, KILL = int(signal.SIGTERM), int(signal.SIGKILL)

@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from deployd.drone.instances import STOP_LIMIT, Instances
 from deployd.drone.journal import Journal
-from deployd.drone.logs import Logs
+from deployd.drone.saving import Saving
 from deployd.errors import Refused
 from deployd.model.instance import AssignedInstance, Goal
 from deployd.model.revision import Revision
@@ -25,35 +25,49 @@ class InstancesTestCase(SynchronousTestCase):
         self.directory.mkdir()
         self.journal = Journal(self.directory / "journal.sqlite")
         self.addCleanup(lambda: self.journal.close())
+        self.forgotten: list[CheckoutKey] = []
         self.house = House(self.directory)
         self.addCleanup(lambda: self.house.close())
         self.instances = self.begin()
 
     def begin(self) -> Instances:
         house = self.house
-        save: Any = lambda *process: execute(self.journal.started, *process)  # noqa: E731
+        to_journal: Any = lambda function, *arguments: execute(function, *arguments)  # noqa: E731
+        # At once, where the real one waits for the reactor's next turn.
+        save: Any = lambda id, life: execute(self.journal.save, {id: life})  # noqa: E731
         house.means = evolve(house.means, save=save)
-        to_thread: Any = lambda function, *arguments: execute(function, *arguments)  # noqa: E731
-        return Instances(
-            house.means,
-            self.journal,
-            to_thread,
-            house.checkouts,
-            Logs(self.directory, house.reactor, to_thread),
-            lambda: None,  # type: ignore[arg-type]
-        )
 
-    def kill_and_restart_the_drone(self) -> None:
-        """kill -9: the apps run on, nothing is said; the next life has only the journal."""
-        left = [process for process in self.house.reactor.processes if not process.ended]
+        async def forget(key: CheckoutKey) -> None:
+            self.forgotten.append(key)
+
+        saving = Saving(house.reactor, self.journal, to_journal)
+        instances = Instances(house.means, saving, house.checkouts, forget, lambda: None)  # type: ignore[arg-type]
+        instances.recall(self.journal.read())
+        return instances
+
+    def kill_the_drone(self) -> None:
+        """kill -9: the apps run on, nothing is said; the next life has only the journal, and its keeper."""
         self.house.ports.close()
         self.journal.close()
+        self.house.keeper.next_life()
+
+    def start_the_drone(self) -> None:
         self.journal = Journal(self.directory / "journal.sqlite")
-        self.house = House(self.directory)
-        self.house.reactor.processes.extend(left)
+        self.house = House(self.directory, self.house)
         self.instances = self.begin()
-        self.instances.recall(self.journal.read())
         self.house.reactor.advance(0)
+
+    def kill_and_restart_the_drone(self) -> None:
+        self.kill_the_drone()
+        self.start_the_drone()
+
+    def reboot(self) -> None:
+        """Everything is gone but what is on disk."""
+        self.kill_the_drone()
+        for process in self.house.keeper.running:
+            process.exit(signal=9)
+        self.house.keeper.die()
+        self.start_the_drone()
 
     def join(self, epoch: str = "e1") -> None:
         self.successResultOf(Deferred.fromCoroutine(self.instances.meet(epoch)))
@@ -78,7 +92,7 @@ class AssignmentTests(InstancesTestCase):
     def test_saves_an_assignment_before_it_acknowledges_or_follows_it(self) -> None:
         self.successResultOf(Deferred.fromCoroutine(self.instances.take(Revision("e1", 1), (line(),))))
         self.assertEqual(self.journal.read().revision, Revision("e1", 1))
-        self.assertEqual(self.house.reactor.processes, [])
+        self.assertEqual(self.house.keeper.processes, [])
 
     def test_refuses_an_assignment_that_cannot_be_saved_and_goes_on(self) -> None:
         self.assign(1, line())
@@ -125,7 +139,7 @@ class AssignmentTests(InstancesTestCase):
     def test_the_same_assignment_again_changes_nothing(self) -> None:
         self.assign(1, line())
         self.assign(1, line())
-        self.assertEqual((len(self.house.reactor.processes), self.house.process.signals), (1, []))
+        self.assertEqual((len(self.house.keeper.processes), self.house.process.signals), (1, []))
 
     def test_drains_then_stops_then_forgets_and_removes_the_checkout(self) -> None:
         self.assign(1, line())
@@ -172,13 +186,13 @@ class NewHubTests(InstancesTestCase):
         self.assertEqual(self.instances.revision, Revision("e2", 0))
         self.assign(1, line("say"), epoch="e2")
         self.assertEqual(self.states(), {"http-v1": "orphan", "say-v1": "ready"})
-        self.assertEqual([process.signals for process in self.house.reactor.processes], [[], []])
+        self.assertEqual([process.signals for process in self.house.keeper.processes], [[], []])
 
     def test_an_orphan_that_crashes_is_started_again(self) -> None:
         self.join("e2")
-        self.house.reactor.processes[0].exit(1)
+        self.house.keeper.processes[0].exit(1)
         self.house.pass_time(1)
-        self.assertEqual((len(self.house.reactor.running), set(self.states().values())), (2, {"orphan"}))
+        self.assertEqual((len(self.house.keeper.running), set(self.states().values())), (2, {"orphan"}))
 
     def test_an_orphan_ends_when_the_hub_names_it(self) -> None:
         self.join("e2")
@@ -192,15 +206,15 @@ class NewHubTests(InstancesTestCase):
         self.assign(1, epoch="e2")
         self.kill_and_restart_the_drone()
         self.assertEqual(set(self.states().values()), {"orphan"})
-        self.assertEqual(len(self.house.reactor.running), 2)
+        self.assertEqual(len(self.house.keeper.running), 2)
 
     def test_the_old_hub_finds_everything_as_it_was(self) -> None:
         self.join("e2")
         self.join("e1")
-        self.assertEqual(len(self.house.reactor.running), 2)
+        self.assertEqual(len(self.house.keeper.running), 2)
         self.assign(6, line(), line("say"))
         self.assertEqual(set(self.states().values()), {"ready"})
-        self.assertEqual(len(self.house.reactor.processes), 2)
+        self.assertEqual(len(self.house.keeper.processes), 2)
 
     def test_a_new_hub_that_deploys_another_commit_under_the_same_number_gets_it(self) -> None:
         other = evolve(line(), commit="beef" * 10)
@@ -227,7 +241,7 @@ class RecallTests(InstancesTestCase):
         before = self.house.process
         self.kill_and_restart_the_drone()
         self.assertEqual(before.signals, [TERM])
-        self.assertEqual(len(self.house.reactor.running), 1)
+        self.assertEqual(len(self.house.keeper.running), 1)
         self.assertEqual(self.house.happened, ["TERM http-v1", "start http-v1", "put http-v1"])
 
     def test_ends_a_process_whose_start_was_never_saved(self) -> None:
@@ -235,7 +249,7 @@ class RecallTests(InstancesTestCase):
         self.journal.started("http-v1", 0, 0, "", 0)
         before = self.house.process
         self.kill_and_restart_the_drone()
-        self.assertEqual((before.signals, len(self.house.reactor.running)), ([TERM], 1))
+        self.assertEqual((before.signals, len(self.house.keeper.running)), ([TERM], 1))
 
     def test_ends_what_an_assignment_dropped_while_it_was_being_saved(self) -> None:
         """A kill between the save of an assignment and its first step."""
@@ -248,11 +262,11 @@ class RecallTests(InstancesTestCase):
     def test_what_was_draining_is_not_started_again(self) -> None:
         self.assign(2, line(goal=Goal.DRAIN), line("say", goal=Goal.STOP))
         self.kill_and_restart_the_drone()
-        self.assertEqual((self.states()["http-v1"], self.house.reactor.running), ("stopped", []))
+        self.assertEqual((self.states()["http-v1"], self.house.keeper.running), ("stopped", []))
 
     def test_a_drone_that_is_stopped_starts_its_apps_again_next_time(self) -> None:
         self.successResultOf(self.instances.stop_all())
-        self.assertEqual((self.house.reactor.running, self.house.rows.table), ([], {}))
+        self.assertEqual((self.house.keeper.running, self.house.rows.table), ([], {}))
         self.house.reactor.advance(1)
         self.assertEqual(self.states(), {"http-v1": "stopped", "say-v1": "stopped"})
         self.kill_and_restart_the_drone()
