@@ -8,6 +8,7 @@ from typing import Any
 from twisted.internet.defer import Deferred, DeferredSemaphore, TimeoutError
 
 from deployd.drone.means import Outcome
+from deployd.errors import NoAnswer
 from deployd.model.role import EXEC, HTTP, Check
 from deployd.processes.exits import Exit
 from deployd.processes.probing import Prober, silent
@@ -38,7 +39,7 @@ class Checks:
         await self._commands.acquire()
         try:
             how = await run().addTimeout(check.timeout, self._reactor)
-        except TimeoutError:
+        except (TimeoutError, NoAnswer):
             return Outcome(False, silent(check.timeout))
         finally:
             self._commands.release()

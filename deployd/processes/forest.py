@@ -23,17 +23,19 @@ from __future__ import annotations
 import os
 import re
 import resource
-from collections.abc import Collection, Iterable
+import time
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from io import FileIO
+from pathlib import Path
 
 from attrs import frozen
 
 from deployd.processes.marks import is_mark, mark
 
-_PROC = "/proc"
+PROC = Path("/proc")
 _BLANK = b"\0\0"
-_KTHREADD = 2
+_EXEC = 0.002
 _ID = re.compile(rb"\0PROCESS_ID=([^\0]+)(?=\0)")
 
 
@@ -54,88 +56,99 @@ class Stat:
 
     lives: bool
     parent: int
-    session: int
     ticks: int
 
 
 class Forest:
-    """``Forest.now()`` looks once; ``of`` then answers for any number of instances."""
+    """``Forest.now()`` looks once, and cheaply: at the marks and sessions of all processes, at the environment of those
+    without a mark. ``of`` then answers for any number of instances.
 
-    def __init__(self, seen: dict[int, Stat]) -> None:
-        self._seen = seen
+    A pid may have gone to another process meanwhile. So ``of`` first asks since when the process of that pid is there,
+    and then once more whether it belongs to the instance.
+    """
+
+    def __init__(self, spared: Collection[int]) -> None:
+        self._spared = spared
         self._bearing: dict[int | bytes, list[int]] = {}
         self._sessions: dict[int, list[int]] = {}
-        self._children: dict[int, list[int]] = {}
         self._boot = machine_boot()
 
     @classmethod
     def now(cls, spared: Collection[int] = ()) -> Forest:
-        """All living processes (those in this pid namespace) but this one, its ancestors, and ``spared``."""
-        left_out = lineage() | set(spared)
-        seen = {}
-        for name in os.listdir(_PROC):  # noqa: PTH208 - names, not paths, and often
-            if name.isdigit() and (pid := int(name)) not in left_out:
-                stat = stat_of(pid)
-                if stat and stat.lives:
-                    seen[pid] = stat
-        forest = cls(seen)
-        forest._read()
+        """All processes (those in this pid namespace) but this one, its ancestors, and ``spared``."""
+        forest = cls(lineage() | set(spared))
+        blank = []
+        for name in os.listdir(PROC):  # noqa: PTH208 - names, not paths, and often
+            if name.isdigit() and (pid := int(name)) not in forest._spared:
+                session = _session_of(pid)
+                forest._sessions.setdefault(session, []).append(pid)
+                if borne := _mark_of(pid):
+                    forest._bearing.setdefault(borne, []).append(pid)
+                elif not forest._note_environment(pid) and session:
+                    blank.append(pid)
+        if blank:
+            # One in the midst of an exec shows no environment for a moment.
+            time.sleep(_EXEC)
+        for pid in blank:
+            forest._note_environment(pid)
         return forest
 
     def of(self, instance: str, session: ProcessRef | int | None = None) -> frozenset[ProcessRef]:
         """Every process of the instance with that id, wherever it has gone (Note [Finding a tree])."""
-        found = {*self._bearing.get(mark(instance), ()), *self._bearing.get(instance.encode(), ())}
+        marked, name = mark(instance), instance.encode()
+        found: dict[int, int] = {}
+        self._add(found, self._bearing.get(marked, ()), lambda pid: _mark_of(pid) == marked)
+        self._add(found, self._bearing.get(name, ()), lambda pid: name in _ids(_environ(pid)))
         number = self._own_session(session, found)
         if number is not None and number != os.getsid(0):
-            found.update(self._sessions.get(number, ()))
-        if number in self._seen:
-            found.add(number)
+            self._add(found, self._sessions.get(number, ()), lambda pid: _session_of(pid) == number)
+        if isinstance(session, ProcessRef) and number is not None:
+            self._add(found, [number], lambda pid: session.created == f"{self._boot}:{found[pid]}")
         self._add_descendants(found)
-        return frozenset(ProcessRef(pid, f"{self._boot}:{self._seen[pid].ticks}") for pid in found)
+        return frozenset(ProcessRef(pid, f"{self._boot}:{ticks}") for pid, ticks in found.items())
 
-    def _read(self) -> None:
-        blank = []
-        for pid, stat in self._seen.items():
-            self._sessions.setdefault(stat.session, []).append(pid)
-            self._children.setdefault(stat.parent, []).append(pid)
-            if stat.parent == _KTHREADD:
-                continue
-            borne = _mark_of(pid)
-            environ = b"" if borne else _environ(pid)
-            if environ == _BLANK:
-                blank.append(pid)
-            self._note(pid, [borne] if borne else _ID.findall(environ))
-        for pid in blank:
-            # One in the midst of an exec shows no environment for a moment: look again.
-            self._note(pid, _ID.findall(_environ(pid)))
-
-    def _note(self, pid: int, borne: Iterable[int | bytes]) -> None:
-        for one in borne:
-            self._bearing.setdefault(one, []).append(pid)
+    def _note_environment(self, pid: int) -> bool:
+        """Whether it has one."""
+        environ = _environ(pid)
+        for name in _ids(environ):
+            self._bearing.setdefault(name, []).append(pid)
+        return environ != _BLANK
 
     def _own_session(self, session: ProcessRef | int | None, known: Collection[int]) -> int | None:
         """The number of the session if it may be taken for the instance's."""
         if isinstance(session, ProcessRef):
             boot, _, ticks = session.created.partition(":")
-            leader = self._seen.get(session.pid)
+            leader = stat_of(session.pid)
             if boot == self._boot and (leader is None or leader.ticks == int(ticks)):
                 return session.pid
             session = session.pid
-        if session is not None and any(self._seen[pid].session == session or pid == session for pid in known):
+        if session is not None and any(pid == session or _session_of(pid) == session for pid in known):
             return session
         return None
 
-    def _add_descendants(self, found: set[int]) -> None:
+    def _add(self, found: dict[int, int], pids: Iterable[int], proven: Callable[[int], bool]) -> None:
+        """Add those of ``pids`` that live and are ``proven``, with the ticks at which they were started."""
+        for pid in pids:
+            if pid in found or pid in self._spared:
+                continue
+            stat = stat_of(pid)
+            if stat and stat.lives:
+                found[pid] = stat.ticks
+                if not proven(pid):
+                    del found[pid]
+
+    def _add_descendants(self, found: dict[int, int]) -> None:
         waiting = list(found)
         while waiting:
-            new = [pid for pid in self._children.get(waiting.pop(), ()) if pid not in found]
-            found.update(new)
-            waiting.extend(new)
+            parent = waiting.pop()
+            before = set(found)
+            self._add(found, children_of(parent), lambda pid: _parent_of(pid) == parent)  # noqa: B023 - called at once
+            waiting.extend(found.keys() - before)
 
 
 def stat_of(pid: int) -> Stat | None:
     try:
-        with FileIO(f"{_PROC}/{pid}/stat") as file:
+        with FileIO(f"{PROC}/{pid}/stat") as file:
             text = file.readall()
     except OSError:
         return None
@@ -145,7 +158,18 @@ def stat_of(pid: int) -> Stat | None:
         return None
     # A main thread that ended leaves a zombie entry behind which the other threads still run.
     lives = fields[0] not in (b"Z", b"X") or int(fields[17]) > 1
-    return Stat(lives, int(fields[1]), int(fields[3]), int(fields[19]))
+    return Stat(lives, int(fields[1]), int(fields[19]))
+
+
+def children_of(pid: int, proc: Path = PROC) -> list[int]:
+    found: list[int] = []
+    try:
+        for thread in (proc / str(pid) / "task").iterdir():
+            found += map(int, (thread / "children").read_bytes().split())
+    except OSError:
+        # It is gone, or this kernel does not tell; a descendant is known by its mark all the same.
+        pass
+    return found
 
 
 def lineage() -> frozenset[int]:
@@ -161,7 +185,7 @@ def lineage() -> frozenset[int]:
 
 def machine_boot() -> str:
     if not _boot_id:
-        with FileIO(f"{_PROC}/sys/kernel/random/boot_id") as file:
+        with FileIO(f"{PROC}/sys/kernel/random/boot_id") as file:
             _boot_id.append(file.readall().decode().strip().replace("-", "")[:12])
     return _boot_id[0]
 
@@ -178,7 +202,23 @@ def _mark_of(pid: int) -> int:
     return 0
 
 
+def _session_of(pid: int) -> int:
+    """0 for a kernel thread, or where the session began outside of this pid namespace."""
+    with suppress(OSError):
+        return os.getsid(pid)
+    return 0
+
+
+def _parent_of(pid: int) -> int:
+    stat = stat_of(pid)
+    return stat.parent if stat else 0
+
+
+def _ids(environ: bytes) -> list[bytes]:
+    return _ID.findall(environ)
+
+
 def _environ(pid: int) -> bytes:
-    with suppress(OSError), FileIO(f"{_PROC}/{pid}/environ") as file:
+    with suppress(OSError), FileIO(f"{PROC}/{pid}/environ") as file:
         return b"\0" + file.readall() + b"\0"
     return b""
