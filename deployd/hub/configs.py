@@ -23,6 +23,8 @@ from deployd.wire.documents import dump, load
 
 Values = Mapping[str, str]
 
+SPARE = 20
+
 
 @frozen
 class Setting:
@@ -39,7 +41,8 @@ class Configs:
     Note [A revision for each change]
     ~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~
     Whatever changes the values of an app makes a new revision, also one that brings back what an earlier one had: the
-    newest number is then always what is deployed next, and the numbers tell in which order things were tried.
+    newest number is then always what is deployed next, and the numbers tell in which order things were tried. Kept are
+    those that a release has, and the newest few: a deploy that is under way may be about to take one of them.
     """
 
     def __init__(self, ledger: Ledger, commits: Commits, seal: Seal, in_thread: InThread) -> None:
@@ -77,7 +80,9 @@ class Configs:
         config = Config(app, now.number + 1, tuple(new), await self._sealed(new))
         detail = f"revision {config.number}: {_changes(now.names, old, new)}"
         event = self._ledger.event("config set", who, app, detail)
-        await self._ledger.change(lambda _: Changes(configs=(config,), events=(event,)))
+        await self._ledger.change(
+            lambda desired: Changes(configs=(config,), outdated=_outdated(desired, config), events=(event,))
+        )
         return Setting(config.number, config.names, changed=True)
 
     async def _left(self, now: Config, values: Values, unset: Collection[str]) -> dict[str, str]:
@@ -162,7 +167,16 @@ def may_have(desired: Desired, drone: str, seen: Seen, release: Release) -> bool
 
 def _of(desired: Desired, release: Release) -> Config:
     """The config of a release; an empty one for the number 0."""
-    return desired.configs.get((release.app, release.config), Config(release.app, release.config, (), ""))
+    if release.config and (release.app, release.config) not in desired.configs:
+        raise Refused(f"revision {release.config} of the config of {release.app} is not there any more; deploy again")
+    return desired.configs.get((release.app, release.config), Config(release.app, 0, (), ""))
+
+
+def _outdated(desired: Desired, newest: Config) -> tuple[tuple[str, int], ...]:
+    """The revisions that go when ``newest`` comes."""
+    used = {release.config for release in desired.releases_of(newest.app)}
+    numbers = [number for app, number in desired.configs if app == newest.app and number not in used]
+    return tuple((newest.app, number) for number in numbers if number <= newest.number - SPARE)
 
 
 def _extra(desired: Desired, drone: str, release: Release, name: str) -> Extra:

@@ -76,7 +76,10 @@ class Event:
 
 @frozen
 class Changes:
-    """One step of the desired state; saved whole or not at all. ``events`` tell of it; ``ended`` names extras."""
+    """One step of the desired state; saved whole or not at all.
+
+    ``events`` tell of it; ``ended`` names extras, ``outdated`` configs.
+    """
 
     apps: tuple[str, ...] = ()
     drones: tuple[KnownDrone, ...] = ()
@@ -90,6 +93,7 @@ class Changes:
     routers: tuple[KnownRouter, ...] = ()
     departed: tuple[str, ...] = ()
     configs: tuple[Config, ...] = ()
+    outdated: tuple[Key, ...] = ()
     extras: tuple[Extra, ...] = ()
     ended: tuple[str, ...] = ()
     events: tuple[Event, ...] = ()
@@ -123,7 +127,7 @@ class Desired:
             _changed(self.routes, changes.unrouted, {route.key: route for route in changes.routes}),
             _changed(self.policies, (), {each.app: each.policy for each in changes.policies}),
             _changed(self.routers, changes.departed, {router.id: router for router in changes.routers}),
-            _changed(self.configs, (), {config.key: config for config in changes.configs}),
+            _changed(self.configs, changes.outdated, {config.key: config for config in changes.configs}),
             _changed(self.extras, changes.ended, {extra.name: extra for extra in changes.extras}),
         )
 

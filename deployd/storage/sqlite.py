@@ -163,6 +163,7 @@ def _save(cursor: sqlite3.Cursor, changes: Changes, epoch: str) -> int:
     many("delete from orders where id = ?", [(id,) for id in changes.dropped])
     many("delete from routes where host = ? and path = ?", [(key.host, key.path) for key in changes.unrouted])
     many("delete from routers where id = ?", [(id,) for id in changes.departed])
+    many("delete from configs where app = ? and number = ?", changes.outdated)
     many("delete from extras where name = ?", [(name,) for name in changes.ended])
     many("insert or replace into drones values (?, ?, ?, ?, ?, ?)", map(_drone_row, changes.drones))
     many("insert or replace into releases values (?, ?, ?, ?, ?, ?)", map(_release_row, changes.releases))

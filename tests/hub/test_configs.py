@@ -60,6 +60,15 @@ class SetTests(ConfigCase):
         self.assertEqual(self.get(), (1, {"A": "ключ\n"}))
         self.assertEqual(self.set(A="ключ\n")["changed"], False)
 
+    def test_what_no_release_has_goes_in_the_end(self) -> None:
+        self.set(A="0")
+        self.cluster.deploy()
+        for number in range(1, 25):
+            self.set(A=str(number))
+        numbers = sorted(number for _, number in self.cluster.hub.ledger.desired.configs)
+        self.assertEqual(numbers, [1, *range(6, 26)])
+        self.assertEqual((self.get("v1"), self.get()), ((1, {"A": "0"}), (25, {"A": "24"})))
+
     def test_two_at_once_both_count(self) -> None:
         peer = self.cluster.person.peer
         asked = [{"app": "webapp", "values": json.dumps({name: "1"}).encode(), "unset": []} for name in "AB"]

@@ -7,8 +7,10 @@ from typing import Any
 from attrs import evolve
 
 from deployd.interfaces import MAX_EVENTS, OPENED, SAVED
+from deployd.model.config import Config
 from deployd.model.desired import Changes, Desired, Event, KnownDrone, Order
 from deployd.model.drone import DroneDescription
+from deployd.model.extra import Extra
 from deployd.model.policy import AppPolicy, Policy
 from deployd.model.release import DroneStatus, Release, ReleaseState, Selector
 from deployd.model.route import Entry, Promotion, Route, RouteKey, Setting, Share
@@ -102,6 +104,21 @@ class StoreContract:
             self.successResultOf(store.save(changes))
         expected = Desired().after(Changes(releases=(failed,), orders=(evolve(orders[0], restarts=3),)))
         self.assertEqual(self.loaded(store), expected)
+
+    def test_configs_and_extras_come_and_go(self: Any) -> None:
+        store = self.new()
+        self.successResultOf(store.open(PUT_BACK))
+        configs = [Config("webapp", number, ("A",), f"sealed {number}") for number in (1, 2, 3)]
+        extra = Extra("console", "webapp", 1, "console", ("sh",), False, frozenset({"d1"}), "sealed")
+        for changes in (
+            Changes(configs=tuple(configs[:2]), extras=(extra, evolve(extra, name="other"))),
+            Changes(configs=(configs[2],), outdated=(configs[0].key, ("webapp", 9)), ended=("console", "nosuch")),
+        ):
+            self.successResultOf(store.save(changes))
+        loaded = self.loaded(store)
+        self.assertEqual(loaded.configs, {config.key: config for config in configs[1:]})
+        self.assertEqual(loaded.extras, {"other": evolve(extra, name="other")})
+        self.assertEqual((loaded.config("webapp"), loaded.config("another")), (configs[2], None))
 
     def test_routes_policies_and_routers_come_and_go(self: Any) -> None:
         store = self.new()
