@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from attrs import frozen
 from twisted.application.service import MultiService
@@ -102,7 +103,7 @@ class Drone(MultiService):
     async def _config(self, line: AssignedInstance) -> bytes:
         if self._peer is None:
             raise Unreachable(f"the hub is away, so the config of {line.app} cannot be fetched")
-        asked = {"app": line.app, "release": line.release, "commit": line.commit, "extra": line.extra}
+        asked: dict[str, Any] = {"app": line.app, "release": line.release, "commit": line.commit, "extra": line.extra}
         values: bytes = (await self._peer.call(FetchConfig, **asked))["values"]
         return values
 
