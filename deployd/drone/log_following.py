@@ -14,6 +14,8 @@ from deployd.errors import InternalError
 from deployd.processes.ending import ToThread
 
 POLL = 0.15
+SHARE = 20
+"""Looking takes at most one part in so many of a core: with very many instances it is done less often."""
 MAX_WAIT = 30.0
 MAX_WAITING = 16
 """The hub has room for so many commands at once at a drone that other things always get through."""
@@ -38,6 +40,7 @@ class LogFollowing:
         self._waiting: list[_Waiter] = []
         self._next: IDelayedCall | None = None
         self._looking = False
+        self._pause = POLL
         self._closed = False
 
     async def read(self, wanted: Wanted, after: int, newest: int, wait: float) -> Page:
@@ -63,7 +66,7 @@ class LogFollowing:
 
     def _look_soon(self) -> None:
         if self._waiting and self._next is None and not self._looking and not self._closed:
-            self._next = self._clock.callLater(POLL, self._look)
+            self._next = self._clock.callLater(self._pause, self._look)
 
     def _look(self) -> None:
         """One look for all who wait."""
@@ -71,11 +74,13 @@ class LogFollowing:
         self._looking = True
         waiters = list(self._waiting)
         looking = self._to_thread(_look, [waiter.reading for waiter in waiters])
-        looking.addCallbacks(self._looked, self._failed, callbackArgs=(waiters,), errbackArgs=(waiters,))
+        began = self._clock.seconds()
+        looking.addCallbacks(self._looked, self._failed, callbackArgs=(waiters, began), errbackArgs=(waiters,))
 
-    def _looked(self, pages: list[Page], waiters: list[_Waiter]) -> None:
+    def _looked(self, pages: list[Page], waiters: list[_Waiter], began: float) -> None:
         self._looking = False
         now = self._clock.seconds()
+        self._pause = max(POLL, (now - began) * SHARE)
         for waiter, page in zip(waiters, pages, strict=True):
             if page.data or now >= waiter.deadline or self._closed:
                 self._waiting.remove(waiter)

@@ -13,14 +13,15 @@ from collections.abc import Iterator
 from io import FileIO
 from pathlib import Path
 
-from deployd.processes.records import MAX_DATA, Record, first_stamp, pack, segment_name, unpack
+from deployd.processes.records import AROUND, MAX_DATA, Record, first_stamp, segment_name, unpack, unpack_backwards
 
-HEAD = len(pack(Record(0, 0, b"")))
-CHUNK = 16 * 1024
-WHOLE = 2 * MAX_DATA
-"""Bytes that have a whole record in them, if there is one."""
+FIRST_CHUNK = 1024
+CHUNK = 64 * 1024
+"""What is read at once: little of those who have printed little, as there may be hundreds. A record fits the second."""
 SETTLED = 50_000_000
 """Nanoseconds after which a directory's time tells of a change: it moves with the kernel's ticks."""
+
+assert CHUNK > AROUND + MAX_DATA
 
 
 class Listing:
@@ -29,7 +30,6 @@ class Listing:
     def __init__(self, path: str) -> None:
         self.path = path
         self.reads = 0
-        self._place = Path(path)
         self._names: list[str] = []
         self._changed = 0
         self._settled = False
@@ -37,10 +37,10 @@ class Listing:
     def names(self) -> list[str]:
         """In order; none where there is no such directory."""
         try:
-            changed = self._place.stat().st_mtime_ns
+            changed = os.stat(self.path).st_mtime_ns  # noqa: PTH116 - a Path costs more than the look
             if changed != self._changed or not self._settled:
                 self._settled = time.time_ns() - changed > SETTLED
-                self._names = sorted(os.listdir(self.path))  # noqa: PTH208 - names, not paths, and often
+                self._names = sorted(os.listdir(self.path))  # noqa: PTH208 - names, not paths
                 self._changed = changed
                 self.reads += 1
         except OSError:
@@ -55,14 +55,39 @@ def segments(listing: Listing) -> list[int]:
 
 
 def backwards(directory: str) -> Iterator[Record]:
-    """The records of one instance, the last one first; a segment is read when it is asked for."""
+    """The records of one instance, the last one first; they are read as they are asked for."""
     for stamp in reversed(segments(Listing(directory))):
         try:
             with FileIO(f"{directory}/{segment_name(stamp)}") as file:
-                records, _ = unpack(file.readall())
+                for record, _ in _from_the_end(file):
+                    yield record
         except FileNotFoundError:
             continue
-        yield from reversed(records)
+
+
+def _from_the_end(file: FileIO) -> Iterator[tuple[Record, int]]:
+    """The records in a segment, the last one first, and where each ends."""
+    end = file.seek(0, os.SEEK_END)
+    size = FIRST_CHUNK
+    while end > 0:
+        file.seek(max(0, end - size))
+        before = end
+        for record in unpack_backwards(file.read(end - file.tell())):
+            yield record, end
+            end -= AROUND + len(record.data)
+        if end == before and (size == CHUNK or size >= end):
+            # It is torn here, as happens at the end.
+            yield from _from_the_start(file, end)
+            return
+        size = min(4 * size, CHUNK)
+
+
+def _from_the_start(file: FileIO, end: int) -> Iterator[tuple[Record, int]]:
+    file.seek(0)
+    records, length = unpack(file.read(end))
+    for record in reversed(records):
+        yield record, length
+        length -= AROUND + len(record.data)
 
 
 def last_written(directory: str) -> float:
@@ -85,11 +110,16 @@ class Cursor:
         self._listing = Listing(directory)
         self._after = after
         self._ahead: deque[tuple[Record, int]] = deque()
-        self._offset = 0
+        self._chunk = FIRST_CHUNK
         self.head: int | None = None
-        stamps = segments(self._listing)
-        before = bisect_right(stamps, after)
-        self._segment = stamps[max(0, before - 1)] if stamps else None
+        self._segment: int | None = None
+        self._stamps = segments(self._listing)
+        self._reads = self._listing.reads
+        if self._stamps:
+            place = bisect_right(self._stamps, after) - 1
+            self._begin(self._stamps[max(0, place)])
+            if place >= 0:
+                self._seek()
 
     @property
     def horizon(self) -> int:
@@ -118,6 +148,19 @@ class Cursor:
     def rest(self) -> None:
         """Hold nothing until the next look."""
         self._ahead.clear()
+        self._chunk = FIRST_CHUNK
+
+    def _begin(self, segment: int) -> None:
+        self._segment, self._offset = segment, 0
+        self._path = f"{self._listing.path}/{segment_name(segment)}"
+
+    def _seek(self) -> None:
+        """Pass over what is not above ``after``: most often all but little of it."""
+        try:
+            with FileIO(self._path) as file:
+                self._offset = next((end for record, end in _from_the_end(file) if record.stamp <= self._after), 0)
+        except FileNotFoundError:
+            return
 
     def _read(self) -> None:
         """Read ahead until there is a ``head``, or nothing more."""
@@ -126,22 +169,18 @@ class Cursor:
             # What was added to this segment before the next one was begun.
             if following is None or (self._segment is not None and self._read_here()):
                 return
-            self._segment, self._offset = following, 0
+            self._begin(following)
 
     def _read_here(self) -> bool:
         """Whether this segment has more, which is read ahead."""
-        assert self._segment is not None
-        path = Path(self._listing.path, segment_name(self._segment))
-        size = CHUNK
         try:
-            while path.stat().st_size > self._offset:
-                with FileIO(path) as file:
+            while os.stat(self._path).st_size > self._offset:  # noqa: PTH116
+                with FileIO(self._path) as file:
                     file.seek(self._offset)
-                    packed = file.read(size)
-                records, length = unpack(packed)
-                if not records and size == WHOLE:
+                    records, length = unpack(file.read(self._chunk))
+                if not records and self._chunk == CHUNK:
                     return False
-                size = CHUNK if records else WHOLE
+                self._chunk = min(4 * self._chunk, CHUNK)
                 self._add(records)
                 if self._ahead:
                     return True
@@ -154,13 +193,15 @@ class Cursor:
     def _add(self, records: list[Record]) -> None:
         offset = self._offset
         for record in records:
-            offset += HEAD + len(record.data)
+            offset += AROUND + len(record.data)
             if record.stamp > self._after:
                 self._ahead.append((record, offset))
         self.head = self._ahead[0][0].stamp if self._ahead else None
 
     def _following(self) -> int | None:
         """The next segment, if there is one; nothing is added to this one any more then."""
-        stamps = segments(self._listing)
-        place = bisect_right(stamps, self._segment) if self._segment is not None else 0
-        return stamps[place] if place < len(stamps) else None
+        self._listing.names()
+        if self._listing.reads != self._reads:
+            self._stamps, self._reads = segments(self._listing), self._listing.reads
+        place = bisect_right(self._stamps, self._segment) if self._segment is not None else 0
+        return self._stamps[place] if place < len(self._stamps) else None
