@@ -70,7 +70,8 @@ def _with_settings(release: Release, own: RoleCommand) -> RoleCommand:
     for said in (*release.settings, *(release.roles or ())):
         if said.role == own.role:
             return evolve(own, port=said.port, settings=said.settings)
-    return own
+    others = [said.settings for said in release.settings if not said.role]
+    return evolve(own, settings=others[0]) if others else own
 
 
 def generation(desired: Desired, release: Release, id: str) -> int:

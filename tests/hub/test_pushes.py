@@ -125,3 +125,11 @@ class DeployTests(SynchronousTestCase):
         self.cluster.deploy()
         (line,) = self.own.told[-1].values()
         self.assertEqual((line.argv, line.settings.stop.grace), (("serve",), 33.0))
+
+    def test_the_environment_for_all_roles_is_that_of_a_role_that_no_file_names(self) -> None:
+        self.cluster.push(files={"deployd.toml": b"[env]\nA = 'b'\n[roles.web]\nport = false\n"})
+        other = self.cluster.drone("other", role="mail-worker")
+        self.cluster.deploy()
+        for drone, port in ((self.own, True), (other, False)):
+            (line,) = drone.told[-1].values()
+            self.assertEqual((line.settings.env, line.port), ({"A": "b"}, port))
