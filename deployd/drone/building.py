@@ -221,7 +221,8 @@ class Builds:
         return all(self._caches.is_complete(CacheKey(app, digest)) for digest in state.caches)
 
     def _finish(self, checkout: Path, state: built.Built) -> None:
-        caches.sync(checkout)
+        if state.touched:
+            caches.sync(checkout)
         built.write(checkout, state)
 
     def _expected(self, app: str) -> int | None:

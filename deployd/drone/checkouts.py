@@ -26,6 +26,7 @@ FETCH_TIMEOUT = 600.0
 SPARE_TIMEOUT = 30.0
 SETTLE_AFTER = 30.0
 MAX_SPARE = 10
+MAX_REFUSED = 100
 
 Fetch = Callable[[Path, str, str, str, str, float], None]
 """``fetching.fetch``, or a test's."""
@@ -84,6 +85,7 @@ class Checkouts:
         self._waiting: dict[CheckoutKey, list[Deferred[Path]]] = {}
         self._locks: dict[str, DeferredLock] = {}
         self._settling: dict[CheckoutKey, IDelayedCall] = {}
+        self._refused: dict[str, int] = {}
         self._say_made = made
         self._leave = left
 
@@ -138,8 +140,7 @@ class Checkouts:
             settling = self._settling.pop(key, None)
             if settling is not None:
                 settling.cancel()
-            await self._leave(key)
-            await self._locked(key.app, self._remove(self._tree.checkout(key), key.app, key.commit))
+            await self._locked(key.app, self._remove_left(key))
 
     # The spare ones as something that takes room (deployd.drone.room).
 
@@ -196,15 +197,23 @@ class Checkouts:
         mirror = self._tree.mirror(app)
         if not await self._to_thread(disk.has, mirror, commit):
             others = [self._tree.checkout(key) for key in sorted(self._there, key=_age) if key.app == app]
-            await self._room.need(what, app, lambda: disk.newest_size(others))
+            await self._room.need(what, app, lambda: self._refused.get(commit) or disk.newest_size(others))
             await self._fetch(app, commit, timeout)
         try:
             await self._room.need(what, app, lambda: disk.tree_size(mirror, commit))
         except Hopeless:
+            self._remember(commit, await self._to_thread(disk.tree_size, mirror, commit))
             if all((key.app, key.commit) != (app, commit) for key in self._there):
                 await self._to_thread(fetching.forget, mirror, commit)
             raise
         await self._to_thread(disk.check_out, mirror, commit, path, self._limits)
+
+    def _remember(self, commit: str, size: int | None) -> None:
+        """What was too large is tried again and again; it need not be fetched each time."""
+        if size is not None:
+            self._refused[commit] = size
+            while len(self._refused) > MAX_REFUSED:
+                del self._refused[next(iter(self._refused))]
 
     def _made(self, result: Failure | None, key: CheckoutKey) -> None:
         for waiter in self._waiting.pop(key):
@@ -225,6 +234,10 @@ class Checkouts:
         mirror = self._tree.mirror(app)
         source = await self._source(app)
         await self._to_thread(self._fetch_into, mirror, source.url, "drone", source.token, commit, timeout)
+
+    async def _remove_left(self, key: CheckoutKey) -> None:
+        await self._leave(key)
+        await self._remove(self._tree.checkout(key), key.app, key.commit)
 
     async def _remove(self, path: Path, app: str, commit: str) -> None:
         mirror = None if self._in_use(app, commit) else self._tree.mirror(app)

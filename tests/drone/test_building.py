@@ -1,135 +1,24 @@
-"""Builds, with commands that are functions of the test's."""
+"""Builds, and how they fail."""
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from attrs import evolve
-from twisted.internet.defer import CancelledError, Deferred, execute, fail, succeed
-from twisted.internet.task import Clock
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.internet.defer import CancelledError
 
 from deployd.drone import built
-from deployd.drone.building import REMEMBERED, Builds
-from deployd.drone.caches import Caches, key_of
-from deployd.drone.problem import BuildFailed, Hopeless, Outage
-from deployd.drone.room import TIDY_EVERY, Room
-from deployd.drone.steps import AT_ONCE, SAY_EVERY, TAIL_LINES, Steps
+from deployd.drone.building import REMEMBERED
+from deployd.drone.caches import key_of
+from deployd.drone.problem import Outage
+from deployd.drone.steps import AT_ONCE, SAY_EVERY, TAIL_LINES
 from deployd.errors import NoAnswer
-from deployd.model.instance import AssignedInstance
 from deployd.model.role import BuildStep
 from deployd.planning.reconcile import CheckoutKey
 from deployd.processes.exits import Exit
 from deployd.wire.keeping import Launch
-from tests.drone.builds import FakeCheckouts
-from tests.drone.house import COMMIT, line
-
-NPM = BuildStep("npm ci", ("lock",), ("modules",))
-MAKE = BuildStep("make all")
-
-
-class BuildsTestCase(SynchronousTestCase):
-    """A command is run by the function that ``commands`` has for it: in its directory, at once, for its exit.
-
-    With ``held`` it ends when the test calls ``end``.
-    """
-
-    def setUp(self) -> None:
-        self.top = Path(self.mktemp()).absolute()
-        self.clock = Clock()
-        self.checkouts = FakeCheckouts(self.top / "checkouts")
-        self.caches = Caches(self.top / "caches")
-        self.commands: dict[str, Callable[[Path, Launch], int | None]] = {
-            "npm ci": self.npm,
-            "make all": lambda cwd, _: (cwd / "out").write_text("made") and 0,
-        }
-        self.ran: list[Launch] = []
-        self.within: list[float] = []
-        self.swept: list[str] = []
-        self.held = False
-        self.running: list[tuple[Launch, Deferred[Exit]]] = []
-        self.cut_off: list[str] = []
-        self.output = "first\nlast"
-        self.said: list[str] = []
-        self.free = 10 << 30
-        self.budget = 1 << 40
-        self.begin()
-
-    def npm(self, cwd: Path, launch: Launch) -> int:
-        (cwd / "modules").mkdir()
-        (cwd / "modules" / "content").write_text((cwd / "lock").read_text())
-        return 0
-
-    def begin(self) -> None:
-        """The drone's next life."""
-        self.steps = Steps(self.clock, self.caches, self.run_it, self.sweep, self.tail, execute, "/usr/bin:/bin")
-        self.room = Room(
-            self.clock, execute, self.top, lambda: 7_000_000, 0, self.budget, free=lambda _: (self.free, 0)
-        )
-        self.builds = Builds(self.clock, self.checkouts, self.caches, self.steps, self.room, execute)
-        self.room.open(self.checkouts, self.builds)
-        self.addCleanup(self.room.close)
-        self.builds.recall()
-
-    def run_it(self, launch: Launch, within: float) -> Deferred[Exit]:
-        self.ran.append(launch)
-        self.within.append(within)
-        if not self.held:
-            return self.result(launch)
-        doing: Deferred[Exit] = Deferred(lambda _: self.cut_off.append(launch.argv[-1]))
-        self.running.append((launch, doing))
-        return doing
-
-    def result(self, launch: Launch) -> Deferred[Exit]:
-        code = self.commands[launch.argv[-1]](Path(launch.cwd), launch)
-        if code is None:
-            self.clock.advance(self.within[-1])
-        return fail(NoAnswer("it has not ended")) if code is None else succeed(Exit(code))
-
-    def end(self) -> None:
-        """All that runs comes to its end."""
-        running, self.running = self.running, []
-        for launch, doing in running:
-            self.result(launch).chainDeferred(doing)
-
-    async def sweep(self, id: str) -> None:
-        self.swept.append(id)
-
-    def tail(self, log: str, lines: int) -> str:
-        return "\n".join(self.output.splitlines()[-lines:])
-
-    def release(
-        self,
-        number: int = 1,
-        lock: str = "a",
-        steps: tuple[BuildStep, ...] = (NPM,),
-        files: Mapping[str, str] | None = None,
-    ) -> AssignedInstance:
-        """A line of a release of that number, whose checkout is there."""
-        assigned = evolve(line(release=f"v{number}"), build=steps)
-        self.checkouts.make(CheckoutKey.of(assigned), {"app.js": "", "lock": lock, **(files or {})})
-        return assigned
-
-    def path(self, assigned: AssignedInstance) -> Path:
-        return self.checkouts.path(CheckoutKey.of(assigned))
-
-    def ensure(self, assigned: AssignedInstance, config: Mapping[str, str] | None = None) -> Deferred[None]:
-        return self.builds.ensure(assigned, self.path(assigned), config or {}, self.said.append)
-
-    def built(self, assigned: AssignedInstance, **config: str) -> Path:
-        self.successResultOf(self.ensure(assigned, config))
-        return self.path(assigned)
-
-    def fails(self, assigned: AssignedInstance) -> BuildFailed:
-        error = self.failureResultOf(self.ensure(assigned), BuildFailed).value
-        assert isinstance(error, BuildFailed)
-        return error
-
-    def cached(self) -> list[Path]:
-        return [path for path in self.top.glob("caches/webapp/*") if path.is_dir() and path.name[0] != "."]
+from tests.drone.builds import MAKE, NPM, BuildsTestCase
+from tests.drone.house import COMMIT
 
 
 class CachedTests(BuildsTestCase):
@@ -423,95 +312,3 @@ class WaitingTests(BuildsTestCase):
         self.end()
         self.built(assigned)
         self.assertEqual((len(self.ran), self.cut_off), (1, []))
-
-
-class BudgetTests(BuildsTestCase):
-    def setUp(self) -> None:
-        super().setUp()
-        self.commands["npm ci"] = self.large
-
-    def large(self, cwd: Path, launch: Launch) -> int:
-        self.npm(cwd, launch)
-        (cwd / "modules" / "large").write_bytes(os.urandom(1_000_000))
-        return 0
-
-    def tidy(self) -> None:
-        self.clock.advance(TIDY_EVERY)
-
-    def unused(self, count: int) -> list[Path]:
-        """The caches of releases that are gone, the longest first."""
-        found = []
-        for number in range(1, count + 1):
-            assigned = self.release(number, str(number))
-            self.built(assigned)
-            directory = self.caches.directory(key_of("webapp", NPM, self.path(assigned)))
-            os.utime(directory.with_name(directory.name + ".done"), (number, number))
-            self.builds.leave(CheckoutKey.of(assigned))
-            del self.checkouts.all[CheckoutKey.of(assigned)]
-            found.append(directory)
-        return found
-
-    def test_within_the_budget_what_nobody_uses_stays(self) -> None:
-        (cache,) = self.unused(1)
-        self.tidy()
-        self.assertTrue(cache.is_dir())
-
-    def test_beyond_it_goes_what_was_used_longest_ago(self) -> None:
-        self.budget = 2_200_000
-        self.begin()
-        caches = self.unused(3)
-        self.tidy()
-        self.assertEqual([each.is_dir() for each in caches], [False, True, True])
-
-    def test_what_a_checkout_uses_stays_also_after_a_restart(self) -> None:
-        self.budget = 0
-        self.begin()
-        path = self.built(self.release())
-        self.tidy()
-        self.begin()
-        self.tidy()
-        self.assertTrue((path / "modules" / "content").is_file())
-
-    def test_the_home_of_builds_counts_too(self) -> None:
-        self.unused(1)
-        home = self.caches.home("webapp")
-        (home / "download").write_bytes(os.urandom(1_000_000))
-        self.caches.measure_home("webapp")
-        self.budget = 0
-        self.begin()
-        self.tidy()
-        self.assertEqual((home.exists(), self.cached()), (False, []))
-        self.built(self.release(9, "new"))
-
-    def test_what_a_kill_left_half_made_goes(self) -> None:
-        half = self.caches.top / "webapp" / "abc"
-        half.mkdir(parents=True)
-        (half.parent / ".tmp-build-1").mkdir()
-        (half.parent / ".gone-1").mkdir()
-        self.begin()
-        self.tidy()
-        self.assertEqual(list(half.parent.iterdir()), [])
-        self.assertEqual(len(self.swept), 1)
-
-    def test_a_build_that_would_not_fit_is_refused_with_the_numbers(self) -> None:
-        self.built(self.release(1, "1"))
-        self.free = 500_000
-        error = self.failureResultOf(self.ensure(self.release(2, "2")), Hopeless).value
-        self.assertEqual(
-            str(error),
-            "webapp v2 needs about 1.0 MB of disk space here, where 500 kB are free; 8.0 MB are in use by releases: "
-            "retire some (`deployctl retire --unused`)",
-        )
-
-    def test_unused_caches_give_way_to_it(self) -> None:
-        (cache,) = self.unused(1)
-        self.free = 500_000
-        self.failureResultOf(self.ensure(self.release(2, "2")), Hopeless)
-        self.assertFalse(cache.exists())
-
-    def test_a_cache_whose_words_cannot_be_read_counts_for_nothing(self) -> None:
-        (cache,) = self.unused(1)
-        done = cache.with_name(cache.name + ".done")
-        for text in ("", "[]", json.dumps({"size": "x"})):
-            done.write_text(text)
-            self.assertEqual(list(self.caches.complete_ones()), [])

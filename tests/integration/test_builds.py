@@ -15,7 +15,8 @@ from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
 from deployd.drone.building import Builds, _task
-from deployd.drone.caches import Caches, key_of, size_of
+from deployd.drone.caches import Caches, key_of
+from deployd.drone.disk import size_of
 from deployd.drone.keeper_process import KeeperProcess
 from deployd.drone.keeping import Keeping
 from deployd.drone.logs import LogFiles
