@@ -23,7 +23,7 @@ class FakeOwnedRows(Service):
     """``deployd.client.owner.OwnedRows`` with a registry of its own in memory.
 
     ``table`` is what that registry has, by id; ``refusals`` maps the ids that it refuses to the error; while ``held``
-    it takes updates without answering. It is reachable from the start; ``disconnect``, ``connect`` and ``forget`` (a
+    it takes updates without answering; ``tables`` has the ids of every table that it had. It is reachable from the start; ``disconnect``, ``connect`` and ``forget`` (a
     restart of the registry) are the test's.
     """
 
@@ -43,6 +43,7 @@ class FakeOwnedRows(Service):
         self.http = ""
         self.connected = False
         self.table: dict[str, Registration] = {}
+        self.tables: list[frozenset[str]] = []
         self.refusals: dict[str, DeploydError] = {}
         self.failures: list[DeploydError] = []
         self.revision = Revision("fake-1", 0)
@@ -150,3 +151,4 @@ class FakeOwnedRows(Service):
         table = {row_id: evolve(row, host=self.host, drone=self.owner_name) for row_id, row in rows.items()}
         if table != self.table:
             self.table, self.revision = table, self.revision.next()
+            self.tables.append(frozenset(table))

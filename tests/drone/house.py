@@ -142,7 +142,10 @@ class House:
         self.directory = directory
         self.checkouts = FakeCheckouts(directory)
         self.rows = FakeOwnedRows(name="d1")
-        self.rows.startService()
+        if before:
+            self.rows.table, self.rows.revision = before.rows.table, before.rows.revision
+        else:
+            self.rows.startService()
         self.ports = Ports(20000, 29999, self.reactor, start=directory.stat().st_ino)
         self.listening: set[int] = before.listening if before else set()
         self.custody = FakeCustody()

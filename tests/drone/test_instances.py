@@ -11,10 +11,12 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from deployd.drone.instances import STOP_LIMIT, Instances
 from deployd.drone.journal import Journal
+from deployd.drone.life import Life
 from deployd.drone.saving import Saving
 from deployd.errors import Refused
 from deployd.model.instance import AssignedInstance, Goal
 from deployd.model.revision import Revision
+from deployd.model.role import RoleSettings
 from deployd.planning.reconcile import CheckoutKey
 from tests.drone.house import COMMIT, TERM, House, line
 
@@ -55,6 +57,7 @@ class InstancesTestCase(SynchronousTestCase):
         self.journal = Journal(self.directory / "journal.sqlite")
         self.house = House(self.directory, self.house)
         self.instances = self.begin()
+        self.house.rows.startService()
         self.house.reactor.advance(0)
 
     def kill_and_restart_the_drone(self) -> None:
@@ -237,16 +240,9 @@ class RecallTests(InstancesTestCase):
         self.assertEqual(self.instances.observed()[0].port, self.port)
         self.assertEqual(self.instances.revision, Revision("e1", 1))
 
-    def test_never_runs_two_of_one(self) -> None:
-        before = self.house.process
-        self.kill_and_restart_the_drone()
-        self.assertEqual(before.signals, [TERM])
-        self.assertEqual(len(self.house.keeper.running), 1)
-        self.assertEqual(self.house.happened, ["TERM http-v1", "start http-v1", "put http-v1"])
-
     def test_ends_a_process_whose_start_was_never_saved(self) -> None:
         """A kill between the spawn and the save: the journal knows the instance but no process of it."""
-        self.journal.started("http-v1", 0, 0, "", 0)
+        self.journal.save({"http-v1": Life()})
         before = self.house.process
         self.kill_and_restart_the_drone()
         self.assertEqual((before.signals, len(self.house.keeper.running)), ([TERM], 1))
@@ -259,9 +255,15 @@ class RecallTests(InstancesTestCase):
         self.house.reactor.advance(0)
         self.assertEqual((before.signals, self.states()), ([TERM], {}))
 
-    def test_what_was_draining_is_not_started_again(self) -> None:
+    def test_what_was_draining_drains_on(self) -> None:
         self.assign(2, line(goal=Goal.DRAIN), line("say", goal=Goal.STOP))
         self.kill_and_restart_the_drone()
+        self.assertEqual((self.states()["http-v1"], len(self.house.keeper.running)), ("draining", 1))
+        self.assertEqual(self.house.rows.table, {})
+
+    def test_what_was_draining_is_not_started_again(self) -> None:
+        self.assign(2, line(goal=Goal.DRAIN), line("say", goal=Goal.STOP))
+        self.reboot()
         self.assertEqual((self.states()["http-v1"], self.house.keeper.running), ("stopped", []))
 
     def test_a_drone_that_is_stopped_starts_its_apps_again_next_time(self) -> None:
@@ -271,6 +273,21 @@ class RecallTests(InstancesTestCase):
         self.assertEqual(self.states(), {"http-v1": "stopped", "say-v1": "stopped"})
         self.kill_and_restart_the_drone()
         self.assertEqual(self.states(), {"http-v1": "ready", "say-v1": "stopped"})
+
+    def test_the_apps_that_a_drone_left_go_on_at_its_next_start(self) -> None:
+        self.instances.leave_all()
+        before = self.house.process
+        self.kill_and_restart_the_drone()
+        self.assertEqual((self.states()["http-v1"], self.house.keeper.running), ("ready", [before]))
+
+    def test_what_is_given_up_stays_so_when_the_drone_stops_and_starts(self) -> None:
+        self.house.opens_at_once = False
+        self.assign(2, evolve(line(generation=1), settings=RoleSettings(give_up=1)))
+        self.house.process.exit(1)
+        self.assertEqual(self.states()["http-v1"], "failed")
+        self.successResultOf(self.instances.stop_all())
+        self.kill_and_restart_the_drone()
+        self.assertEqual(self.states()["http-v1"], "failed")
 
     def test_a_drone_that_leaves_its_apps_ends_nothing(self) -> None:
         self.instances.leave_all()
