@@ -167,7 +167,7 @@ class Cluster:
             if daemon.running:
                 daemon.stop()
         self.reap()
-        left = self.processes()
+        left = self.processes() + self.keepers()
         for pid in left:
             os.kill(pid, signal.SIGKILL)
         assert not left, f"left running: {left}"
@@ -176,13 +176,18 @@ class Cluster:
         """End what killed drones left running; a test that kills a drone for good says so by calling this."""
         for name, daemon in self.daemons.items():
             if daemon.kind == "drone" and daemon.process is not None and daemon.process.returncode == -signal.SIGKILL:
-                for pid in self.processes(name):
+                for pid in self.keepers(name) + self.processes(name):
                     os.kill(pid, signal.SIGKILL)
 
     def processes(self, drone: str = "") -> list[int]:
         """The pids of apps: processes that work in a checkout below this directory."""
         place = str(self.directory / drone)
         return [pid for pid in _pids() if _cwd(pid).startswith(place + "/") and "/checkouts/" in _cwd(pid)]
+
+    def keepers(self, drone: str = "") -> list[int]:
+        """The pids of the keepers of drones below this directory."""
+        place = str(self.directory / drone)
+        return [pid for pid in _pids() if any(word.startswith(place) for word in _keeper_words(pid))]
 
     # A person's commands.
 
@@ -293,3 +298,12 @@ def _cwd(pid: int) -> str:
         return str(Path(f"/proc/{pid}/cwd").readlink())
     except OSError:
         return ""
+
+
+def _keeper_words(pid: int) -> list[str]:
+    """The arguments of a keeper; none of anything else."""
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
+    except OSError:
+        return []
+    return words[3:] if words[1:3] == ["-m", "deployd.keeper"] else []
