@@ -49,7 +49,7 @@ class Seal:
 
         try:
             return self._fernet(self._keys(False)).decrypt(sealed)
-        except InvalidToken:
+        except (InvalidToken, ValueError):
             raise Unreadable() from None
 
     def _fernet(self, keys: tuple[bytes, ...]) -> MultiFernet:

@@ -18,7 +18,7 @@ class SealTests(SynchronousTestCase):
         sealed = Seal(lambda make: (OLD,)).seal(b"secret")
         self.assertNotIn("secret", sealed)
         self.assertEqual(Seal(lambda make: (OLD,)).unseal(sealed), b"secret")
-        for damaged in (sealed[:-8], "", sealed.swapcase()):
+        for damaged in (sealed[:-8], "", sealed.swapcase(), "ключ"):
             with self.assertRaises(Unreadable):
                 Seal(lambda make: (OLD,)).unseal(damaged)
         with self.assertRaises(Unreadable):

@@ -93,7 +93,16 @@ def test_its_values_are_in_the_app_and_nowhere_else(cluster: Cluster, repository
 
 
 def test_is_kept_over_kills_and_comes_back_without_the_hub(cluster: Cluster, repository: Repository) -> None:
+    # The key is kept elsewhere meanwhile; the hub runs without it, and says what it misses.
     cluster.hub.kill()
+    key = cluster.directory / "elsewhere.key"
+    (cluster.hub.state / "config.key").rename(key)
+    cluster.hub.start()
+    refused = cluster.run_deployctl("config", "ls", "webapp")
+    assert refused.returncode == 1
+    assert "revision 1 of the config of webapp cannot be read: the key" in refused.stderr
+    cluster.hub.kill()
+    cluster.hub._arguments += ["--config-key", str(key)]
     cluster.hub.start()
     assert cluster.json("config", "ls", "webapp") == {"KEY": CANARY}
     assert cluster.deployctl("deploy", "webapp", "master", "--drone", "d1").startswith("webapp v1")
