@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from signal import SIGKILL
 
 from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.interfaces import IReactorTime
@@ -38,8 +39,10 @@ async def run_task(keeper: Keeper, clock: IReactorTime, end: End, launch: Launch
         with suppress(DeploydError):
             held = await starting
             session = ProcessRef(held.pid, held.created)
-        keeper.forget(launch.id)
-        await end(launch.id, session, 0.0)
+        try:
+            await end(launch.id, session, 0.0, SIGKILL)
+        finally:
+            keeper.forget(launch.id)
 
 
 async def _end_earlier(keeper: Keeper, clock: IReactorTime, end: End, id: str) -> None:
@@ -48,7 +51,7 @@ async def _end_earlier(keeper: Keeper, clock: IReactorTime, end: End, id: str) -
     earlier = keeper.take_over(id, gone.callback)
     if earlier is None:
         return
-    await end(id, ProcessRef(earlier.pid, earlier.created), 0.0)
+    await end(id, ProcessRef(earlier.pid, earlier.created), 0.0, SIGKILL)
     if not earlier.ended:
         try:
             await gone.addTimeout(GONE, clock)
