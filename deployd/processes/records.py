@@ -89,7 +89,5 @@ def segment_name(stamp: int) -> str:
 
 def first_stamp(name: str) -> int | None:
     """The stamp in a segment's name; None for other files."""
-    digits = name.removesuffix(SUFFIX)
-    return (
-        int(digits) if len(digits) == 20 and name.endswith(SUFFIX) and digits.isascii() and digits.isdigit() else None
-    )
+    found = _NAME.fullmatch(name)
+    return int(found[1]) if found else None
