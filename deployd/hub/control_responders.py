@@ -6,6 +6,7 @@ from typing import Any
 
 from deployd.hub.config_responders import ConfigConversation
 from deployd.hub.deploys import Request
+from deployd.hub.extra_responders import ExtraConversation
 from deployd.hub.listing import Filter, first_page
 from deployd.hub.log_responders import LogConversation
 from deployd.hub.person import words
@@ -28,7 +29,9 @@ from deployd.wire.control import (
 )
 
 
-class ControlConversation(RouteControl, UpkeepConversation, ConfigConversation, LogConversation, RunConversation):
+class ControlConversation(
+    RouteControl, UpkeepConversation, ConfigConversation, ExtraConversation, LogConversation, RunConversation
+):
     """One person's session, everything that they may ask."""
 
     def closed(self) -> None:

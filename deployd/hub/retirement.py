@@ -91,6 +91,7 @@ class Retirement:
                 changes,
                 releases=changes.releases + ended.releases,
                 dropped=changes.dropped + ended.dropped,
+                ended=changes.ended + ended.ended,
                 events=(*changes.events, event, *ended.events),
             )
         return changes
@@ -104,6 +105,7 @@ class Retirement:
                     changes,
                     releases=changes.releases + ended.releases,
                     dropped=changes.dropped + ended.dropped,
+                    ended=changes.ended + ended.ended,
                     events=changes.events + ended.events,
                 )
         return changes
@@ -113,8 +115,10 @@ class Retirement:
             return Changes(releases=(release,))
         # What was ordered of its instances dies with them; a later deploy of it starts from nothing.
         dropped = tuple(order.id for order in desired.orders_of(release))
+        extras = tuple(extra.name for extra in desired.extras_by_release.get(release.key, ()))
         event = self._ledger.event("retired", HUB, release.app, release.name)
-        return Changes(releases=(evolve(release, state=ReleaseState.RETIRED),), dropped=dropped, events=(event,))
+        retired = evolve(release, state=ReleaseState.RETIRED)
+        return Changes(releases=(retired,), dropped=dropped, ended=extras, events=(event,))
 
     def _ended_orphans(self, desired: Desired) -> tuple[str, ...]:
         orphans = [order.id for order in desired.orders.values() if order.orphan]

@@ -16,6 +16,7 @@ from deployd.hub.chronicle import Chronicle
 from deployd.hub.commits import Commits
 from deployd.hub.configs import Configs
 from deployd.hub.deploys import Deploys
+from deployd.hub.extras import Extras
 from deployd.hub.fitness import Fitness
 from deployd.hub.fleet import Fleet
 from deployd.hub.instances import Instances
@@ -77,6 +78,7 @@ class Hub:
         self.deploys = Deploys(self.ledger, self.fleet, self.commits, self.rollouts)
         self.retirement = Retirement(self.ledger, self.fleet, self.commits)
         self.instances = Instances(self.ledger, self.fleet)
+        self.extras = Extras(self.ledger, self.commits, self.configs)
         self.upkeep = Upkeep(self.ledger, self.fleet, self.commits)
         self.logs = Logs(self.ledger, self.fleet, self.commits)
         self.runs = Runs(self.ledger, self.fleet, self.commits)

@@ -67,11 +67,16 @@ def runs(release: Release, drone: DroneDescription) -> Runs:
 
 def _with_settings(release: Release, own: RoleCommand) -> RoleCommand:
     """A drone's own command, as what the release says of the role that it plays; a drone runs it once."""
-    for said in (*release.settings, *(release.roles or ())):
-        if said.role == own.role:
-            return evolve(own, port=said.port, settings=said.settings)
-    others = [said.settings for said in release.settings if not said.role]
-    return evolve(own, settings=others[0]) if others else own
+    said = _said(release, own.role)
+    if said is None:
+        return own
+    return evolve(own, port=said.port if said.role else own.port, settings=said.settings)
+
+
+def _said(release: Release, role: str) -> RoleCommand | None:
+    """What a release says of a role; of one that it does not name, what it says of all others."""
+    found = {said.role: said for said in (*release.settings, *(release.roles or ()))}
+    return found.get(role, found.get(""))
 
 
 def generation(desired: Desired, release: Release, id: str) -> int:
@@ -110,16 +115,25 @@ def possible_lines(desired: Desired, release: Release, drone: DroneDescription) 
         for index in range(role.count):
             yield _line(desired, release, drone, role, index)
     for extra in desired.extras_by_release.get(release.key, ()):
-        if concerns(release.app, drone) and (not extra.drones or drone.name in extra.drones):
-            command = RoleCommand(extra.role, extra.argv, extra.port, settings=_settings_of(release, extra))
+        if _is_for(extra, drone):
+            # What is added in a role of the release is checked, stopped and limited as that.
+            said = _said(release, extra.role)
+            command = RoleCommand(extra.role, extra.argv, extra.port, settings=said.settings if said else _PLAIN)
             yield _line(desired, release, drone, command, extra=extra.name)
 
 
-def _settings_of(release: Release, extra: Extra) -> RoleSettings:
-    """What is added in a role of the release is checked, stopped and limited as that."""
-    said = (role for role in (*(release.roles or ()), *release.settings) if role.role == extra.role)
-    found = next(said, None)
-    return found.settings if found is not None and found.port == extra.port else _PLAIN
+def extra_ids(desired: Desired, release: Release, extra: Extra) -> dict[str, str]:
+    """The ids of the instances of ``extra``, by the names of the drones that it is for and that are known."""
+    its = (release.app, release.name, release.commit, extra.role, 0, extra.name)
+    return {
+        drone.name: instance_id(drone.owner, *its)
+        for drone in selected(release, desired.drones.values())
+        if _is_for(extra, drone.description)
+    }
+
+
+def _is_for(extra: Extra, drone: DroneDescription) -> bool:
+    return concerns(extra.app, drone) and (not extra.drones or drone.name in extra.drones)
 
 
 def _line(
