@@ -151,7 +151,7 @@ BAD_APPS = {
     "exits": ("Procfile", "http: echo I give up; exit 3", "I give up"),
     "never-listens": ("Procfile", "http: exec sleep 1000", "listen"),
     "no-procfile": ("README", "nothing here", "Procfile"),
-    "release-role": ("Procfile", "release: migrate", "release"),
+    "bad-toml": ("deployd.toml", "[roles.http]\ncount = 0", "deployd.toml line 2: roles.http.count is a whole number"),
 }
 
 
@@ -175,6 +175,19 @@ def test_an_app_that_cannot_run_fails_its_deploy_with_the_reason(
     repository.push(name)
     cluster.deployctl("deploy", name, good, "--drone", "d2")
     assert good in cluster.ports()
+
+
+def test_who_pushes_a_wrong_deployd_toml_is_told_file_and_line(running: tuple[Cluster, Repository]) -> None:
+    """It is taken all the same: a branch may hold what is not ready."""
+    cluster, _ = running
+    toml = "[roles.http]\n\n[roles.http.check]\npath = '/'\ninterval = 'often'\n"
+    repository = cluster.repository("wrong", {"Procfile": "http: x", "deployd.toml": toml})
+    told = repository.run_git("push", cluster.git_url("wrong"), "master")
+    assert told.returncode == 0
+    start = f"remote: deployd: master {repository.head[:7]}: "
+    assert f"{start}deployd.toml line 5: roles.http.check.interval is a number of seconds" in told.stderr
+    assert f"{start}cannot be deployed until this is mended" in told.stderr
+    assert "deployd.toml line 5" in refused(cluster, 1, "deploy", "wrong", "master")
 
 
 def test_a_missing_command_of_the_drones_own_is_named(running: tuple[Cluster, Repository]) -> None:
