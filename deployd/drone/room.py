@@ -95,12 +95,16 @@ class Room:
         if needed > room:
             running = await self._to_thread(self._running)
             running += sum(stored.size for stored in found if stored.in_use)
-            raise Hopeless(disk.refusal(what, needed, room, running))
+            raise Hopeless(disk.refusal(what, needed, room, await self._reserved(), running))
 
     async def _spare_bytes(self) -> int:
         """What may still be written; less than nothing where others have used the reserve."""
         free, total = await self._to_thread(self._free, self._top)
         return int(free - disk.reserve(self._reserve, total))
+
+    async def _reserved(self) -> int:
+        _, total = await self._to_thread(self._free, self._top)
+        return disk.reserve(self._reserve, total)
 
     def _tidy(self) -> Deferred[None]:
         return Deferred.fromCoroutine(self._keep_budget()).addErrback(self._not_tidied)

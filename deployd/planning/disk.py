@@ -45,15 +45,20 @@ def reserve(wanted: int | None, total: int) -> int:
     return min(512 << 20, total // 20) if wanted is None else wanted
 
 
-def refusal(what: str, needed: int, room: int, running: int) -> str:
-    """Why ``what`` does not come here: it needs ``needed`` bytes, and there is ``room`` for so many.
+def refusal(what: str, needed: int, room: int, reserved: int, running: int) -> str:
+    """Why ``what`` does not come here: it needs ``needed`` bytes, and beside the reserve there is ``room`` for so many.
 
     ``running`` bytes belong to releases that are here.
     """
-    return (
-        f"{what} needs about {size_text(needed)} of disk space here, where {size_text(max(0, room))} are free; "
-        f"{size_text(running)} are in use by releases: retire some (`deployctl retire --unused`)"
-    )
+    way_out = "make room on that disk"
+    if running:
+        way_out = f"{size_text(running)} are in use by releases: retire some (`deployctl retire --unused`)"
+    kept = f" ({size_text(reserved)} stay in reserve)" if reserved else ""
+    return f"{what} needs about {size_text(needed)} of disk space here, where {_free(room)}{kept}; {way_out}"
+
+
+def _free(room: int) -> str:
+    return f"{size_text(room)} are free" if room > 0 else "none is free"
 
 
 def size_text(size: int) -> str:

@@ -108,8 +108,7 @@ class FitTests(CheckoutsTestCase):
         error = self.failureResultOf(self.checkouts.ensure(key), Hopeless).value
         self.assertEqual(
             str(error),
-            "webapp v1 needs about 3.0 MB of disk space here, where 2.0 MB are free; 0 bytes are in use by releases: "
-            "retire some (`deployctl retire --unused`)",
+            "webapp v1 needs about 3.0 MB of disk space here, where 2.0 MB are free; make room on that disk",
         )
         self.assertFalse(fetching.has(self.tree.mirror("webapp"), key.commit))
 

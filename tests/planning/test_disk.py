@@ -56,9 +56,15 @@ class EvictedTests(SynchronousTestCase):
 class WordsTests(SynchronousTestCase):
     def test_a_refusal_has_the_numbers(self) -> None:
         self.assertEqual(
-            refusal("webapp v3", 1_200_000_000, 400_000_000, 3_100_000_000),
-            "webapp v3 needs about 1.2 GB of disk space here, where 400 MB are free; 3.1 GB are in use by releases: "
-            "retire some (`deployctl retire --unused`)",
+            refusal("webapp v3", 1_200_000_000, 400_000_000, 512_000_000, 3_100_000_000),
+            "webapp v3 needs about 1.2 GB of disk space here, where 400 MB are free (512 MB stay in reserve); 3.1 GB "
+            "are in use by releases: retire some (`deployctl retire --unused`)",
+        )
+
+    def test_where_nothing_runs_nothing_can_be_retired(self) -> None:
+        self.assertEqual(
+            refusal("webapp v1", 1_000, -5, 0, 0),
+            "webapp v1 needs about 1.0 kB of disk space here, where none is free; make room on that disk",
         )
 
     def test_sizes_are_for_people(self) -> None:
