@@ -29,6 +29,7 @@ from deployd.drone.instances import Instances
 from deployd.drone.journal import Contents, Journal
 from deployd.drone.keeper_process import KeeperProcess
 from deployd.drone.keeping import Keeping
+from deployd.drone.log_following import LogFollowing
 from deployd.drone.logs import LogFiles
 from deployd.drone.means import Means
 from deployd.drone.options import HUB_PORT, DroneOptions
@@ -36,6 +37,7 @@ from deployd.drone.port_table import PortTable, RegistryTerms
 from deployd.drone.prefetching import Prefetching
 from deployd.drone.reporting import Reporting
 from deployd.drone.room import Room
+from deployd.drone.runs import Runs
 from deployd.drone.saving import Saving
 from deployd.drone.scratch import Scratch
 from deployd.drone.service import Crew, Drone, Events
@@ -56,6 +58,7 @@ from deployd.processes.ending import end
 from deployd.processes.environment import SYSTEM_PATH
 from deployd.processes.hardening import make_undumpable
 from deployd.processes.ports import Ports
+from deployd.processes.streams import Streams
 
 
 class DroneDaemon(DaemonService):
@@ -72,6 +75,8 @@ class DroneDaemon(DaemonService):
         self._disk = Threads(reactor, "disk", 2)
         # One: what is saved later must be on disk later.
         self._writing = Threads(reactor, "journal", 1)
+        # One too: who reads on goes on where the last look was.
+        self._reading = Threads(reactor, "logs", 1)
         self._keeping = Keeping(reactor, KeeperProcess(reactor, options.state_dir))
         self._table = PortTable(self._registry)
         self._addresses = Addresses(reactor, self._processes.run)
@@ -92,7 +97,7 @@ class DroneDaemon(DaemonService):
         self._journal = Journal(directory / "journal.sqlite")
         contents = self._journal.read()
         self._saving = Saving(self.reactor, self._journal, self._writing.run)
-        for threads in (self._processes, self._git, self._disk, self._writing):
+        for threads in (self._processes, self._git, self._disk, self._writing, self._reading):
             threads.start()
         self._drone = self._assemble(known=contents.facts.get("accepted") == self.options["name"])
         # The first look loads a library, for which the first deploy need not wait.
@@ -115,6 +120,8 @@ class DroneDaemon(DaemonService):
         self._prefetching.close()
         self._room.close()
         await self._builds.close()
+        self._logs.close()
+        await self._runs.close()
         if self.options["on-stop"] == "stop":
             self._log.info("stopping the apps")
             await self._instances.stop_all()
@@ -174,7 +181,11 @@ class DroneDaemon(DaemonService):
         self._instances = Instances(
             means, self._saving, self._checkouts, lambda key: self._configs.forget(key), reporting.changed
         )
-        crew = Crew(self._instances, self._prefetching, self._surroundings, self._table, reporting)
+        self._logs = LogFollowing(reactor, self._reading.run, log_files)
+        self._runs = Runs(means, partial(Streams, reactor))
+        crew = Crew(
+            self._instances, self._prefetching, self._surroundings, self._table, reporting, self._logs, self._runs
+        )
         description = options.described(self._identity.owner)
         drone = Drone(description, options["advertise"], crew, Events(self._accepted, self._refuse), known)
         PortWatch(means, self._instances.all).setServiceParent(drone)

@@ -5,22 +5,25 @@ from __future__ import annotations
 from typing import Any
 
 from deployd.drone.instances import Instances
+from deployd.drone.lines import check, check_line
+from deployd.drone.log_following import LogFollowing
+from deployd.drone.person_responders import PersonConversation
 from deployd.drone.prefetching import Prefetching
+from deployd.drone.runs import Runs
 from deployd.errors import Refused
-from deployd.model.instance import AssignedInstance, Goal
-from deployd.model.invalid import Invalid
-from deployd.model.names import app_name, is_commit, release_number, role_name, shown
+from deployd.model.instance import AssignedInstance
+from deployd.model.names import app_name, is_commit
 from deployd.model.revision import Revision
-from deployd.net.conversation import Conversation, responder
+from deployd.net.conversation import responder
 from deployd.wire.fleet import Assign, Prefetch
 from deployd.wire.paging import Assembly
 
 
-class HubConversation(Conversation):
+class HubConversation(PersonConversation):
     """One session of the hub."""
 
-    def __init__(self, instances: Instances, prefetching: Prefetching) -> None:
-        super().__init__()
+    def __init__(self, instances: Instances, prefetching: Prefetching, logs: LogFollowing, runs: Runs) -> None:
+        super().__init__(logs, runs)
         self._instances = instances
         self._prefetching = prefetching
         self._assembly: Assembly[AssignedInstance] = Assembly()
@@ -45,23 +48,6 @@ class HubConversation(Conversation):
     @responder(Prefetch)
     def prefetch(self, app: str, ref: str, commit: str) -> dict[str, Any]:
         app_name(app)
-        _check(is_commit(commit), commit, "a commit")
+        check(is_commit(commit), commit, "a commit")
         self._prefetching.add(app, ref, commit)
         return {}
-
-
-def check_line(line: AssignedInstance) -> None:
-    """Raise Invalid unless its names can be names of files: a broken hub must not make a drone write elsewhere."""
-    app_name(line.app)
-    role_name(line.role)
-    _check(is_commit(line.commit), line.commit, "a commit")
-    _check(release_number(line.release) is not None, line.release, "a release")
-    role, _, digest = line.id.rpartition("-")
-    _check(role == line.role and digest.isalnum() and digest.isascii() and len(digest) < 65, line.id, "an instance id")
-    # What is to end needs no command any more.
-    _check(bool(line.argv) or line.goal is not Goal.RUN, line.id, "an instance with a command")
-
-
-def _check(right: bool, text: str, what: str) -> None:
-    if not right:
-        raise Invalid(f"{shown(text)} is not {what}")

@@ -12,10 +12,12 @@ from twisted.logger import Logger
 
 from deployd.drone.checkouts import Source
 from deployd.drone.instances import Instances
+from deployd.drone.log_following import LogFollowing
 from deployd.drone.port_table import PortTable
 from deployd.drone.prefetching import Prefetching
 from deployd.drone.reporting import Reporting
 from deployd.drone.responders import HubConversation
+from deployd.drone.runs import Runs
 from deployd.drone.surroundings import Joined, Surroundings
 from deployd.errors import (
     DeploydError,
@@ -47,6 +49,8 @@ class Crew:
     surroundings: Surroundings
     table: PortTable
     reporting: Reporting
+    logs: LogFollowing
+    runs: Runs
 
 
 @frozen
@@ -83,8 +87,11 @@ class Drone(MultiService):
         """Keep a session with the hub up, from the service's start on."""
         self._dialled = dial.shown
         crew = self._crew
-        link = Link(dial, self._attach, lambda _: HubConversation(crew.instances, crew.prefetching), self._failed)
-        link.setServiceParent(self)
+
+        def conversation(_: Peer) -> HubConversation:
+            return HubConversation(crew.instances, crew.prefetching, crew.logs, crew.runs)
+
+        Link(dial, self._attach, conversation, self._failed).setServiceParent(self)
 
     def source(self, app: str) -> Deferred[Source]:
         """Where commits of ``app`` come from, with a token that the hub gives for it."""
