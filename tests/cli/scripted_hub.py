@@ -16,6 +16,8 @@ from zope.interface import implementer
 from deployd.net.conversation import Conversation, responder
 from deployd.net.secret import Secret
 from deployd.net.server import ServerFactory, ServerTerms
+from deployd.processes.log_page import pack_from
+from deployd.processes.records import STDERR, Record
 from deployd.testing.transports import transport
 from deployd.wire import control
 
@@ -36,7 +38,10 @@ def instance(name: str, state: str, drone: str = "d1", **more: Any) -> dict[str,
 
 @define
 class ScriptedHub:
-    """What the hub knows; ``change`` alters it as events would. ``errors`` maps a Command's name to what it raises."""
+    """What the hub knows; ``change`` alters it as events would. ``errors`` maps a Command's name to what it raises.
+
+    ``printed`` is what instances have printed, by id.
+    """
 
     clock: IReactorTime
     revision: int = 1
@@ -49,6 +54,7 @@ class ScriptedHub:
     facts: dict[str, str] = field(factory=lambda: {"http": "127.0.0.1:6002", "registry": "127.0.0.1:6000"})
     asked: list[tuple[str, dict[str, Any]]] = field(factory=list)
     page: int = 1
+    printed: dict[str, bytes] = field(factory=dict)
     routers: int = 0
     held_up: list[dict[str, str]] = field(factory=list)
     waiting: list[Deferred[None]] = field(factory=list)
@@ -147,6 +153,22 @@ class HubSession(Conversation):
     def restart(self, ids: Any) -> dict[str, Any]:
         self.hub.note("Restart", ids=ids)
         return {"generations": dict.fromkeys(ids, 1)}
+
+    @responder(control.Spawn)
+    def spawn(self, **arguments: Any) -> dict[str, Any]:
+        self.hub.note("Spawn", **arguments)
+        ids = {row["drone"]: row["id"] for row in self.hub.lists["instances"]}
+        return {"commit": COMMIT, "release": "v1", "ids": ids}
+
+    @responder(control.Logs)
+    def logs(self, **arguments: Any) -> dict[str, Any]:
+        self.hub.note("Logs", **arguments)
+        printed = self.hub.printed
+        sources = [{"id": id} | dict.fromkeys(("app", "release", "commit", "role"), "") for id in printed]
+        data = b"".join(
+            pack_from(position, Record(position + 1, STDERR, text)) for position, text in enumerate(printed.values())
+        )
+        return {"data": data, "sources": sources, "next": len(printed), "more": False}
 
     @responder(control.Retire)
     def retire(self, app: str, commit: str) -> dict[str, Any]:
