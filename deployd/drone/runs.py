@@ -54,8 +54,7 @@ class Runs:
         self._closed = Deferred()
         for run in list(self._runs.values()):
             run.end(0.0)
-        if not self._runs:
-            self._closed.callback(None)
+        self._all_gone()
         return self._closed.addTimeout(CLOSING, self._means.reactor, lambda result, _: None)
 
     def _run(self, id: str) -> Run:
@@ -65,5 +64,8 @@ class Runs:
 
     def _gone(self, run: Run) -> None:
         self._runs.pop(run.id, None)
+        self._all_gone()
+
+    def _all_gone(self) -> None:
         if self._closed is not None and not self._runs and not self._closed.called:
             self._closed.callback(None)
