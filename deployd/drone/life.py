@@ -17,7 +17,7 @@ class Life:
 
     ``line`` is what it was started as, or given up as; ``host`` is of its row, ``bind`` its HOST. ``passed``: it has
     passed its check, so its row may be in the port table. ``gone``: its end is dealt with. ``falls`` and ``faults`` are
-    of ``deployd.planning.restarts.Past``. ``begun`` is the generation in which what runs once was begun. ``over`` is
+    of ``deployd.planning.restarts.Past``, ``failures`` of ``deployd.drone.problem.Health``. ``begun`` is the generation in which what runs once was begun. ``over`` is
     ``failed`` or ``done`` (of ``State``) once it is not started again, then with ``reason`` and ``tail``.
     """
 
@@ -32,6 +32,7 @@ class Life:
     gone: bool = False
     falls: int = 0
     faults: int = 0
+    failures: int = 0
     begun: int = -1
     over: str = ""
     reason: str = ""

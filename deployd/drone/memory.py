@@ -28,7 +28,7 @@ class Memory:
 
     def __init__(self, means: Means, id: str, life: Life) -> None:
         self.life = life
-        self.health = Health(Past(life.falls, life.faults))
+        self.health = Health(Past(life.falls, life.faults), life.failures)
         self.tail = ""
         self.saved: Deferred[None] = succeed(None)
         self.started_at = 0.0
@@ -55,8 +55,8 @@ class Memory:
 
     def forgive(self, line: AssignedInstance) -> None:
         """Somebody wants it to be tried anew; what runs once has no second try in one generation."""
-        self.health.forgive()
         if not (line.once and self.life.begun == line.generation):
+            self.health.forgive()
             self.life = evolve(self.life, over="")
 
     def begun(self, line: AssignedInstance) -> Deferred[None]:
@@ -132,8 +132,9 @@ class Memory:
         self._save(passed=False, gone=True, over=over, line=line, reason=reason, tail=self.tail)
 
     def _save(self, **changes: Any) -> None:
-        past = self.health.past
-        self.life = evolve(self.life, falls=past.falls, faults=past.faults, **changes)
+        health, past = self.health, self.health.past
+        counts = {"falls": past.falls, "faults": past.faults, "failures": health.failures}
+        self.life = evolve(self.life, **counts, **changes)
         self.saved = self._means.save(self._id, self.life)
         self.saved.addErrback(lambda failure: self._log.warn("{error}", error=failure.value))
 

@@ -49,13 +49,20 @@ class InstancesTestCase(SynchronousTestCase):
 
     def kill_the_drone(self) -> None:
         """kill -9: the apps run on, nothing is said; the next life has only the journal, and its keeper."""
+        self.house.reactor.calls.clear()
         self.house.ports.close()
         self.journal.close()
         self.house.keeper.next_life()
 
+    def again(self) -> Journal:
+        return Journal(self.directory / "journal.sqlite")
+
+    def next_house(self) -> House:
+        return House(self.directory, self.house)
+
     def start_the_drone(self) -> None:
-        self.journal = Journal(self.directory / "journal.sqlite")
-        self.house = House(self.directory, self.house)
+        self.journal = self.again()
+        self.house = self.next_house()
         self.instances = self.begin()
         self.house.rows.startService()
         self.house.reactor.advance(0)
