@@ -171,7 +171,7 @@ def test_an_app_that_cannot_run_fails_its_deploy_with_the_reason(
     until(lambda: repository.head not in cluster.ports(), "no row of it is left")
     until(lambda: not cluster.processes("d2"), "what started is stopped")
     # Mended, the same app deploys.
-    good = repository.commit({"Procfile": "http: exec python3 web.py", "web.py": HELLO})
+    good = repository.commit({file: "", "Procfile": "http: exec python3 web.py", "web.py": HELLO})
     repository.push(name)
     cluster.deployctl("deploy", name, good, "--drone", "d2")
     assert good in cluster.ports()
