@@ -9,7 +9,7 @@ from typing import TextIO
 from deployd.cli import dotenv
 from deployd.errors import UsageError
 from deployd.model.invalid import Invalid
-from deployd.model.variables import OF_CONFIG, variable_name, variables
+from deployd.model.variables import OF_CONFIG, OF_ROLE, variable_name, variables
 
 STDIN = "-"
 MAX_FILE = 1024 * 1024
@@ -17,12 +17,7 @@ MAX_FILE = 1024 * 1024
 
 def given(pairs: Sequence[str], file: str | None, stdin: TextIO) -> dict[str, str]:
     """All variables that are to be set. Raise UsageError, Invalid."""
-    values = split(pairs)
-    asked = [name for name, value in values.items() if value == STDIN]
-    if len(asked) + (file == STDIN) > 1:
-        raise UsageError("stdin can give one value, or one file")
-    if asked:
-        values[asked[0]] = _typed(asked[0]) if stdin.isatty() else _line(_text(_all(stdin), "stdin"))
+    values = _filled(split(pairs), file == STDIN, stdin)
     if file is not None:
         named = "stdin" if file == STDIN else file
         read = dotenv.read(_text(_all(stdin) if file == STDIN else _content(file), named), named)
@@ -35,14 +30,29 @@ def given(pairs: Sequence[str], file: str | None, stdin: TextIO) -> dict[str, st
     return variables(values, OF_CONFIG)
 
 
-def split(pairs: Sequence[str]) -> dict[str, str]:
-    """``NAME=VALUE`` words. Raise Invalid."""
+def own(pairs: Sequence[str], stdin: TextIO) -> dict[str, str]:
+    """The environment of one process: what ``--env`` was given. Raise UsageError, Invalid."""
+    return variables(_filled(split(pairs, "--env"), False, stdin), OF_ROLE)
+
+
+def _filled(values: dict[str, str], is_taken: bool, stdin: TextIO) -> dict[str, str]:
+    """``values`` with the one that stdin has in its place; ``is_taken``: stdin has something else. Raise UsageError."""
+    asked = [name for name, value in values.items() if value == STDIN]
+    if len(asked) + is_taken > 1:
+        raise UsageError("stdin can give one value, or one file")
+    if asked:
+        values[asked[0]] = _typed(asked[0]) if stdin.isatty() else _line(_text(_all(stdin), "stdin"))
+    return values
+
+
+def split(pairs: Sequence[str], place: str = "word behind the app") -> dict[str, str]:
+    """``NAME=VALUE`` words; ``place`` is where they stand. Raise Invalid."""
     values: dict[str, str] = {}
     for number, pair in enumerate(pairs, 1):
         name, equals, value = pair.partition("=")
         if not equals or not (name.isascii() and name.isidentifier()):
             # Whatever it is, it may be a value.
-            word = f"the {_ordinal(number)} word behind the app"
+            word = f"the {_ordinal(number)} {place}"
             raise Invalid(f"{word} is no NAME=VALUE; a name is letters, digits and '_', and no digit first")
         if variable_name(name) in values:
             raise Invalid(f"{name} is given twice")

@@ -22,6 +22,7 @@ VERBS = {
     "events": ("deployd.cli.events:events", "What happened, when, and who asked for it."),
     "stop": ("deployd.cli.instances:stop", "Stop processes until they are restarted or deployed again."),
     "restart": ("deployd.cli.instances:restart", "Start processes anew, with the same id and port."),
+    "spawn": ("deployd.cli.spawn:spawn", "Add a process to a release, until it is stopped."),
     "route": ("deployd.cli.route:route", "Who sees which commit: set, show, rm."),
     "rollback": ("deployd.cli.rollback:rollback", "Put back what a route was before its newest release."),
     "promote": ("deployd.cli.rollback:promote", "Lead a release to all requests of a route, step by step."),
