@@ -89,10 +89,16 @@ def remarks(app: str, ref: str, commit: str, reading: Reading) -> list[str]:
         said = f"{start}: `deployctl deploy {app} {commit[:7]}` runs it"
         if reading.manifest.roles is None:
             said += ", on drones with a command of their own: it has none in a Procfile or deployd.toml"
-        return [said]
+        return [said, *_unplayed(start, reading)]
     found = [f"{start}: {fault}" for fault in reading.faults]
     where = "" if reading.of(DEPLOYD_TOML) else ", but to drones with a command of their own,"
     return [*found, f"{start}: cannot be deployed{where} until this is mended"]
+
+
+def _unplayed(start: str, reading: Reading) -> list[str]:
+    """Roles that may be misspelt: others of the commit have commands, these have none."""
+    names = [role.role for role in reading.manifest.settings if role.role and reading.manifest.roles]
+    return [f"{start}: no command here for {', '.join(names)}: only drones whose own command plays it"] if names else []
 
 
 def _is_tip(update: RefUpdate) -> bool:

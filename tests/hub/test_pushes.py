@@ -41,6 +41,12 @@ class RemarkTests(SynchronousTestCase):
         (said,) = self.push(README=b"x")
         self.assertIn("on drones with a command of their own", said)
 
+    def test_says_which_roles_have_no_command_where_others_have(self) -> None:
+        toml = b"[env]\nA = 'b'\n[roles.htpp]\ncount = 2\n"
+        _, said = self.push(Procfile=b"http: serve", deployd_toml=toml)
+        self.assertIn("no command here for htpp: only drones whose own command plays it", said)
+        self.assertEqual(len(self.push(deployd_toml=toml)), 1)
+
     def test_names_file_and_line_of_all_that_is_wrong(self) -> None:
         first, second, last = self.push(Procfile=b"x", deployd_toml=BROKEN)
         self.assertIn("Procfile line 1: is not 'ROLE: COMMAND'", first)
