@@ -173,8 +173,14 @@ class Cluster:
         assert not left, f"left running: {left}"
 
     def reap(self) -> None:
-        """End what killed drones left running; a test that kills a drone for good says so by calling this."""
+        """End what killed drones left running; a test that kills a drone for good says so by calling this.
+
+        And the keepers of those that left their apps: what ends those is the test's.
+        """
         for name, daemon in self.daemons.items():
+            if "keep" in daemon._arguments and not daemon.running:
+                for pid in self.keepers(name):
+                    os.kill(pid, signal.SIGKILL)
             if daemon.kind == "drone" and daemon.process is not None and daemon.process.returncode == -signal.SIGKILL:
                 for pid in self.keepers(name) + self.processes(name):
                     os.kill(pid, signal.SIGKILL)
@@ -186,8 +192,8 @@ class Cluster:
 
     def keepers(self, drone: str = "") -> list[int]:
         """The pids of the keepers of drones below this directory."""
-        place = str(self.directory / drone)
-        return [pid for pid in _pids() if any(word.startswith(place) for word in _keeper_words(pid))]
+        place = self.directory / drone
+        return [pid for pid in _pids() for word in _keeper_words(pid) if Path(word).is_relative_to(place)]
 
     # A person's commands.
 

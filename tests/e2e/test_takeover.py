@@ -1,0 +1,137 @@
+"""Apps outlive their drone: whatever it dies of, the next one goes on with the same processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.e2e.apps import HELLO
+from tests.e2e.cluster import Cluster, Repository, get
+from tests.e2e.waiting import until
+
+PROCFILE = "http: exec python3 web.py\nworker: exec python3 -c 'import signal; signal.pause()'\n"
+
+
+def deployed(cluster: Cluster, *options: str) -> Repository:
+    cluster.start_drone("d1", *options)
+    repository = cluster.repository("webapp", {"web.py": HELLO, "Procfile": PROCFILE})
+    repository.push("webapp")
+    cluster.deployctl("deploy", "webapp", "master")
+    return repository
+
+
+def instances(cluster: Cluster) -> list[dict[str, Any]]:
+    """Each with what must stay as it is."""
+    kept = ("id", "state", "pid", "port", "restarts")
+    return sorted(({name: row[name] for name in kept} for row in cluster.json("ps")), key=lambda row: str(row["id"]))
+
+
+class Load:
+    """Asks an app again and again, from its own thread."""
+
+    def __init__(self, address: str) -> None:
+        self.count = 0
+        self.failures: list[str] = []
+        self._address = address
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._ask, daemon=True)
+
+    def __enter__(self) -> Load:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _ask(self) -> None:
+        while not self._over.wait(0.01):
+            self.count += 1
+            try:
+                assert get(self._address) == (200, "hello")
+            except (OSError, AssertionError) as error:
+                self.failures.append(repr(error))
+
+
+def kill(cluster: Cluster) -> None:
+    cluster.daemons["d1"].kill()
+
+
+def stop(cluster: Cluster) -> None:
+    cluster.daemons["d1"].stop()
+
+
+@pytest.mark.parametrize("end", [kill, stop])
+def test_what_runs_goes_on_under_the_next_drone(cluster: Cluster, end: Callable[[Cluster], None]) -> None:
+    deployed(cluster, "--on-stop", "keep")
+    before, table, keepers = instances(cluster), cluster.ports(), cluster.keepers()
+    address = next(f"{row['host']}:{row['port']}" for roles in table.values() for row in roles["http"])
+    with Load(address) as load:
+        for _ in range(2):
+            end(cluster)
+            cluster.daemons["d1"].start()
+            until(lambda: instances(cluster) == before, "all is as it was")
+            assert cluster.ports() == table
+    assert load.failures == []
+    assert load.count > 20
+    assert cluster.keepers() == keepers
+    assert sorted(cluster.processes()) == sorted(row["pid"] for row in before)
+    # What ends under the next drone is seen by it, as if it were its own.
+    os.kill(before[0]["pid"], signal.SIGKILL)
+    until(lambda: instances(cluster)[0]["restarts"] == 1, "it is started again")
+    cluster.daemons["d1"]._arguments.remove("keep")
+    cluster.daemons["d1"]._arguments.remove("--on-stop")
+    stop(cluster)
+    cluster.daemons["d1"].start()
+    stop(cluster)
+    assert (cluster.processes(), cluster.keepers()) == ([], [])
+
+
+def test_what_ended_while_there_was_no_drone_is_started_again_with_its_code_told(cluster: Cluster) -> None:
+    repository = deployed(cluster)
+    (http, _) = instances(cluster)
+    kill(cluster)
+    os.kill(http["pid"], signal.SIGTERM)
+    until(lambda: http["pid"] not in cluster.processes(), "it is gone")
+    cluster.daemons["d1"].start()
+    until(lambda: instances(cluster)[0]["state"] == "ready", "it serves again")
+    (after, _) = instances(cluster)
+    assert (after["id"], after["port"], after["restarts"]) == (http["id"], http["port"], 1)
+    (row,) = cluster.ports()[repository.head]["http"]
+    assert get(f"{row['host']}:{row['port']}") == (200, "hello")
+    assert "exited with code 0" in cluster.daemons["d1"].text()
+
+
+def test_a_keeper_that_is_killed_costs_a_restart_and_no_more(cluster: Cluster) -> None:
+    deployed(cluster)
+    before, (keeper,) = instances(cluster), cluster.keepers()
+    os.kill(keeper, signal.SIGKILL)
+    until(lambda: [row["restarts"] for row in instances(cluster)] == [1, 1], "all are started again")
+    until(lambda: {row["state"] for row in instances(cluster)} == {"ready"}, "all are ready")
+    after = instances(cluster)
+    assert [(row["id"], row["port"]) for row in after] == [(row["id"], row["port"]) for row in before]
+    assert sorted(cluster.processes()) == sorted(row["pid"] for row in after)
+    assert not {row["pid"] for row in before} & {row["pid"] for row in after}
+
+
+def test_after_a_reboot_all_comes_back_without_the_hub(cluster: Cluster) -> None:
+    deployed(cluster)
+    before = instances(cluster)
+    cluster.hub.kill()
+    kill(cluster)
+    for pid in cluster.keepers() + cluster.processes():
+        os.kill(pid, signal.SIGKILL)
+    until(lambda: not cluster.processes(), "nothing runs")
+    cluster.daemons["d1"].launch()
+    until(lambda: len(cluster.processes()) == 2, "both run again")
+    (port,) = (row["port"] for row in before if row["port"])
+    until(lambda: get(f"127.0.0.1:{port}") == (200, "hello"), "it serves at its port")
+    cluster.hub.start()
+    cluster.daemons["d1"].wait()
+    until(lambda: {row["state"] for row in instances(cluster)} == {"ready"}, "all is right on its return")
+    assert [(row["id"], row["port"]) for row in instances(cluster)] == [(row["id"], row["port"]) for row in before]
