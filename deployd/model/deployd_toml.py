@@ -20,6 +20,7 @@ from deployd.model.toml_section import Section
 
 DEPLOYD_TOML = "deployd.toml"
 RELEASE = "release"
+MAX_ROLES = 50
 MAX_STEPS = 20
 MAX_FILES = 50
 MAX_NAME = 500
@@ -109,8 +110,10 @@ class _Reading:
         section = self.top.section("roles")
         said = list(section.every())
         names = [role for role in self.commands if role != RELEASE] + [r for r in said if r not in self.commands]
+        if len(names) > MAX_ROLES:
+            section.fault("", f"names more than {MAX_ROLES} roles, those of the Procfile included")
         roles = []
-        for name in names:
+        for name in names[:MAX_ROLES]:
             if name == RELEASE:
                 section.fault(name, "is no role: what runs once per release is [release]")
             elif _is_role(section, name):

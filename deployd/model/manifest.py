@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from attrs import evolve, frozen
 
-from deployd.model.deployd_toml import DEPLOYD_TOML, Described, command_problem, read_toml
+from deployd.model.deployd_toml import DEPLOYD_TOML, MAX_ROLES, Described, command_problem, read_toml
 from deployd.model.faults import Fault, Faults, Faulty
 from deployd.model.invalid import Invalid
 from deployd.model.names import role_name
@@ -12,7 +12,6 @@ from deployd.model.role import BuildStep, RoleCommand, RoleSettings
 
 PROCFILE = "Procfile"
 MAX_FILE = 64 * 1024
-MAX_ROLES = 50
 MAX_INSTANCES = 200
 
 
@@ -59,7 +58,7 @@ def read_files(procfile: str | None, toml: str | None, faults: Faults) -> Readin
     commands = read_procfile(procfile, faults) if procfile is not None else {}
     usable = all(fault.file != PROCFILE for fault in faults.found)
     described = read_toml(toml or "", commands, faults)
-    _check_numbers(described, DEPLOYD_TOML if toml else PROCFILE, faults)
+    _check_count(described, DEPLOYD_TOML if toml else PROCFILE, faults)
     runnable = tuple(role for role in described.roles if role.argv) if usable else ()
     settings = tuple(evolve(role, argv=()) for role in described.roles if role not in runnable)
     manifest = Manifest(
@@ -75,9 +74,7 @@ def _others(env: dict[str, str]) -> tuple[RoleCommand, ...]:
     return (RoleCommand("", (), port=True, settings=RoleSettings(env=env)),) if env else ()
 
 
-def _check_numbers(described: Described, file: str, faults: Faults) -> None:
-    if len(described.roles) > MAX_ROLES:
-        faults.add(file, 0, f"has more than {MAX_ROLES} roles")
+def _check_count(described: Described, file: str, faults: Faults) -> None:
     count = sum(role.count for role in described.roles)
     if count > MAX_INSTANCES:
         faults.add(file, 0, f"asks for {count} instances on each drone; at most {MAX_INSTANCES} can be")
@@ -87,14 +84,17 @@ def read_procfile(text: str, faults: Faults) -> dict[str, str]:
     """The shell commands of a Procfile by role: lines ``ROLE: SHELL COMMAND``, ``#`` comments."""
     commands: dict[str, str] = {}
     before = len(faults.found)
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
         role, colon, command = (part.strip() for part in line.partition(":"))
         problem = "is not 'ROLE: COMMAND'" if not colon or not command else _role_problem(role, command, commands)
         if problem:
             faults.add(PROCFILE, number, problem)
-        elif role not in commands:
+        elif len(commands) == MAX_ROLES:
+            faults.add(PROCFILE, number, f"is one of more than {MAX_ROLES} roles")
+            break
+        else:
             commands[role] = command
     if not commands and len(faults.found) == before:
         faults.add(PROCFILE, 0, "names no role")

@@ -64,7 +64,10 @@ class ProcfileTests(SynchronousTestCase):
             ],
         )
         self.assertEqual(faults("# nothing", None), ["Procfile names no role"])
-        self.assertEqual(faults("".join(f"r{n}: x\n" for n in range(51)), None), ["Procfile has more than 50 roles"])
+        self.assertEqual(faults("a: b\x0c\u2028c\r\nx", None), ["Procfile line 2: is not 'ROLE: COMMAND'"])
+        self.assertEqual(
+            faults("".join(f"r{n}: x\n" for n in range(51)), None), ["Procfile line 51: is one of more than 50 roles"]
+        )
 
     def test_workers_and_clocks_listen_on_no_port(self) -> None:
         for role in ("worker", "clock", "mail-worker"):
@@ -189,6 +192,7 @@ WRONG = (
     ("[roles.http]\ncount = 0", "line 2: roles.http.count is a whole number of instances from 1 to 100, not 0"),
     ("[roles.http]\ncount = true", "line 2: roles.http.count is a whole number of instances from 1 to 100, not true"),
     ("[roles.http]\ncount = 1.0", "line 2: roles.http.count is a whole number of instances from 1 to 100, not 1.0"),
+    ("".join(f"\n[roles.r{n}]" for n in range(51)), "line 2: roles names more than 50 roles, those of the Procfile"),
     ("[roles.a]\ncount = 100\n[roles.b]\ncount = 100\n[roles.c]", "asks for 201 instances on each drone"),
     ("[roles.http]\nport = 1", "line 2: roles.http.port is true or false, not 1"),
     ("[roles.http]\ncommand = ' '", "line 2: roles.http.command is empty"),
