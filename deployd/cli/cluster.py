@@ -60,7 +60,7 @@ class Cluster:
         self._end = self.clock.seconds() + seconds
         self._last_look = min(LAST_LOOK, seconds * LAST_LOOK_SHARE)
         self._hub: Peer | None = None
-        self._met_hub = False
+        self.met_hub = False
 
     def remaining(self) -> float:
         """Seconds until the deadline, 0 after it."""
@@ -76,7 +76,7 @@ class Cluster:
         """The session with the hub; raise Unreachable, NoAnswer, SecretRefused, IncompatibleVersion."""
         if self._hub is None or self._hub.is_closed:
             self._hub = await self._dial(self.settings.hub, HUB_PORT, "deploy", "hub")
-            self._met_hub = True
+            self.met_hub = True
         return self._hub
 
     async def call(self, command: type[Command], patience: float = CALL_TIMEOUT, **arguments: Any) -> Row:
@@ -96,7 +96,7 @@ class Cluster:
                 if sent and command in ONCE:
                     why = f"the hub went away before it answered; see `{ONCE[command]}` for what it did"
                     raise Unreachable(why) from None
-                if not self._met_hub or self.remaining() <= REDIAL:
+                if not self.met_hub or self.remaining() <= REDIAL:
                     raise
                 if self._hub is not None:
                     self._hub.transport.abortConnection()

@@ -20,6 +20,8 @@ VERBS = {
     "apps": ("deployd.cli.listing:apps", "The repositories on the hub."),
     "releases": ("deployd.cli.listing:releases", "What was deployed of an app, and how that went."),
     "events": ("deployd.cli.events:events", "What happened, when, and who asked for it."),
+    "logs": ("deployd.cli.logs:logs", "What processes have printed, on all drones; also of those that are gone."),
+    "exec": ("deployd.cli.exec:exec_", "Run a command in a release's checkout and environment, on its drones."),
     "stop": ("deployd.cli.instances:stop", "Stop processes until they are restarted or deployed again."),
     "restart": ("deployd.cli.instances:restart", "Start processes anew, with the same id and port."),
     "spawn": ("deployd.cli.spawn:spawn", "Add a process to a release, until it is stopped."),
