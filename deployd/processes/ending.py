@@ -19,6 +19,7 @@ __all__ = ["ToThread", "end"]
 FIRST_LOOK = 0.005
 LAST_LOOK = 0.25
 KILL_LIMIT = 10.0
+LOOKS_AFTER_QUELLING = 4
 
 _log = Logger()
 
@@ -74,14 +75,20 @@ class Ending:
         deadline = self._clock.seconds() + KILL_LIMIT
         pause = FIRST_LOOK
         killed: frozenset[ProcessRef] = frozenset()
-        while left := await self._census.signal(self._instance, self._session, signal.SIGKILL):
-            if self._clock.seconds() >= deadline:
+        looks = 1
+        while looks:
+            left = await self._census.signal(self._instance, self._session, signal.SIGKILL)
+            if left and self._clock.seconds() >= deadline:
                 self._despair(left)
             if killed and left - killed:
-                # It forks on while it is killed.
+                # It forks on while it is killed; what forks as one look goes on may be missed by that one.
                 await self._census.quell(self._instance, self._session)
+                looks = LOOKS_AFTER_QUELLING
+            elif not left:
+                looks -= 1
             killed |= left
-            await deferLater(self._clock, pause)
+            if looks:
+                await deferLater(self._clock, pause)
             pause = min(pause * 1.5, LAST_LOOK)
 
     def _despair(self, left: frozenset[ProcessRef]) -> NoReturn:

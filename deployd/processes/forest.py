@@ -36,6 +36,8 @@ from deployd.processes.marks import is_mark, mark
 PROC = Path("/proc")
 _BLANK = b"\0\0"
 _EXEC = 0.002
+_VANISHED = -1
+_LOOKS = 10
 _ID = re.compile(rb"\0PROCESS_ID=([^\0]+)(?=\0)")
 
 
@@ -77,35 +79,52 @@ class Forest:
     def now(cls, spared: Collection[int] = ()) -> Forest:
         """All processes (those in this pid namespace) but this one, its ancestors, and ``spared``."""
         forest = cls(lineage() | set(spared))
+        there, vanished = forest._look(frozenset())
+        for _ in range(_LOOKS):
+            if not vanished:
+                break
+            # What has forked and gone meanwhile: the few that are new are looked at faster than they fork.
+            there, vanished = forest._look(there)
+        return forest
+
+    def _look(self, before: Collection[int]) -> tuple[frozenset[int], bool]:
+        """At all that were not there before; return what is there, and whether some had gone before its turn came."""
+        there = frozenset(int(name) for name in os.listdir(PROC) if name.isdigit())  # noqa: PTH208 - names, not paths
         blank = []
-        for name in os.listdir(PROC):  # noqa: PTH208 - names, not paths, and often
-            if name.isdigit() and (pid := int(name)) not in forest._spared:
-                session = _session_of(pid)
-                forest._sessions.setdefault(session, []).append(pid)
-                if borne := _mark_of(pid):
-                    forest._bearing.setdefault(borne, []).append(pid)
-                elif not forest._note_environment(pid) and session:
-                    blank.append(pid)
+        vanished = False
+        for pid in there.difference(before, self._spared):
+            session = _session_of(pid)
+            if session is None:
+                vanished = True
+                continue
+            self._sessions.setdefault(session, []).append(pid)
+            if borne := mark_of(pid):
+                self._bearing.setdefault(borne, []).append(pid)
+            elif not self._note_environment(pid) and session:
+                blank.append(pid)
         if blank:
             # One in the midst of an exec shows no environment for a moment.
             time.sleep(_EXEC)
         for pid in blank:
-            forest._note_environment(pid)
-        return forest
+            self._note_environment(pid)
+        return there, vanished
 
     def of(self, instance: str, session: ProcessRef | int | None = None) -> frozenset[ProcessRef]:
         """Every process of the instance with that id, wherever it has gone (Note [Finding a tree])."""
         marked, name = mark(instance), instance.encode()
         found: dict[int, int] = {}
-        self._add(found, self._bearing.get(marked, ()), lambda pid: _mark_of(pid) == marked)
+        self._add(found, self._bearing.get(marked, ()), lambda pid: mark_of(pid) == marked)
         self._add(found, self._bearing.get(name, ()), lambda pid: name in _ids(_environ(pid)))
         number = self._own_session(session, found)
         if number is not None and number != os.getsid(0):
             self._add(found, self._sessions.get(number, ()), lambda pid: _session_of(pid) == number)
         if isinstance(session, ProcessRef) and number is not None:
-            self._add(found, [number], lambda pid: session.created == f"{self._boot}:{found[pid]}")
+            self._add(found, self._present(number), lambda pid: session.created == f"{self._boot}:{found[pid]}")
         self._add_descendants(found)
         return frozenset(ProcessRef(pid, f"{self._boot}:{ticks}") for pid, ticks in found.items())
+
+    def _present(self, pid: int) -> list[int]:
+        return [pid] if stat_of(pid) else []
 
     def _note_environment(self, pid: int) -> bool:
         """Whether it has one."""
@@ -127,12 +146,18 @@ class Forest:
         return None
 
     def _add(self, found: dict[int, int], pids: Iterable[int], proven: Callable[[int], bool]) -> None:
-        """Add those of ``pids`` that live and are ``proven``, with the ticks at which they were started."""
+        """Add those of ``pids`` that live and are ``proven``, with the ticks at which they were started.
+
+        One that has vanished since it was seen is added, too: it may be gone because its child goes on, and nobody may
+        think that nothing is left.
+        """
         for pid in pids:
             if pid in found or pid in self._spared:
                 continue
             stat = stat_of(pid)
-            if stat and stat.lives:
+            if stat is None:
+                found[pid] = _VANISHED
+            elif stat.lives:
                 found[pid] = stat.ticks
                 if not proven(pid):
                     del found[pid]
@@ -193,7 +218,7 @@ def machine_boot() -> str:
 _boot_id: list[str] = []
 
 
-def _mark_of(pid: int) -> int:
+def mark_of(pid: int) -> int:
     """The mark that it bears, 0 for none."""
     # Somebody else's processes cannot be asked, and need not be.
     with suppress(OSError):
@@ -202,11 +227,14 @@ def _mark_of(pid: int) -> int:
     return 0
 
 
-def _session_of(pid: int) -> int:
-    """0 for a kernel thread, or where the session began outside of this pid namespace."""
-    with suppress(OSError):
+def _session_of(pid: int) -> int | None:
+    """0 for a kernel thread, or where the session began outside of this pid namespace; None if it is gone."""
+    try:
         return os.getsid(pid)
-    return 0
+    except ProcessLookupError:
+        return None
+    except OSError:
+        return 0
 
 
 def _parent_of(pid: int) -> int:

@@ -11,11 +11,12 @@ from collections.abc import Collection
 from contextlib import closing
 from pathlib import Path
 
-from deployd.processes.forest import PROC, Forest, ProcessRef, children_of, lineage, machine_boot, stat_of
+from deployd.processes.forest import PROC, Forest, ProcessRef, children_of, lineage, machine_boot, mark_of, stat_of
+from deployd.processes.marks import mark
 
 __all__ = ["ProcessRef", "alive", "descendants", "find", "quell", "reference", "signal_all"]
 
-_ROUNDS = 50
+_ROUNDS = 30
 
 
 def reference(pid: int) -> ProcessRef | None:
@@ -75,17 +76,31 @@ def signal_all(refs: Collection[ProcessRef], signum: int) -> frozenset[ProcessRe
 def quell(instance: str, session: ProcessRef | int | None, spared: Collection[int] = ()) -> None:
     """KILL all processes of an instance that forks while it is killed.
 
-    They are stopped first, and killed once a look meets no new one: each death would make room for another fork.
+    They are stopped first, and killed once a look meets no new one: each death would make room for another fork. One
+    that lives for a millisecond, as its child goes on, is gone before a whole look is over: so whatever bears the mark
+    is stopped as soon as it is seen, the youngest first.
     """
     stopped: frozenset[ProcessRef] = frozenset()
     for _ in range(_ROUNDS):
+        seen = _stop_on_sight(instance, spared)
         found = find(instance, session, spared)
-        new = found - stopped
-        stopped |= new
-        if not new:
+        signal_all(found - seen - stopped, signal.SIGSTOP)
+        if seen | found <= stopped:
             break
-        signal_all(new, signal.SIGSTOP)
+        stopped |= seen | found
     signal_all(stopped, signal.SIGKILL)
+
+
+def _stop_on_sight(instance: str, spared: Collection[int]) -> frozenset[ProcessRef]:
+    wanted = mark(instance)
+    stopped = set()
+    for pid in sorted((int(name) for name in os.listdir(PROC) if name.isdigit()), reverse=True):  # noqa: PTH208
+        if pid not in spared and mark_of(pid) == wanted:
+            ref = reference(pid)
+            if ref and mark_of(pid) == wanted:
+                signal_all([ref], signal.SIGSTOP)
+                stopped.add(ref)
+    return alive(stopped)
 
 
 class _PidFd:

@@ -27,7 +27,7 @@ class ScriptedTree:
         self.dies_of: dict[ProcessRef, set[int]] = {ref: {signal.SIGTERM, signal.SIGKILL} for ref in living}
         self.sent: list[int] = []
         self.quelled = 0
-        self.on_signal: Callable[[int], None] = lambda signum: None
+        self.on_signal: Callable[[int], object] = lambda signum: None
 
     def find(self, instance: str, session: object) -> Deferred[frozenset[ProcessRef]]:
         return succeed(frozenset(self.living))
@@ -124,11 +124,22 @@ class EndTests(SynchronousTestCase):
     def test_what_forks_while_it_is_killed_is_quelled(self) -> None:
         tree = ScriptedTree(APP)
         numbers = count(100)
-        tree.on_signal = lambda signum: tree.living.add(ProcessRef(next(numbers), "boot:1"))
+        tree.on_signal = lambda signum: tree.quelled or tree.living.add(ProcessRef(next(numbers), "boot:1"))
         ending = self.end(tree, grace=0)
         self.pump(0.5)
         self.successResultOf(ending)
         self.assertEqual((tree.sent, tree.quelled), ([signal.SIGKILL] * 2, 1))
+
+    def test_what_one_look_has_missed_is_found_by_the_next(self) -> None:
+        """It forks so often that it is there no more, and its child not yet, when it is looked for."""
+        tree = ScriptedTree(APP)
+        numbers = count(100)
+        tree.on_signal = lambda signum: len(tree.sent) > 6 or tree.living.add(ProcessRef(next(numbers), "boot:1"))
+        tree.quell = lambda instance, session: succeed(tree.living.clear())  # type: ignore[method-assign]
+        ending = self.end(tree, grace=0)
+        self.pump(2)
+        self.successResultOf(ending)
+        self.assertEqual((tree.living, len(tree.sent)), (set(), 7))
 
     def test_what_only_takes_its_time_to_die_is_not(self) -> None:
         tree = ScriptedTree(APP, CHILD)
