@@ -8,23 +8,18 @@ from typing import TYPE_CHECKING, Any
 from attrs import define
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
-from twisted.internet.task import LoopingCall, deferLater
+from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from deployd.drone.means import Means
-from deployd.errors import NoAnswer
 from deployd.processes.custody import Holding, described
 from deployd.processes.listeners import Bind
-from deployd.processes.readiness import until_listening
 from deployd.processes.trees import ProcessRef
 
 if TYPE_CHECKING:
     from deployd.drone.instance import Instance
 
-READY_DEADLINE = 600.0
 SWEEP = 1.0
-# Somebody else on the port may be on its way out.
-PAUSE = 0.25
 MISSED = 2
 NOBODY = Holding(frozenset(), known=False)
 
@@ -45,28 +40,6 @@ class Kept:
     sockets: frozenset[int]
     known: bool
     missed: int = 0
-
-
-async def own_port(means: Means, id: str, session: ProcessRef | None, bind: Bind, say: Callable[[str], None]) -> Kept:
-    """Return once the app listens at ``bind`` and nobody else does (Note [Whose port it is]).
-
-    ``say`` hears who is there instead; raise NoAnswer after READY_DEADLINE.
-    """
-    reactor, (host, number) = means.reactor, bind
-    end = reactor.seconds() + READY_DEADLINE
-    while True:
-        try:
-            await until_listening(reactor, means.connect, host, number, end - reactor.seconds())
-        except NoAnswer:
-            raise NoAnswer(f"does not listen on port {number} after {READY_DEADLINE:g} s") from None
-        holding = await means.custody.holding(id, session, bind)
-        if not holding.stranger:
-            note_unknown(id, bind, holding)
-            return Kept(id, session, bind, holding.sockets, holding.known)
-        if reactor.seconds() >= end:
-            raise NoAnswer(described(bind, holding))
-        say(described(bind, holding))
-        await deferLater(reactor, PAUSE)
 
 
 class PortWatch(Service):

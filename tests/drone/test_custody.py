@@ -7,9 +7,10 @@ from pathlib import Path
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
-from deployd.drone.custody import READY_DEADLINE, PortWatch
+from deployd.drone.custody import PortWatch
 from deployd.drone.instance import Instance
 from deployd.model.instance import State
+from deployd.model.role import Check
 from deployd.processes.custody import Holding
 from tests.drone.house import House, line, state_of
 
@@ -68,7 +69,7 @@ class BeforeReadyTests(CustodyCase):
 
     def test_a_stranger_that_stays_is_a_failed_start_in_the_end(self) -> None:
         instance, port = self.instance()
-        self.house.pass_time(READY_DEADLINE + 1, step=0.5)
+        self.house.pass_time(Check().deadline, step=0.5)
         seen = instance.observed()
         self.assertEqual(seen.failures, 1)
         self.assertEqual(seen.reason, f"port {port} is held by another process (pid 4242)")
