@@ -8,7 +8,7 @@ from pathlib import Path
 
 from deployd.drone.caches import key_of
 from deployd.drone.problem import Hopeless
-from deployd.drone.room import TIDY_EVERY
+from deployd.drone.room import PLENTY, TIDY_EVERY
 from deployd.planning.reconcile import CheckoutKey
 from deployd.wire.keeping import Launch
 from tests.drone.builds import NPM, BuildsTestCase
@@ -52,6 +52,16 @@ class BudgetTests(BuildsTestCase):
         self.tidy()
         self.assertEqual([each.is_dir() for each in caches], [False, True, True])
 
+    def test_what_was_used_again_is_young(self) -> None:
+        self.budget = 2_200_000
+        self.begin()
+        caches = self.unused(3)
+        again = self.release(4, "1")
+        self.built(again)
+        self.builds.leave(CheckoutKey.of(again))
+        self.tidy()
+        self.assertEqual([each.is_dir() for each in caches], [True, False, True])
+
     def test_what_a_checkout_uses_stays_also_after_a_restart(self) -> None:
         self.budget = 0
         self.begin()
@@ -91,6 +101,15 @@ class BudgetTests(BuildsTestCase):
             "webapp v2 needs about 1.0 MB of disk space here, where 500 kB are free; 8.0 MB are in use by releases: "
             "retire some (`deployctl retire --unused`)",
         )
+
+    def test_where_there_is_plenty_nothing_is_measured(self) -> None:
+        def measure() -> int:
+            raise AssertionError("measured")
+
+        self.free = PLENTY
+        self.successResultOf(self.room.need("webapp v1", "", measure))
+        self.free = PLENTY - 1
+        self.failureResultOf(self.room.need("webapp v1", "", measure), AssertionError)
 
     def test_unused_caches_give_way_to_it(self) -> None:
         (cache,) = self.unused(1)

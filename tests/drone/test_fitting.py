@@ -54,6 +54,7 @@ class BuiltTests(CheckoutsTestCase):
         key = self.key(self.hub.commit())
         built.write(self.have(key), built.Built(done=True))
         self.remove(key)
+        self.assertEqual(list(self.tree.checkout(key).parent.iterdir()), [])
         self.assertEqual(built.read(self.have(key)), built.Built())
 
     def test_what_a_kill_has_left_of_another_checkout_counts_for_none(self) -> None:
