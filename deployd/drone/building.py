@@ -143,9 +143,10 @@ class Builds:
         kind, name, *digest = stored.name.split(" ")
         if kind == "home":
             if name not in self._building():
-                await self._to_thread(self._caches.remove_home, name)
+                await self._to_thread(self._caches.empty_home, name)
         elif (key := CacheKey(name, digest[0])) not in self._in_use():
-            await self._to_thread(self._caches.remove, key)
+            # Who needs it now waits until it is gone, and makes it again.
+            await self._making.join(key, lambda _: self._remove(key), lambda _: None)
 
     async def drop_half_made(self) -> None:
         """Delete what builds that were killed have left, and what of them still runs."""
@@ -196,7 +197,7 @@ class Builds:
         key = await self._to_thread(caches.key_of, release.line.app, step, release.checkout)
         # From now on nobody takes it away.
         self._links[release.key] = self._links.get(release.key, frozenset()) | {key}
-        while not await self._to_thread(self._caches.is_complete, key):
+        while key in self._making.under_way() or not await self._to_thread(self._caches.is_complete, key):
             await self._making.join(key, lambda say: self._make(key, step, evolve(release, say=say)), release.say)
         state = evolve(state, caches=(*state.caches, key.digest))
         await self._to_thread(built.write, release.checkout, state)
@@ -211,6 +212,9 @@ class Builds:
         await self._steps.run(job)
         release.say(f"building: {shown(step.command)}: saving it")
         await self._to_thread(self._caches.complete, key, step.makes)
+
+    async def _remove(self, key: CacheKey) -> None:
+        await self._to_thread(self._caches.remove, key)
 
     async def _drop_half_made(self, key: CacheKey, say: Say) -> None:
         if not await self._to_thread(self._caches.is_complete, key):

@@ -97,9 +97,11 @@ class Caches:
         self._done(key).unlink(missing_ok=True)
         remove_tree(self.directory(key))
 
-    def remove_home(self, app: str) -> None:
+    def empty_home(self, app: str) -> None:
         _size_file(self.home(app)).unlink(missing_ok=True)
         remove_tree(self.home(app))
+        # A build may have begun just now.
+        self.home(app).mkdir(exist_ok=True)
 
     def measure_home(self, app: str) -> None:
         """Save how large it is; its package managers' downloads grow with each build."""

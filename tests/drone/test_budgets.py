@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
+
+from twisted.internet.defer import Deferred, execute
 
 from deployd.drone.caches import key_of
 from deployd.drone.problem import Hopeless
@@ -79,8 +82,29 @@ class BudgetTests(BuildsTestCase):
         self.budget = 0
         self.begin()
         self.tidy()
-        self.assertEqual((home.exists(), self.cached()), (False, []))
+        self.assertEqual((list(home.iterdir()), self.cached()), ([], []))
         self.built(self.release(9, "new"))
+
+    def test_what_is_needed_while_it_goes_is_made_again(self) -> None:
+        (cache,) = self.unused(1)
+        held: list[Deferred[None]] = []
+
+        def to_thread(function: Any, *arguments: Any) -> Deferred[Any]:
+            gate: Deferred[Any] = Deferred()
+            held.append(gate)
+            return gate.addCallback(lambda _: function(*arguments))
+
+        self.builds._to_thread = to_thread
+        (stored,) = [each for _, each in self.caches.complete_ones()]
+        going = Deferred.fromCoroutine(self.builds.drop(stored, ""))
+        self.builds._to_thread = execute
+        waiting = self.ensure(self.release(4, "1"))
+        self.assertNoResult(waiting)
+        held[0].callback(None)
+        self.successResultOf(going)
+        self.successResultOf(waiting)
+        self.assertTrue((cache / "modules" / "large").is_file())
+        self.assertEqual(len(self.ran), 2)
 
     def test_what_a_kill_left_half_made_goes(self) -> None:
         half = self.caches.top / "webapp" / "abc"
