@@ -6,10 +6,12 @@ import ast
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 from tests.conftest import require
 from tests.e2e.cluster import EXAMPLES, Cluster, Repository, get
+from tests.e2e.waiting import until
 
 PROXIES = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 PIP_KEYS = ("index-url", "extra-index-url", "find-links", "trusted-host", "cert")
@@ -67,8 +69,40 @@ def built(directory: Path, name: str) -> set[Path]:
     return {link.resolve() for link in links}
 
 
+class Visitors:
+    """Threads that get ``address`` again and again; ``failed`` has what was no page."""
+
+    def __init__(self, address: str) -> None:
+        self.failed: list[object] = []
+        self.served = 0
+        self._address = address
+        self._gone = threading.Event()
+        self._threads = [threading.Thread(target=self._visit) for _ in range(4)]
+
+    def __enter__(self) -> Visitors:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._gone.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _visit(self) -> None:
+        while not self._gone.is_set():
+            try:
+                status, _ = get(self._address)
+            except OSError as error:
+                self.failed.append(error)
+            else:
+                self.served += 1
+                if status != 200:
+                    self.failed.append(status)
+
+
 def test_flask_runs_under_gunicorn(cluster: Cluster) -> None:
-    """Two commits with one requirements.txt share one virtual environment."""
+    """Two commits with one requirements.txt share one virtual environment; a restart is seen by no visitor."""
     cluster.start_drone("d1")
     repository = pushed(cluster, "flask-gunicorn", pip_config())
     first = deployed(cluster, "flask-gunicorn", repository.head)
@@ -80,6 +114,19 @@ def test_flask_runs_under_gunicorn(cluster: Cluster) -> None:
     assert get(deployed(cluster, "flask-gunicorn", second)) == (200, "good evening from Flask again\n")
     assert get(first) == (200, "good day from Flask\n")
     assert len(built(cluster.daemons["d1"].state, ".venv")) == 1
+    (before,) = (row for row in cluster.json("ps") if row["commit"] == second)
+
+    def restarted() -> bool:
+        (row,) = (row for row in cluster.json("ps") if row["id"] == before["id"])
+        return row["pid"] != before["pid"] and row["state"] == "ready"
+
+    with Visitors(f"{before['host']}:{before['port']}") as visitors:
+        until(lambda: visitors.served >= 20, "visitors come")
+        cluster.deployctl("restart", before["id"])
+        until(restarted, "it runs anew")
+        served = visitors.served
+        until(lambda: visitors.served >= served + 20, "visitors go on")
+    assert visitors.failed == []
 
 
 @require("node", "npm")
