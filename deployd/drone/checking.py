@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import ceil
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import deferLater
@@ -94,11 +93,11 @@ async def until_unhealthy(means: Means, attempt: Attempt, id: str, session: Proc
 
 
 def _to_tick(now: float, pause: float, check: Check) -> float:
-    """``pause``, or a little more; commands are not to be started all at once."""
+    """``pause``, give or take a little; commands are not to be started all at once."""
     if check.kind == EXEC:
         return pause
     tick = min(TICK, check.interval / 4)
-    return max(0.0, ceil((now + pause) / tick) * tick - now)
+    return max(0.0, round((now + pause) / tick) * tick - now)
 
 
 class _Asking:

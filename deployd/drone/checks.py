@@ -8,7 +8,7 @@ from typing import Any
 from twisted.internet.defer import Deferred, DeferredSemaphore, TimeoutError
 
 from deployd.drone.means import Outcome
-from deployd.errors import NoAnswer
+from deployd.errors import DeploydError, NoAnswer
 from deployd.model.role import EXEC, HTTP, Check
 from deployd.processes.exits import Exit
 from deployd.processes.probing import Prober, silent
@@ -41,6 +41,8 @@ class Checks:
             how = await run().addTimeout(check.timeout, self._reactor)
         except (TimeoutError, NoAnswer):
             return Outcome(False, silent(check.timeout))
+        except DeploydError as error:
+            return Outcome(False, str(error))
         finally:
             self._commands.release()
         return Outcome(how.code == 0, how.text)
