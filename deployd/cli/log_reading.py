@@ -215,8 +215,9 @@ class LogReader:
                 if isinstance(error, NoAnswer) and hub is not None:
                     # Whoever else waits for it meets it again too.
                     hub.transport.abortConnection()
-                self._lose_hub(error)
+                # First, since Ctrl-C ends the connection too.
                 await deferLater(self._clock, pause)
+                self._lose_hub(error)
                 pause = min(2 * pause, LONGEST_PAUSE)
             else:
                 self._lost = None
