@@ -13,6 +13,7 @@ from deployd.hub.numbers import Numbers
 from deployd.interfaces import HubStore, Saved
 from deployd.model.desired import Changes, Desired, Event
 from deployd.model.revision import Revision
+from deployd.planning.hooks import abandoned
 
 NOTHING = Changes()
 HUB = "hub"
@@ -53,6 +54,7 @@ class Ledger:
         self.desired = saved.desired
         if saved.restored:
             self._log.warn("the hub was restored from a backup ({why}): a new epoch begins", why=why)
+            await self.change(lambda desired: Changes(releases=abandoned(desired)))
 
     def number(self, owner: str = "") -> Revision:
         """A revision that was never given out before, for a drone's owner."""
@@ -66,7 +68,7 @@ class Ledger:
             if not self._numbers.is_foreign(revision, owner):
                 return NOTHING
             self._log.warn("the hub was restored from a backup ({why}): a new epoch begins", why=why)
-            return Changes(events=(self.event(RESTORED, HUB, detail=why),))
+            return Changes(releases=abandoned(desired), events=(self.event(RESTORED, HUB, detail=why),))
 
         if self._numbers.is_foreign(revision, owner):
             await self.change(decide, epoch=uuid4().hex)

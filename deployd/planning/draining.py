@@ -10,7 +10,7 @@ from deployd.model.desired import Desired, KnownDrone
 from deployd.model.instance import State
 from deployd.model.route import Route
 from deployd.model.router import ReleaseKey
-from deployd.planning.placement import Seen, possible_lines
+from deployd.planning.placement import Seen, extra_ids, possible_lines
 
 SETTLE = 1.0
 """Seconds after which peers that read the port table before a row went have sent what they wanted to."""
@@ -97,7 +97,7 @@ class Loss:
 
 def loss(desired: Desired, name: str, seen: Mapping[str, Seen]) -> Loss | None:
     """What emptying the drone ``name`` would cost; ``seen`` has what it and the connected drones report, by name."""
-    there = _ready(seen.get(name, {}))
+    there = _ready(seen.get(name, {}), _beside(desired, name))
     if not there:
         return None
     elsewhere: set[tuple[ReleaseKey, str]] = set()
@@ -112,6 +112,16 @@ def loss(desired: Desired, name: str, seen: Mapping[str, Seen]) -> Loss | None:
     return None
 
 
-def _ready(seen: Seen) -> set[tuple[ReleaseKey, str]]:
-    ready = (one for one in seen.values() if one.state is State.READY)
+def _beside(desired: Desired, name: str) -> frozenset[str]:
+    """The ids there of what somebody added, and what takes no requests: a release is whole without it."""
+    its = (
+        (extra, desired.releases[extra.app, extra.number])
+        for extra in desired.extras.values()
+        if not extra.port and (extra.app, extra.number) in desired.releases
+    )
+    return frozenset(extra_ids(desired, release, extra).get(name, "") for extra, release in its)
+
+
+def _ready(seen: Seen, beside: Collection[str] = ()) -> set[tuple[ReleaseKey, str]]:
+    ready = (one for one in seen.values() if one.state is State.READY and one.id not in beside)
     return {(ReleaseKey(one.app, one.release), one.role) for one in ready}

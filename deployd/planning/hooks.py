@@ -12,11 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from deployd.model.desired import Desired, KnownDrone
 from deployd.model.instance import State
-from deployd.model.release import DroneStatus, Release
+from deployd.model.release import DroneStatus, Release, ReleaseState
 from deployd.planning.placement import chosen, concerns, is_stopped, possible_lines, runs
 from deployd.planning.view import UNSEEN, View, is_hopeless
 
@@ -64,6 +64,13 @@ def decided(desired: Desired, release: Release, views: Mapping[str, View], lost:
     if row.state == "failed":
         return Failed(f"the release command failed on {drone.name}", row)
     return None
+
+
+def abandoned(desired: Desired) -> tuple[Release, ...]:
+    """The releases whose deploys end as the hub turns out to be restored: it does not know what has run since."""
+    reason = "the hub was restored from a backup during this deploy; whether its release command ran is unknown"
+    held_up = (release for release in desired.deploying if release.held_up)
+    return tuple(evolve(release, state=ReleaseState.FAILED, reason=reason, outcome=()) for release in held_up)
 
 
 def runner(desired: Desired, release: Release) -> KnownDrone | None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import Any
 
+from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from deployd.errors import Refused
+from deployd.errors import DeploydError, Refused
 from deployd.model.instance import Goal, State
 from deployd.planning.hooks import HOOK_LEASE
 from deployd.wire.control import DrainDrone, Restart, Retire, Stop
@@ -214,6 +216,33 @@ class LostTests(HooksCase):
         self.cluster.store.full = False
         self.cluster.pass_time(10)
         self.assertEqual([drone.lines for drone in self.drones], [{"release.v1": Goal.RUN}, {}])
+
+
+class RestoredTests(HooksCase):
+    """A backup that was made in the middle of a deploy, before or after a drone was chosen."""
+
+    def restored(self) -> None:
+        backup = deepcopy(self.cluster.store)
+        self.cluster.restore(backup)
+        self.drones[0].revision = evolve(self.drones[0].revision, number=2**60)
+        self.assertRaises(DeploydError, self.drones[0].join)
+        for drone in self.drones:
+            drone.told = []
+            drone.join()
+        self.assertFalse([line for drone in self.drones for told in drone.told for line in told.values() if line.once])
+
+    def test_its_deploy_fails_and_the_command_is_not_run_again(self) -> None:
+        self.cluster.deploy()
+        self.restored()
+        self.assertEqual(self.cluster.releases(), {"v1": "failed"})
+        self.assertIn("whether its release command ran is unknown", self.cluster.status()["reason"])
+
+    def test_nor_where_nobody_was_chosen_yet(self) -> None:
+        for drone in self.drones:
+            drone.leave()
+        self.cluster.deploy()
+        self.restored()
+        self.assertEqual(self.cluster.releases(), {"v1": "failed"})
 
 
 DEEDS = st.lists(

@@ -108,7 +108,9 @@ class LossProperties(SynchronousTestCase):
         state = state.after(
             Changes(
                 drones=tuple(evolve(each, draining=data.draw(st.booleans())) for each in state.drones.values()),
-                releases=tuple(evolve(each, state=ReleaseState.DEPLOYED) for each in state.releases.values()),
+                releases=tuple(
+                    evolve(each, state=ReleaseState.DEPLOYED, hook=None) for each in state.releases.values()
+                ),
                 routes=tuple(
                     Route(RouteKey(f"{n}.example"), (Entry(1, Setting(app, "http", (Share(f"v{n}", 1),)), 0.0, "me"),))
                     for n, app in enumerate(data.draw(st.lists(st.sampled_from(["webapp", "team/webapp"]), max_size=3)))
@@ -123,7 +125,12 @@ class LossProperties(SynchronousTestCase):
                 return {(o.app, o.release, o.role) for o in seen[other].values() if o.state is State.READY}
 
             elsewhere = set().union(*(ready(o) for o in seen if o != name and not state.drones[o].draining))
-            lost = {each for each in ready(name) - elsewhere if each[:2] in routed}
+            lines = [line for r in state.wanted for line in possible_lines(state, r, state.drones[name].description)]
+            beside = {line.id for line in lines if line.extra and not line.port}
+            there = {
+                (o.app, o.release, o.role) for o in seen[name].values() if o.state is State.READY and o.id not in beside
+            }
+            lost = {each for each in there - elsewhere if each[:2] in routed}
             found = loss(state, name, seen)
             self.assertEqual(found is not None, bool(lost))
             if found is not None:
