@@ -37,9 +37,8 @@ class Caches(Shelf, Protocol):
 class Room:
     """``top`` is a directory of the disk, ``running`` says how many bytes the checkouts have (it blocks).
 
-    ``reserve`` bytes are left free, None: the default of ``deployd.planning.disk``. Caches that nothing uses go when all
-    take more than ``budget`` bytes. ``free`` gives the free and all
-    bytes of a disk.
+    ``reserve`` bytes are left free, None: the default of ``deployd.planning.disk``. Caches that nothing uses go when
+    all take more than ``budget`` bytes. ``free`` gives the free and all bytes of a disk.
     """
 
     _log = Logger()
