@@ -53,6 +53,8 @@ IN_FLIGHT = 16
 FIRST_PAUSE, LAST_PAUSE = 0.01, 5.0
 STARTING = 10.0
 """Seconds that a new keeper has to listen."""
+STEADY = 5.0
+GOODBYE = 1.0
 
 Hear = Callable[[Exit], None]
 
@@ -84,8 +86,13 @@ class Keeping:
         self._turns = DeferredSemaphore(STARTS)
         self._listed: list[Deferred[None]] = []
         self._link: Deferred[None] | None = None
+        self._left = False
         self.pid = 0
         """The keeper's, as it was met last."""
+
+    @property
+    def connected(self) -> bool:
+        return self._peer is not None
 
     def begin(self) -> Deferred[None]:
         """Find or start the keeper, and stay in touch with it; fires once all that it holds is known."""
@@ -143,16 +150,18 @@ class Keeping:
 
     async def leave(self) -> None:
         """Hang up; the keeper and what it holds run on."""
-        link, self._link = self._link, None
-        if link is not None:
-            link.cancel()
-            await link
+        self._left = True
+        if self._link is not None:
+            self._link.cancel()
+            await self._link
 
     # The link.
 
     async def _stay(self) -> None:
         pause = FIRST_PAUSE
-        while True:
+        # What is cancelled while it connects fails with some other error.
+        while not self._left:
+            begun = self._reactor.seconds()
             try:
                 peer = await self._connected()
                 await self._meet(peer)
@@ -161,15 +170,24 @@ class Keeping:
                 await deferLater(self._reactor, pause)
                 pause = min(LAST_PAUSE, pause * 3)
                 continue
-            pause = FIRST_PAUSE
             try:
                 await peer.when_closed()
             except CancelledError:
                 self._peer = None
-                peer.hang_up()
+                await self._hang_up(peer)
                 raise
             self._peer = None
             self._log.warn("the link to the keeper is lost")
+            # One that breaks again and again (two drones in one state directory) is made ever more rarely.
+            pause = FIRST_PAUSE if self._reactor.seconds() - begun > STEADY else min(LAST_PAUSE, pause * 3)
+            await deferLater(self._reactor, pause)
+
+    async def _hang_up(self, peer: Peer) -> None:
+        peer.hang_up()
+        try:
+            await peer.when_closed().addTimeout(GOODBYE, self._reactor)
+        except TimeoutError:
+            peer.drop("it does not read")
 
     async def _connected(self) -> Peer:
         """A connection to a keeper, which is started where there is none. Raise DeploydError or OSError."""
@@ -315,7 +333,7 @@ class Keeping:
         self._pay()
 
     def _pay(self) -> None:
-        while self._owed and self._peer is not None and self._in_flight < IN_FLIGHT:
+        while self._owed and self._in_flight < IN_FLIGHT and self._peer is not None and not self._peer.is_closed:
             command, id = next(iter(self._owed))
             del self._owed[(command, id)]
             self._in_flight += 1
@@ -329,8 +347,7 @@ class Keeping:
 
     def _paid(self, _: Any) -> None:
         self._in_flight -= 1
-        # Later: a link that has just broken is not known as such yet.
-        self._reactor.callLater(0, self._pay)
+        self._pay()
 
 
 class _News(Conversation):

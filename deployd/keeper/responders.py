@@ -102,6 +102,8 @@ class Session(Conversation):
         self._met = False
         self._news: dict[str, Held] = {}
         self._in_flight = 0
+        # AMP looks for the descriptors of a command where it has found the responder.
+        self._getDescriptor = peer._getDescriptor
 
     def tell(self, held: Held) -> None:
         """At most one piece of news of each id waits; ids are bounded by the keeper."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from deployd.drone.keeping import FIRST_PAUSE, START_LIMIT, Keeping
+from deployd.drone.keeping import FIRST_PAUSE, START_LIMIT, STEADY, Keeping
 from deployd.drone.problem import Outage
 from deployd.errors import Refused
 from deployd.processes.exits import Exit
@@ -225,6 +225,7 @@ class DeadKeeperTests(KeepingCase):
 
     def test_the_end_is_told_before_a_new_keeper_is_there(self) -> None:
         self.started("a")
+        self.link.wait(STEADY)
         self.link.door.broken = True
         self.link.door.die()
         self.link.wait(FIRST_PAUSE)
