@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Collection, Iterable, Iterator
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 
@@ -70,15 +71,23 @@ def _reached(host: str, listening: Collection[Listener]) -> Iterable[Listener]:
     if host != probe_host(host):
         # Told to bind all addresses: connections come to any of them.
         return listening
-    try:
-        asked = _plain(ip_address(host))
-    except ValueError:
+    asked = _asked(host)
+    if asked is None:
         return listening
     for address in (asked, *_ANY) if asked.version == 4 else (asked, _ANY[1]):
         best = [one for one in listening if one.address == address]
         if best:
             return best
     return ()
+
+
+@lru_cache(1000)
+def _asked(host: str) -> IP | None:
+    """None for a name."""
+    try:
+        return _plain(ip_address(host))
+    except ValueError:
+        return None
 
 
 def _listening(table: Path, ends: Collection[bytes] | None) -> Iterator[Listener]:
@@ -103,6 +112,7 @@ def _lines(table: Path) -> Iterator[bytes]:
         return
 
 
+@lru_cache(1000)
 def _address(digits: bytes) -> IP:
     """Each 32 bits are in the machine's own byte order."""
     raw = bytes.fromhex(digits.decode("ascii"))
