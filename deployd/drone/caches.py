@@ -17,12 +17,15 @@ import os
 import platform
 import shutil
 from collections.abc import Iterable, Iterator
+from errno import ELOOP, ENOENT, ENOTDIR
 from hashlib import file_digest, sha256
+from io import BufferedReader
 from pathlib import Path, PurePosixPath
 from time import time
 
 from attrs import frozen
 
+from deployd.drone import beneath
 from deployd.drone.disk import size_of
 from deployd.drone.problem import BuildFailed
 from deployd.git.disk import replace_file
@@ -65,9 +68,11 @@ class Caches:
         directory = self.directory(key)
         directory.mkdir(parents=True)
         for name in names:
-            target = directory / name
+            target = directory / _inside(name)
             target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(checkout / name, target)
+            with _opened(checkout, name) as source, target.open("wb") as copy:
+                shutil.copyfileobj(source, copy)
+                os.fchmod(copy.fileno(), 0o755 if _is_executable(source) else 0o644)
 
     def complete(self, key: CacheKey, makes: Iterable[str]) -> None:
         """The step has ended well in the directory; raise BuildFailed if it has not left what it makes."""
@@ -82,15 +87,12 @@ class Caches:
     def link(self, key: CacheKey, makes: Iterable[str], checkout: Path) -> None:
         """Lead ``checkout`` to what was made; raise BuildFailed where the commit has files of its own in its place."""
         for name in makes:
-            target, place = self.directory(key) / name, checkout / _inside(name)
-            if place.is_symlink() and place.readlink() == target:
-                continue
-            if place.is_symlink() and place.readlink().is_relative_to(self.top):
-                place.unlink()
-            if os.path.lexists(place):
+            try:
+                is_linked = beneath.link(checkout, _inside(name), self.directory(key) / name, self.top)
+            except OSError as error:
+                raise BuildFailed(f"{name} cannot be made a link in the checkout: {error.strerror}") from None
+            if not is_linked:
                 raise BuildFailed(f"the build makes {name}, but the commit has its own {name}: it can have only one")
-            place.parent.mkdir(parents=True, exist_ok=True)
-            place.symlink_to(target)
         os.utime(self._done(key))
 
     def remove(self, key: CacheKey) -> None:
@@ -180,11 +182,22 @@ def sync(path: Path) -> None:
 
 
 def _digest(checkout: Path, name: str) -> str:
-    path = checkout / _inside(name)
-    if not path.is_file():
-        raise BuildFailed(f"the build's cache is kept by {name}, which the commit does not have")
-    with path.open("rb") as file:
-        return file_digest(file, "sha256").hexdigest() + ("x" if os.access(path, os.X_OK) else "")
+    with _opened(checkout, name) as file:
+        return file_digest(file, "sha256").hexdigest() + ("x" if _is_executable(file) else "")
+
+
+def _opened(checkout: Path, name: str) -> BufferedReader:
+    try:
+        return beneath.opened(checkout, _inside(name))
+    except OSError as error:
+        if error.errno in (ENOENT, ENOTDIR):
+            raise BuildFailed(f"the build's cache is kept by {name}, which the commit does not have") from None
+        why = "it is a link" if error.errno == ELOOP else error.strerror
+        raise BuildFailed(f"the build's cache cannot be kept by {name}: {why}") from None
+
+
+def _is_executable(file: BufferedReader) -> bool:
+    return bool(os.fstat(file.fileno()).st_mode & 0o100)
 
 
 def _inside(name: str) -> str:
