@@ -40,7 +40,7 @@ def drones(settings: Settings, forget: str | None) -> None:
         say(settings, f"{forget} is forgotten; a drone of that name that joins is a new one")
         return
     rows = run(settings, lambda cluster: cluster.rows("drones"))
-    show(settings, rows, table(rows, "name", "state", "labels", "address"))
+    show(settings, rows, table(rows, "name", "state", "labels", "address", "limits"))
 
 
 @verb

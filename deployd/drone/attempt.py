@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from attrs import field, frozen
 
+from deployd.drone.isolation import Isolation
 from deployd.drone.logs import log_name
 from deployd.drone.means import Means, Place
 from deployd.drone.problem import Hopeless, Outage
-from deployd.drone.scratch import Scratch
 from deployd.errors import Busy, Unreachable
 from deployd.model.address import Address
 from deployd.model.instance import AssignedInstance
@@ -41,11 +41,12 @@ class Attempt:
         line = self.line
         return log_name(line.app, line.release, line.commit, line.id)
 
-    @property
-    def launch(self) -> Launch:
+    def launch(self, isolation: Isolation, env: Mapping[str, str] | None = None) -> Launch:
+        """Its start; ``env`` adds to its environment."""
         line = self.line
         listen = str(Address(self.bind, self.port.number)) if self.port and line.settings.socket else ""
-        return Launch(line.id, line.argv, self.env, str(self.cwd), self.log, listen, line.settings.limits)
+        launch = Launch(line.id, line.argv, {**self.env, **(env or {})}, str(self.cwd), self.log, listen)
+        return isolation.confine(launch, line.app, line.settings.limits)
 
     def row(self, drone: str) -> Registration:
         """Its row in the port table, if it has a port."""
@@ -71,7 +72,7 @@ async def prepare(
     Hopeless when that will not change by itself, Outage when it has nothing to do with the app.
     """
     attempt = await gather(means, line, take_port, say)
-    missing = await means.to_thread(_make_ready, means.scratch, attempt)
+    missing = await means.to_thread(_make_ready, means, attempt)
     if missing is not None:
         raise Hopeless(missing)
     return attempt
@@ -85,6 +86,8 @@ async def gather(
         cwd = await means.checkouts.ensure(CheckoutKey.of(line))
         config = await means.configs.values(line)
         await means.builds.ensure(line, cwd, config, say)
+        if means.isolation.users is not None:
+            await means.to_thread(means.isolation.own, line.app, cwd)
         place = await means.place()
     except (Unreachable, Busy) as error:
         raise Outage(str(error)) from error
@@ -105,7 +108,8 @@ async def gather(
     return Attempt(line, place, bind, port, cwd, env)
 
 
-def _make_ready(scratch: Scratch, attempt: Attempt) -> str | None:
+def _make_ready(means: Means, attempt: Attempt) -> str | None:
     """Why it cannot be run; in one trip to the thread."""
-    scratch.make(attempt.line.id)
+    means.scratch.make(attempt.line.id)
+    means.isolation.make(attempt.line, means.scratch.path(attempt.line.id))
     return commands.missing(attempt.line.argv, attempt.env, str(attempt.cwd))

@@ -122,8 +122,8 @@ class _Asking:
             env=self._attempt.env | {"PROCESS_ID": id},
             cwd=str(self._attempt.cwd),
             log="",
-            limits=line.settings.limits,
         )
+        launch = means.isolation.confine(launch, line.app, line.settings.limits, group=line.id)
         task = run_task(means.keeper, means.reactor, means.end, launch, self._check.timeout)
         return Deferred.fromCoroutine(task)
 

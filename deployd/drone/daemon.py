@@ -7,6 +7,7 @@ import random
 import time
 from collections.abc import Collection
 from functools import partial
+from hashlib import sha256
 from signal import SIGTERM
 from typing import Any
 
@@ -26,6 +27,7 @@ from deployd.drone.configs import Configs
 from deployd.drone.custody import PortWatch
 from deployd.drone.disk import Tree, size_of
 from deployd.drone.instances import Instances
+from deployd.drone.isolation import Isolation
 from deployd.drone.journal import Contents, Journal
 from deployd.drone.keeper_process import KeeperProcess
 from deployd.drone.keeping import Keeping
@@ -52,6 +54,7 @@ from deployd.net.client import Dial
 from deployd.net.handshake import Credentials
 from deployd.net.identity import Identity
 from deployd.planning.reconcile import CheckoutKey
+from deployd.processes import delegation
 from deployd.processes.census import Census, Session
 from deployd.processes.custody import Custody
 from deployd.processes.ending import end
@@ -96,6 +99,7 @@ class DroneDaemon(DaemonService):
             raise Refused(f"{directory / 'identity'} is not an identity; delete it to make a new one") from None
         self._journal = Journal(directory / "journal.sqlite")
         contents = self._journal.read()
+        self._isolation = self._isolate({entry.line.id for entry in contents.entries})
         self._saving = Saving(self.reactor, self._journal, self._writing.run)
         for threads in (self._processes, self._git, self._disk, self._writing, self._reading):
             threads.start()
@@ -127,6 +131,7 @@ class DroneDaemon(DaemonService):
             await self._instances.stop_all()
             await self._table.leave()
             await self._keeping.quit()
+            self._isolation.groups.close()
         else:
             self._instances.leave_all()
             await self._table.hang_up()
@@ -186,7 +191,7 @@ class DroneDaemon(DaemonService):
         crew = Crew(
             self._instances, self._prefetching, self._surroundings, self._table, reporting, self._logs, self._runs
         )
-        description = options.described(self._identity.owner)
+        description = options.described(self._identity.owner, self._isolation.enforced())
         drone = Drone(description, options["advertise"], crew, Events(self._accepted, self._refuse), known)
         PortWatch(means, self._instances.all).setServiceParent(drone)
         return drone
@@ -200,6 +205,7 @@ class DroneDaemon(DaemonService):
             lambda launch, within: run_task(self._keeping, reactor, self._end, launch, within),
             lambda id: self._end(id, None, 0.0),
             lambda log, lines: log_files.tail(log, lines=lines),
+            self._isolation,
             to_thread,
             SYSTEM_PATH,
         )
@@ -221,6 +227,7 @@ class DroneDaemon(DaemonService):
             configs=self._configs,
             builds=self._builds,
             scratch=Scratch(self.state.path / "tmp"),
+            isolation=self._isolation,
             rows=self._table,
             place=self._surroundings.place,
             addresses=self._addresses.get,
@@ -229,6 +236,13 @@ class DroneDaemon(DaemonService):
             jitter=random.random,
             path=SYSTEM_PATH,
         )
+
+    def _isolate(self, known: Collection[str]) -> Isolation:
+        """What keeps the apps apart from now on. Raise Refused."""
+        name = f"deployd-{sha256(self._identity.owner.encode()).hexdigest()[:12]}"
+        groups = delegation.find(name, self.options["cgroup"])
+        groups.clean(known)
+        return Isolation(groups)
 
     def _spared(self) -> Collection[int]:
         """The keeper bears the mark of whatever it started last, and is no process of an app."""

@@ -195,15 +195,11 @@ class Instance:
         if self.line.once and self._memory.life.begun == self.line.generation:
             self._machine.failed(LOST)
         else:
-            self._begin(prepare(self._means, self.line, self._take_port, self._build_says), self._prepared)
+            self._begin(self._prepare(self.line), self._prepared)
 
     def launch(self) -> None:
-        attempt = self._attempt
-        assert attempt is not None
-        if attempt.line.once:
-            self._begin(self._begun(attempt), lambda _: self._process.launch(attempt))
-        else:
-            self._process.launch(attempt)
+        assert self._attempt is not None
+        self._process.launch(self._attempt)
 
     def resume(self) -> None:
         if self._memory.life.passed:
@@ -291,6 +287,12 @@ class Instance:
         self._building = text
         self._changed(self)
 
+    async def _prepare(self, line: AssignedInstance) -> Attempt:
+        attempt = await prepare(self._means, line, self._take_port, self._build_says)
+        if line.once:
+            await self._memory.begun(line)
+        return attempt
+
     def _prepared(self, attempt: Attempt) -> None:
         self._attempt = attempt
         self._machine.prepared()
@@ -310,13 +312,13 @@ class Instance:
             self._listens = False
             self._means.keeper.unlisten(self.line.id)
 
-    async def _begun(self, attempt: Attempt) -> None:
-        await self._memory.begun(attempt.line)
-
     def _launched(self, held: Held) -> None:
         assert self._attempt is not None
         self._listens = held.socket
         self._memory.started(held, self._attempt)
+        if not _asks_by_command(self._attempt.line):
+            # Five hundred environments are much, and secrets should not lie about.
+            self._attempt = evolve(self._attempt, env={})
         if self.state == "starting":
             self.watch()
 
@@ -337,8 +339,7 @@ class Instance:
         """The attempt with what a check may need of it, which an earlier life of the drone has not left behind."""
         attempt = self._attempt
         assert attempt is not None
-        check = attempt.line.settings.check
-        while check is not None and check.kind == EXEC and not attempt.env:
+        while _asks_by_command(attempt.line) and not attempt.env:
             try:
                 again = await gather(self._means, attempt.line, self._take_port_again, self._build_says)
                 self._attempt = attempt = evolve(again, place=attempt.place, bind=attempt.bind)
@@ -405,6 +406,8 @@ class Instance:
             # First its last words: the report that it failed is the one which a deploy's error shows.
             self._memory.tail = await self._read_tail()
             problem = of_single(how, line.role) if line.once else of_exit(how, now - self._health.started_at)
+            cause = await self._means.to_thread(self._means.isolation.cause, line.id, line.settings.limits, how)
+            problem = evolve(problem, reason=cause) if cause else problem
             self._memory.fell(problem, line, now)
             self._log.info("{id} {reason}", id=line.id, reason=self._health.reason)
         self._forget_exit()
@@ -439,3 +442,8 @@ class Instance:
 
     async def _end_tree(self, rule: StopRule) -> None:
         await self._process.end(rule, self._trouble)
+
+
+def _asks_by_command(line: AssignedInstance) -> bool:
+    check = line.settings.check
+    return check is not None and check.kind == EXEC

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from attrs import frozen
 from twisted.internet.defer import Deferred
 
+from deployd.drone.isolation import Isolation
 from deployd.drone.life import Life
 from deployd.drone.scratch import Scratch
 from deployd.model.instance import AssignedInstance
@@ -152,6 +153,7 @@ class Means:
     configs: Configs
     builds: Builds
     scratch: Scratch
+    isolation: Isolation
     rows: Rows
     place: Callable[[], Deferred[Place]]
     addresses: Callable[[], Awaitable[frozenset[str]]]

@@ -12,6 +12,7 @@ from deployd.model.invalid import Invalid
 from deployd.model.names import app_name, drone_name, is_unicode, label, role_name
 from deployd.model.registration import host_name
 from deployd.model.sizes import byte_count
+from deployd.processes import delegation
 
 HUB_PORT = 6001
 ON_STOP = ("stop", "keep")
@@ -37,6 +38,7 @@ class DroneOptions(DaemonOptions):
         ["role", None, None, "The role that COMMAND plays (default: http)."],
         ["on-stop", None, "stop", "What SIGTERM does to the apps: stop or keep."],
         ["disk-reserve", None, None, "The bytes that stay free, as 2G (default: 512M, at most 5% of the disk)."],
+        ["cgroup", None, "auto", "Where groups that limit apps are made: auto, none, or the directory of a cgroup v2."],
         ["cache-budget", None, "5G", "How large the caches of builds grow before those that nothing uses go."],
     ]
 
@@ -86,12 +88,14 @@ class DroneOptions(DaemonOptions):
                 raise Invalid("COMMAND is not UTF-8, so that it could not be saved; put it into a script")
         except Invalid as error:
             raise usage.UsageError(str(error)) from None
+        if self["cgroup"] not in (delegation.AUTO, delegation.NONE) and not self["cgroup"].startswith("/"):
+            raise usage.UsageError(f"--cgroup is auto, none or a directory, not {self['cgroup'][:40]!r}")
         self.ports = _port_range(self["port-range"])
         if self["disk-reserve"] is not None:
             self.disk_reserve = self._bytes("disk-reserve")
         self.cache_budget = self._bytes("cache-budget")
 
-    def described(self, owner: str) -> DroneDescription:
+    def described(self, owner: str, enforces: tuple[str, ...] = ()) -> DroneDescription:
         """What the hub is told; ``owner`` is the drone's identity."""
         return DroneDescription(
             name=self["name"],
@@ -101,6 +105,7 @@ class DroneOptions(DaemonOptions):
             role=self["role"] or "http",
             roles=self.roles,
             apps=tuple(self.apps),
+            enforces=enforces,
         )
 
     def _bytes(self, name: str) -> int:

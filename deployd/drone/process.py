@@ -75,7 +75,7 @@ class Process:
     def launch(self, attempt: Attempt) -> None:
         """Start it; the events tell the rest."""
         self._may_run = self._launching = True
-        starting = self._means.keeper.start(attempt.launch, self._hears())
+        starting = self._means.keeper.start(attempt.launch(self._means.isolation), self._hears())
         starting.addCallbacks(self._started, self._not_started)
         starting.addErrback(lambda failure: self._log.failure("while starting {id}", failure=failure, id=self._id))
 
@@ -93,9 +93,13 @@ class Process:
                 await deferLater(self._means.reactor, RETRY)
                 continue
             self._may_run = False
-            await self._means.to_thread(self._means.scratch.remove, self._id)
+            await self._means.to_thread(self._tidy)
         await self._until_exited()
         self.session = None
+
+    def _tidy(self) -> None:
+        self._means.scratch.remove(self._id)
+        self._means.isolation.remove(self._id)
 
     async def _until_exited(self) -> None:
         """The keeper starts no other one before it has noticed the end of this one."""

@@ -146,7 +146,7 @@ class Run:
         if self._unwanted:
             raise Refused("it was given up before it started")
         pipes = self._pipes = self._open(self._news)
-        launch = evolve(attempt.launch, log="", env={**attempt.env, **self._env})
+        launch = evolve(attempt.launch(self._means.isolation, self._env), log="")
         try:
             held = await self._means.keeper.attach(launch, pipes.theirs, self._exited)
         finally:
@@ -170,7 +170,11 @@ class Run:
         """What it has started and left behind goes too."""
         self._means.keeper.forget(self.id)
         await self._means.end(self.id, self._session, GRACE, SIGTERM)
-        await self._means.to_thread(self._means.scratch.remove, self.id)
+        await self._means.to_thread(self._tidy)
+
+    def _tidy(self) -> None:
+        self._means.scratch.remove(self.id)
+        self._means.isolation.remove(self.id)
 
     def _last_words(self) -> None:
         self._swept = True
@@ -199,7 +203,7 @@ class Run:
             self._failed = str(InternalError())
         if self._pipes is not None:
             self._pipes.close()
-        self._means.to_thread(self._means.scratch.remove, self.id)
+        self._means.to_thread(self._tidy)
         if self._unwanted:
             self._leave()
         self._news()

@@ -34,6 +34,7 @@ from deployd.wire.documents import dump
 
 LOOPBACK = "127.0.0.1"
 MAX_WORDS = 100
+MAX_SAID = 500
 MAX_COMMAND = 16 * 1024
 
 
@@ -286,6 +287,9 @@ def check_description(description: DroneDescription) -> None:
         role_name(role)
     for app in description.apps:
         app_name(app)
+    enforces = ", ".join(description.enforces)
+    if len(enforces) > MAX_SAID or not enforces.isprintable():
+        raise Invalid(f"{shown(enforces)} are no limits that a drone can enforce")
     if max(len(description.labels), len(description.roles), len(description.apps)) > MAX_WORDS:
         raise Invalid(f"a drone has at most {MAX_WORDS} labels, roles and apps each")
     check_command(description.command, "the command")

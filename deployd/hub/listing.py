@@ -101,7 +101,8 @@ class Listing:
             if drone.draining:
                 state = "draining"
             labels = dict(sorted(drone.description.labels.items()))
-            yield name, {"name": name, "state": state, "labels": labels, "address": drone.address}
+            limits = ", ".join(drone.description.enforces)
+            yield name, {"name": name, "state": state, "labels": labels, "address": drone.address, "limits": limits}
 
     def _releases(self, desired: Desired, asked: Filter, commit: str) -> Iterator[tuple[str, Row]]:
         for _, release in sorted(desired.releases.items()):

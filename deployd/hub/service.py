@@ -16,6 +16,7 @@ from deployd.hub.chronicle import Chronicle
 from deployd.hub.commits import Commits
 from deployd.hub.configs import Configs
 from deployd.hub.deploys import Deploys
+from deployd.hub.enforcement import enforced
 from deployd.hub.extras import Extras
 from deployd.hub.fitness import Fitness
 from deployd.hub.fleet import Fleet
@@ -140,6 +141,7 @@ class Hub:
             "routers": {"live": len(self.routers.live()), "waiting": len(self.routers.waiting())},
             "routes": len(desired.routes),
             "instances": dict(sorted(states.items())),
+            "limits": enforced(drone.description for drone in desired.drones.values()),
         }
 
     def _touch(self, name: str) -> None:

@@ -12,6 +12,7 @@ class DroneDescription:
     """``command`` (with ``role``) is the drone's own; without one it runs ``roles`` (empty: all) of a Procfile.
 
     ``apps`` limits both (empty: every app). ``owner`` is the drone's identity, a UUID proved in the handshake.
+    ``enforces`` says in words which limits of apps are in force there.
     """
 
     name: str
@@ -21,6 +22,7 @@ class DroneDescription:
     role: str = "http"
     roles: tuple[str, ...] = ()
     apps: tuple[str, ...] = ()
+    enforces: tuple[str, ...] = ()
 
     def own_role(self) -> RoleCommand | None:
         """The role that the drone's own command plays, or None when it runs Procfiles."""

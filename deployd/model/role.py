@@ -39,12 +39,13 @@ class StopRule:
 @frozen
 class Limits:
     """0 means none. ``memory`` in bytes, ``files`` open at once and ``processes`` by number, ``cpu`` in percent of one
-    core."""
+    core, ``disk`` in bytes of its checkout and its temporary directory."""
 
     memory: int = 0
     files: int = 0
     processes: int = 0
     cpu: int = 0
+    disk: int = 0
 
 
 @frozen

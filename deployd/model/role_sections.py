@@ -97,17 +97,18 @@ def read_stop(section: Section) -> StopRule:
 
 def read_limits(section: Section) -> Limits:
     limits = Limits(
-        memory=_memory(section),
+        memory=_bytes(section, "memory"),
         files=section.whole("files", 0, 16, 1_000_000, "open files"),
         processes=section.whole("processes", 0, 1, 1_000_000, "processes"),
         cpu=section.whole("cpu", 0, 1, 100_000, "percent of one core"),
+        disk=_bytes(section, "disk"),
     )
     section.close()
     return limits
 
 
-def _memory(section: Section) -> int:
-    value = section.either("memory")
+def _bytes(section: Section, key: str) -> int:
+    value = section.either(key)
     if value is None:
         return 0
     try:
@@ -115,7 +116,7 @@ def _memory(section: Section) -> int:
     except Invalid:
         size = 0
     if size < _SMALLEST:
-        section.wrong("memory", 'a number of bytes like "512M" (K, M, G, T) from 1M to 1024T')
+        section.wrong(key, 'a number of bytes like "512M" (K, M, G, T) from 1M to 1024T')
     return size
 
 

@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred, execute, fail, succeed
 from twisted.internet.task import Clock
 
 from deployd.drone.instance import Instance
+from deployd.drone.isolation import Isolation
 from deployd.drone.journal import Entry
 from deployd.drone.life import Life
 from deployd.drone.means import Means, Outcome, Place
@@ -174,6 +175,7 @@ class House:
             configs=self.configs,
             builds=self.builds,
             scratch=Scratch(directory / "tmp"),
+            isolation=Isolation(),
             rows=self,
             place=lambda: self.place(),
             addresses=lambda: succeed(frozenset({"127.0.0.1"})),
@@ -248,6 +250,12 @@ class House:
 
     def close(self) -> None:
         self.ports.close()
+
+    def crash(self) -> None:
+        """kill -9 of the drone: whatever it waited for, it does not come to it."""
+        self.close()
+        for call in self.reactor.getDelayedCalls():
+            call.cancel()
 
     def _changed(self, instance: Instance) -> None:
         self.changes += 1

@@ -17,6 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from deployd.drone.attempt import Attempt
 from deployd.drone.checking import TELL, TICK, check_of, until_ready, until_unhealthy
 from deployd.drone.custody import Kept
+from deployd.drone.isolation import Isolation
 from deployd.drone.means import Means, Outcome, Place
 from deployd.errors import NoAnswer
 from deployd.model.instance import AssignedInstance
@@ -54,6 +55,7 @@ class World:
                 reactor=self.clock,
                 checks=self,
                 custody=self,
+                isolation=Isolation(),
                 jitter=lambda: 0.5,
                 keeper=self.keeper,
                 end=lambda *_: succeed(None),

@@ -49,7 +49,7 @@ class JoinTests(SynchronousTestCase):
             },
         )
         (row,) = self.cluster.rows("drones")
-        self.assertEqual(row, {"name": "d1", "state": "connected", "labels": {}, "address": "127.0.0.1"})
+        self.assertEqual(row, {"name": "d1", "state": "connected", "labels": {}, "address": "127.0.0.1", "limits": ""})
 
     def test_a_drone_may_advertise_another_host(self) -> None:
         drone = self.cluster.drone(joins=False)

@@ -168,5 +168,6 @@ class ListingTests(SynchronousTestCase):
                 "routers": {"live": 0, "waiting": 0},
                 "routes": 0,
                 "instances": {"ready": 2},
+                "limits": {"unknown": "d1, d2"},
             },
         )
