@@ -78,11 +78,11 @@ class Keeper:
         if launch.by and tools.monotonic() > launch.by:
             raise Refused(f"{launch.id} was to be started earlier")
         _check_log(launch.log)
-        child = Child(self, launch)
+        child = Child(self, launch.id)
         if attached is None:
-            self._start_logged(child)
+            self._start_logged(child, launch)
         else:
-            self._spawn(child, attached)
+            self._spawn(child, launch, attached)
             child.source = tools.relay.watch(launch.log, {}, child.words)
         self._children[launch.id] = child
         self._settle()
@@ -124,30 +124,29 @@ class Keeper:
 
     # How it starts, and ends.
 
-    def _start_logged(self, child: Child) -> None:
+    def _start_logged(self, child: Child, launch: Launch) -> None:
         pipes: dict[int, int] = {}
         theirs: list[int] = []
         try:
             theirs.append(os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC))
-            for stream in (STDOUT, STDERR) if child.launch.log else ():
+            for stream in (STDOUT, STDERR) if launch.log else ():
                 ours, output = os.pipe2(os.O_CLOEXEC)
                 os.set_blocking(ours, False)
                 pipes[ours] = stream
                 theirs.append(output)
-            self._spawn(child, tuple(theirs) if pipes else (theirs[0],) * 3)
+            self._spawn(child, launch, tuple(theirs) if pipes else (theirs[0],) * 3)
         except BaseException as error:
             for fd in pipes:
                 os.close(fd)
             if isinstance(error, OSError):
-                raise Refused(f"{child.launch.id} cannot be started: {error.strerror}") from None
+                raise Refused(f"{launch.id} cannot be started: {error.strerror}") from None
             raise
         finally:
             for fd in theirs:
                 os.close(fd)
-        child.source = self._tools.relay.watch(child.launch.log, pipes, child.words)
+        child.source = self._tools.relay.watch(launch.log, pipes, child.words)
 
-    def _spawn(self, child: Child, fds: tuple[int, ...]) -> None:
-        launch = child.launch
+    def _spawn(self, child: Child, launch: Launch, fds: tuple[int, ...]) -> None:
         argv, env = launch.argv, launch.env
         if launch.listen:
             fds = (*fds, self._sockets.listen(launch.id, launch.listen).fileno())
@@ -187,12 +186,11 @@ class Keeper:
 
 
 class Child(ProcessProtocol):
-    """One process, living or ended."""
+    """One process, living or ended. Its environment, which is large and secret, is not kept."""
 
-    def __init__(self, keeper: Keeper, launch: Launch) -> None:
+    def __init__(self, keeper: Keeper, id: str) -> None:
         self._keeper = keeper
-        self.launch = launch
-        self.held = Held(launch.id, 0, "", 0.0)
+        self.held = Held(id, 0, "", 0.0)
         self.source: Any = None
 
     @property
