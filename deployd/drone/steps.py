@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Protocol
 
 from attrs import field, frozen
 from twisted.internet.defer import Deferred, DeferredSemaphore
@@ -39,6 +40,13 @@ Tail = Callable[[str, int], str]
 """The last so many lines in a log since its process was started; it blocks."""
 
 
+class Isolation(Protocol):
+    """What keeps apps from each other (deployd.drone.isolation); ``own`` blocks."""
+
+    def own(self, app: str, *trees: Path) -> None: ...
+    def confine(self, launch: Launch, app: str) -> Launch: ...
+
+
 @frozen
 class Job:
     """One step of a release's build, as task ``id`` in the directory ``cwd``; ``say`` hears how it goes."""
@@ -64,13 +72,22 @@ class Steps:
     _log = Logger()
 
     def __init__(
-        self, clock: IReactorTime, shelf: Caches, run: Run, sweep: Sweep, tail: Tail, to_thread: ToThread, path: str
+        self,
+        clock: IReactorTime,
+        shelf: Caches,
+        run: Run,
+        sweep: Sweep,
+        tail: Tail,
+        isolation: Isolation,
+        to_thread: ToThread,
+        path: str,
     ) -> None:
         self._clock = clock
         self._caches = shelf
         self._run = run
         self.sweep = sweep
         self._tail = tail
+        self._isolation = isolation
         self._to_thread = to_thread
         self._path = path
         self._slots = DeferredSemaphore(AT_ONCE)
@@ -85,7 +102,7 @@ class Steps:
             self._slots.release()
 
     async def _in_turn(self, job: Job) -> None:
-        temporary = await self._to_thread(self._caches.temporary, job.line.app, job.id)
+        temporary = await self._to_thread(self._make_ready, job)
         began = self._clock.seconds()
         saying = self._saying(job, began)
         try:
@@ -102,6 +119,12 @@ class Steps:
         if how.code != 0:
             raise await self._failed(job, how.text)
 
+    def _make_ready(self, job: Job) -> Path:
+        app = job.line.app
+        temporary = self._caches.temporary(app, job.id)
+        self._isolation.own(app, job.cwd, self._caches.home(app), temporary)
+        return temporary
+
     def _launch(self, job: Job, temporary: Path) -> Launch:
         plain = {"PATH": self._path, "LANG": "C.UTF-8"}
         said = {
@@ -111,7 +134,8 @@ class Steps:
             "PROCESS_ID": job.id,
         }
         argv = shell_argv(job.step.command)
-        return Launch(id=job.id, argv=argv, env=plain | job.env | said, cwd=str(job.cwd), log=job.log)
+        launch = Launch(id=job.id, argv=argv, env=plain | job.env | said, cwd=str(job.cwd), log=job.log)
+        return self._isolation.confine(launch, job.line.app)
 
     async def _failed(self, job: Job, how: str) -> BuildFailed:
         tail = await self._to_thread(self._tail, job.log, TAIL_LINES)

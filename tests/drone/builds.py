@@ -66,6 +66,20 @@ class FakeCheckouts:
         raise AssertionError(stored)
 
 
+class FakeIsolation:
+    """``owned`` has the directories below the state directory that were given to their app, in order."""
+
+    def __init__(self, top: Path) -> None:
+        self.top = top
+        self.owned: list[tuple[str, str]] = []
+
+    def own(self, app: str, *trees: Path) -> None:
+        self.owned += [(app, str(tree.relative_to(self.top))) for tree in trees if tree.is_dir()]
+
+    def confine(self, launch: Launch, app: str) -> Launch:
+        return evolve(launch, argv=(f"as {app}", *launch.argv))
+
+
 class BuildsTestCase(SynchronousTestCase):
     """A command is run by the function that ``commands`` has for it: in its directory, at once, for its exit.
 
@@ -81,6 +95,7 @@ class BuildsTestCase(SynchronousTestCase):
             "npm ci": self.npm,
             "make all": lambda cwd, _: (cwd / "out").write_text("made") and 0,
         }
+        self.isolation = FakeIsolation(self.top)
         self.ran: list[Launch] = []
         self.within: list[float] = []
         self.swept: list[str] = []
@@ -100,7 +115,9 @@ class BuildsTestCase(SynchronousTestCase):
 
     def begin(self) -> None:
         """The drone's next life."""
-        self.steps = Steps(self.clock, self.caches, self.run_it, self.sweep, self.tail, execute, "/usr/bin:/bin")
+        self.steps = Steps(
+            self.clock, self.caches, self.run_it, self.sweep, self.tail, self.isolation, execute, "/usr/bin:/bin"
+        )
         self.room = Room(
             self.clock, execute, self.top, lambda: 7_000_000, 0, self.budget, free=lambda _: (self.free, 0)
         )

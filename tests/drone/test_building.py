@@ -145,6 +145,21 @@ class PlainTests(BuildsTestCase):
         )
         self.assertEqual((env["HOME"], env["PROCESS_ID"]), (str(self.caches.home("webapp")), self.ran[0].id))
 
+    def test_each_step_runs_as_its_app_in_what_is_the_apps(self) -> None:
+        self.built(self.release(steps=(NPM, MAKE)))
+        self.assertEqual([launch.argv[0] for launch in self.ran], ["as webapp", "as webapp"])
+        (cache,) = self.cached()
+        npm, make = (launch.id for launch in self.ran)
+        places = (
+            f"caches/webapp/{cache.name}",
+            "caches/webapp/.home",
+            f"caches/webapp/.tmp-{npm}",
+            f"checkouts/v1-{COMMIT}",
+            "caches/webapp/.home",
+            f"caches/webapp/.tmp-{make}",
+        )
+        self.assertEqual(self.isolation.owned, [("webapp", place) for place in places])
+
     def test_the_config_may_change_path(self) -> None:
         self.built(self.release(steps=(MAKE,)), PATH="/opt/node/bin:/bin")
         self.assertEqual(self.ran[0].env["PATH"], "/opt/node/bin:/bin")

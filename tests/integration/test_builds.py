@@ -17,6 +17,7 @@ from twisted.internet.threads import deferToThread
 from deployd.drone.building import Builds, _task
 from deployd.drone.caches import Caches, key_of
 from deployd.drone.disk import size_of
+from deployd.drone.isolation import Isolation
 from deployd.drone.keeper_process import KeeperProcess
 from deployd.drone.keeping import Keeping
 from deployd.drone.logs import LogFiles
@@ -62,6 +63,7 @@ class Drone:
             lambda launch, within: run_task(self.keeping, reactor, ending, launch, within),
             lambda id: ending(id, None, 0.0),
             lambda log, lines: files.tail(log, lines=lines),
+            Isolation(),
             run,
             PATH,
         )
