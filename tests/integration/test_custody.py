@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from uuid import uuid4
 import pytest
 from attrs import define, field
 
-from deployd.processes.custody import PROC, Holding, holding
+from deployd.processes.custody import PROC, Holding, holding, listening, queued
 from deployd.processes.trees import find, reference
 
 LISTENER = """
@@ -86,3 +87,41 @@ def test_an_app_does_not_hold_the_port_of_another(processes: Processes) -> None:
     pid, _ = processes.start(first, "0")
     other, port = processes.start(second, "0")
     assert ask(first, pid, port).stranger == other
+
+
+HANDED = """
+import os, socket, sys
+listener = socket.socket(fileno=int(sys.argv[1]))
+sys.stdin.readline()
+listener.accept()
+print(flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_socket_that_was_open_before_the_app_is_its_own_once_it_has_it_and_accepted_once_it_does() -> None:
+    """As the keeper hands one over; here this process is the keeper."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        bind = server.getsockname()
+        assert holding(PROC, bind, 0, tuple, (os.getpid(),)) == Holding(_inode(server), known=False)
+        fd = server.fileno()
+        command = [sys.executable, "-c", HANDED, str(fd)]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, pass_fds=[fd]) as app:
+            assert app.stdin
+            assert app.stdout
+            try:
+                assert holding(PROC, bind, app.pid, tuple, (os.getpid(),)) == Holding(_inode(server))
+                assert listening(PROC, app.pid, tuple) == (f"127.0.0.1:{bind[1]}",)
+                with socket.create_connection(bind):
+                    assert queued(PROC, bind) == 1
+                assert queued(PROC, bind) == 1, "also when who asked is gone"
+                app.stdin.write(b"\n")
+                app.stdin.flush()
+                app.stdout.readline()
+                assert queued(PROC, bind) == 0
+            finally:
+                app.kill()
+
+
+def _inode(server: socket.socket) -> frozenset[int]:
+    return frozenset({os.fstat(server.fileno()).st_ino})

@@ -11,11 +11,11 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from deployd.processes.custody import PROC, Holding, described, holding, sockets
+from deployd.processes.custody import PROC, Holding, described, holding, listening, queued, sockets
 from deployd.processes.trees import ProcessRef
 
 HEADER = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
-APP, CHILD, OTHER = 100, 101, 200
+APP, CHILD, OTHER, KEEPER = 100, 101, 200, 300
 
 
 def hexed(address: str) -> str:
@@ -32,24 +32,27 @@ class Machine:
         (proc / "self").mkdir()
         self._write()
 
-    def socket(self, address: str, port: int, inode: int, state: str = "0A", table: str = "") -> None:
+    def socket(self, address: str, port: int, inode: int, state: str = "0A", table: str = "", queue: int = 0) -> None:
         kind = table or ("tcp6" if ":" in address else "tcp")
         other = "0" * len(hexed(address))
-        line = f"   0: {hexed(address)}:{port:04X} {other}:0000 {state} 00000000:00000000 00:00000000 00000000  1000"
+        line = f"   0: {hexed(address)}:{port:04X} {other}:0000 {state} 00000000:{queue:08X} 00:00000000 00000000  1000"
         self.tables[kind] += f"{line}        0 {inode} 1 0000000000000000 100 0 0 10 0\n"
         self._write()
 
-    def process(self, pid: int, *inodes: int) -> None:
+    def process(self, pid: int, *inodes: int, children: tuple[int, ...] = ()) -> None:
         directory = self.proc / str(pid) / "fd"
         directory.mkdir(parents=True)
         (directory / "0").symlink_to("/dev/null")
         (directory / "1").symlink_to("pipe:[3]")
         for number, inode in enumerate(inodes, 3):
             (directory / str(number)).symlink_to(f"socket:[{inode}]")
+        thread = self.proc / str(pid) / "task" / str(pid)
+        thread.mkdir(parents=True)
+        (thread / "children").write_text("".join(f"{child} " for child in children))
 
-    def holding(self, host: str, port: int, *tree: int) -> Holding:
+    def holding(self, host: str, port: int, *tree: int, spared: tuple[int, ...] = ()) -> Holding:
         refs = frozenset(ProcessRef(pid, "boot:1") for pid in tree)
-        return holding(self.proc, (host, port), tree[0], lambda: refs)
+        return holding(self.proc, (host, port), tree[0], lambda: refs, spared)
 
     def _write(self) -> None:
         for kind, lines in self.tables.items():
@@ -73,6 +76,29 @@ class HoldingTests(MachineCase):
         self.machine.process(APP)
         self.machine.process(CHILD, 5, 7)
         self.assertEqual(self.machine.holding("127.0.0.1", 20001, APP, CHILD), Holding(frozenset({7})))
+
+    def test_a_socket_of_a_grandchild_is_its_own_and_nobody_looks_at_the_whole_machine(self) -> None:
+        self.machine.socket("127.0.0.1", 20001, 7)
+        self.machine.process(APP, children=(CHILD,))
+        self.machine.process(CHILD, children=(102, 103))
+        self.machine.process(103, 7)
+        found = holding(self.machine.proc, ("127.0.0.1", 20001), APP, lambda: self.fail("it looked"))
+        self.assertEqual(found, Holding(frozenset({7})))
+
+    def test_a_socket_that_only_the_keeper_has_is_neither_the_apps_nor_a_strangers(self) -> None:
+        self.machine.socket("127.0.0.1", 20001, 7)
+        self.machine.process(APP)
+        self.machine.process(KEEPER, 7)
+        found = self.machine.holding("127.0.0.1", 20001, APP, spared=(KEEPER,))
+        self.assertEqual(found, Holding(frozenset({7}), known=False))
+        self.machine.process(OTHER, 7)
+        self.assertEqual(self.machine.holding("127.0.0.1", 20001, APP, spared=(KEEPER,)).stranger, OTHER)
+
+    def test_a_socket_that_the_keeper_handed_over_is_its_own(self) -> None:
+        self.machine.socket("127.0.0.1", 20001, 7)
+        self.machine.process(APP, 7)
+        self.machine.process(KEEPER, 7)
+        self.assertEqual(self.machine.holding("127.0.0.1", 20001, APP, spared=(KEEPER,)), Holding(frozenset({7})))
 
     def test_a_socket_that_it_gave_to_somebody_else_too_is_still_its_own(self) -> None:
         self.machine.socket("127.0.0.1", 20001, 7)
@@ -170,6 +196,25 @@ class SocketsTests(MachineCase):
         self.machine.socket("10.0.0.1", 20001, 8)
         self.machine.socket("::", 20001, 9)
         self.assertEqual(self.found("0.0.0.0"), {7, 8, 9})
+
+    def test_connections_that_nobody_has_accepted_are_counted(self) -> None:
+        self.machine.socket("127.0.0.1", 20001, 7, queue=3)
+        self.machine.socket("127.0.0.1", 20002, 8, queue=5)
+        self.assertEqual(queued(self.machine.proc, ("127.0.0.1", 20001)), 3)
+        self.assertEqual(queued(self.machine.proc, ("127.0.0.1", 20003)), 0)
+
+    def test_where_an_app_listens_is_told(self) -> None:
+        self.machine.socket("127.0.0.1", 3000, 7)
+        self.machine.socket("::", 3001, 8)
+        self.machine.socket("127.0.0.1", 3002, 9)
+        self.machine.socket("127.0.0.1", 40000, 10, state="01")
+        self.machine.process(APP, 7, children=(CHILD,))
+        self.machine.process(CHILD, 8, 10)
+        self.machine.process(OTHER, 9)
+        near = ("127.0.0.1:3000", "[::]:3001")
+        self.assertEqual(listening(self.machine.proc, APP, tuple), near)
+        far = listening(self.machine.proc, APP, lambda: [ProcessRef(OTHER, "boot:1")])
+        self.assertEqual(far, ("127.0.0.1:3000", "127.0.0.1:3002", "[::]:3001"))
 
     def test_many_are_looked_up_in_one_reading(self) -> None:
         for number in range(300):
