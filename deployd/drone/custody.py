@@ -80,7 +80,7 @@ class PortWatch(Service):
             if one is not None and one.sockets and one.sockets != found[one.bind]:
                 why = await self._usurped(one, found[one.bind])
                 if why and instance.kept is one:
-                    instance.usurped(why)
+                    instance.broken(why)
             elif one is not None:
                 one.missed = 0
 

@@ -31,6 +31,8 @@ from deployd.drone.isolation import Isolation
 from deployd.drone.journal import Contents, Journal
 from deployd.drone.keeper_process import KeeperProcess
 from deployd.drone.keeping import Keeping
+from deployd.drone.limit_watch import Disk as LimitedDisk
+from deployd.drone.limit_watch import LimitWatch
 from deployd.drone.log_following import LogFollowing
 from deployd.drone.logs import LogFiles
 from deployd.drone.means import Means
@@ -194,6 +196,8 @@ class DroneDaemon(DaemonService):
         description = options.described(self._identity.owner, self._isolation.enforced())
         drone = Drone(description, options["advertise"], crew, Events(self._accepted, self._refuse), known)
         PortWatch(means, self._instances.all).setServiceParent(drone)
+        disk = LimitedDisk(self._disk.run, self._room.left, tree.checkout)
+        LimitWatch(means, self._census, disk, self._instances.all).setServiceParent(drone)
         return drone
 
     def _builder(self, log_files: LogFiles) -> Builds:

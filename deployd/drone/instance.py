@@ -19,7 +19,7 @@ from deployd.drone.machine import REPORTED, Machine
 from deployd.drone.means import Means, Place
 from deployd.drone.memory import Memory
 from deployd.drone.problem import LOST, Problem, of_exit, of_single
-from deployd.drone.process import RETRY, Events, Process
+from deployd.drone.process import RETRY, Events, Process, Running
 from deployd.drone.row import Row
 from deployd.drone.work import Work
 from deployd.errors import DeploydError, NoAnswer
@@ -118,8 +118,8 @@ class Instance:
         self._until_ended.append(waiter)
         return waiter
 
-    def usurped(self, why: str) -> None:
-        """Its port is no longer its own."""
+    def broken(self, why: str) -> None:
+        """It must not go on: its port is no longer its own, or it uses more than it may."""
         self._machine.failed(Problem(why))
 
     def leave(self) -> None:
@@ -141,6 +141,14 @@ class Instance:
     def kept(self) -> Kept | None:
         """Its port, while it is or may soon be in the port table."""
         return self._kept if self.state in ("registering", "ready") else None
+
+    @property
+    def running(self) -> Running | None:
+        """Its process, while it is to run."""
+        held = self._process.held
+        if held is None or self.state not in ("starting", "registering", "ready", "draining"):
+            return None
+        return Running(self._ran, ProcessRef(held.pid, held.created), held.started)
 
     def known(self) -> Known:
         return Known(self.line, self.epoch, self.doing, REPORTED[self.state], self.orphan)
@@ -406,13 +414,18 @@ class Instance:
             # First its last words: the report that it failed is the one which a deploy's error shows.
             self._memory.tail = await self._read_tail()
             problem = of_single(how, line.role) if line.once else of_exit(how, now - self._health.started_at)
-            cause = await self._means.to_thread(self._means.isolation.cause, line.id, line.settings.limits, how)
-            problem = evolve(problem, reason=cause) if cause else problem
-            self._memory.fell(problem, line, now)
+            self._memory.fell(await self._explained(problem, how), line, now)
             self._log.info("{id} {reason}", id=line.id, reason=self._health.reason)
         self._forget_exit()
         self._changed(self)
         await self._end_tree(StopRule(self._rule.signal, min(LEFTOVER_GRACE, self._rule.grace)))
+
+    async def _explained(self, problem: Problem, how: Exit) -> Problem:
+        limits, isolation = self._ran.settings.limits, self._means.isolation
+        if not limits.memory:
+            return problem
+        cause = await self._means.to_thread(isolation.cause, self.line.id, limits, how)
+        return evolve(problem, reason=cause) if cause else problem
 
     async def _fall(self, problem: Problem, now: float) -> None:
         self._memory.tail = problem.tail or (await self._read_tail() if self._process.held else "")

@@ -14,6 +14,7 @@ from twisted.python.failure import Failure
 from deployd.drone.attempt import Attempt
 from deployd.drone.means import Means
 from deployd.drone.problem import Problem
+from deployd.model.instance import AssignedInstance
 from deployd.model.role import StopRule
 from deployd.processes.exits import Exit
 from deployd.processes.trees import ProcessRef
@@ -30,6 +31,15 @@ class Events:
     started: Callable[[Held], None]
     failed: Callable[[Problem], None]
     exited: Callable[[Exit], None]
+
+
+@frozen
+class Running:
+    """``line`` is what it was started as, ``since`` when (seconds since 1970)."""
+
+    line: AssignedInstance
+    session: ProcessRef
+    since: float
 
 
 class Process:

@@ -96,14 +96,19 @@ class Room:
             running += sum(stored.size for stored in found if stored.in_use)
             raise Hopeless(disk.refusal(what, needed, room, await self._reserved(), running))
 
+    def left(self) -> tuple[int, int]:
+        """The bytes that are free, and those that should stay so. Blocks."""
+        free, total = self._free(self._top)
+        return free, disk.reserve(self._reserve, total)
+
     async def _spare_bytes(self) -> int:
         """What may still be written; less than nothing where others have used the reserve."""
-        free, total = await self._to_thread(self._free, self._top)
-        return int(free - disk.reserve(self._reserve, total))
+        free, reserved = await self._to_thread(self.left)
+        return int(free - reserved)
 
     async def _reserved(self) -> int:
-        _, total = await self._to_thread(self._free, self._top)
-        return disk.reserve(self._reserve, total)
+        _, reserved = await self._to_thread(self.left)
+        return int(reserved)
 
     def _tidy(self) -> Deferred[None]:
         return Deferred.fromCoroutine(self._keep_budget()).addErrback(self._not_tidied)
