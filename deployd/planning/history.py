@@ -50,7 +50,7 @@ def with_setting(route: Route | None, key: RouteKey, setting: Setting, act: Act)
 
 def with_rollback(route: Route, target: Entry, act: Act) -> Route:
     """``route`` with what ``target``, an entry of it, says; any promotion is over."""
-    return _plus(evolve(route, promotion=None), target.setting, act, "rollback", target.number)
+    return _plus(evolve(route, promotion=None), target.setting, act, "rollback", _origin(target))
 
 
 def with_promotion(route: Route, setting: Setting, promotion: Promotion | None, act: Act) -> Route:
@@ -62,7 +62,7 @@ def aborted(route: Route, promotion: Promotion, act: Act) -> Route:
     """``route`` with the base of ``promotion`` in force again; what that had led to is no way back."""
     on_trail = (place.entry for place in reversed(trail(route.entries)))
     started = next((entry for entry in on_trail if entry.setting == promotion.base), None)
-    number = 0 if started is None else started.number
+    number = 0 if started is None else _origin(started)
     return _plus(evolve(route, promotion=None), promotion.base, act, "abort", number)
 
 
@@ -121,6 +121,11 @@ def routed(routes: Iterable[Route]) -> set[AppRelease]:
         if promotion is not None:
             found |= {(promotion.base.app, promotion.release)} | _weighted(promotion.base)
     return found
+
+
+def _origin(entry: Entry) -> int:
+    """The number of the entry that first had this setting: one that was itself put back stands in another's place."""
+    return entry.back_to or entry.number
 
 
 def _plus(route: Route, setting: Setting, act: Act, what: str, back_to: int = 0) -> Route:
