@@ -82,7 +82,7 @@ class DroneDaemon(DaemonService):
         self._writing = Threads(reactor, "journal", 1)
         # One too: who reads on goes on where the last look was.
         self._reading = Threads(reactor, "logs", 1)
-        self._keeping = Keeping(reactor, KeeperProcess(reactor, options.state_dir))
+        self._keeping = Keeping(reactor, KeeperProcess(reactor, options.state_dir, options.log_budgets))
         self._table = PortTable(self._registry)
         self._addresses = Addresses(reactor, self._processes.run)
         self._census = Census(self._processes.run, self._spared)

@@ -28,7 +28,7 @@ class NoKeeper(DeploydError):
 
 
 class KeeperProcess:
-    """``budgets`` are the bytes of one app's logs and of all."""
+    """``budgets``: bytes of one app's logs, and of all. They are a new keeper's; one that runs keeps its own."""
 
     def __init__(self, reactor: Any, directory: Path, budgets: tuple[int, int] | None = None) -> None:
         self._reactor = reactor

@@ -40,11 +40,15 @@ class DroneOptions(DaemonOptions):
         ["disk-reserve", None, None, "The bytes that stay free, as 2G (default: 512M, at most 5% of the disk)."],
         ["cgroup", None, "auto", "Where groups that limit apps are made: auto, none, or the directory of a cgroup v2."],
         ["cache-budget", None, "5G", "How large the caches of builds grow before those that nothing uses go."],
+        ["log-budget", None, "1G", "How large the logs of all apps grow before the oldest go."],
+        ["app-log-budget", None, "64M", "How large the logs of one app grow before its oldest go."],
     ]
 
     ports: tuple[int, int]
     disk_reserve: int | None = None
     cache_budget: int
+    log_budgets: tuple[int, int]
+    """Of one app, and of all."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -94,6 +98,7 @@ class DroneOptions(DaemonOptions):
         if self["disk-reserve"] is not None:
             self.disk_reserve = self._bytes("disk-reserve")
         self.cache_budget = self._bytes("cache-budget")
+        self.log_budgets = self._bytes("app-log-budget"), self._bytes("log-budget")
 
     def described(self, owner: str, enforces: tuple[str, ...] = ()) -> DroneDescription:
         """What the hub is told; ``owner`` is the drone's identity."""

@@ -60,7 +60,9 @@ class OptionsTests(SynchronousTestCase):
         options = parsed("--disk-reserve", "2G", "--cache-budget", "0")
         self.assertEqual((options.disk_reserve, options.cache_budget), (2 << 30, 0))
         self.assertEqual((parsed().disk_reserve, parsed().cache_budget), (None, 5 << 30))
-        for name in ("disk-reserve", "cache-budget"):
+        self.assertEqual(parsed().log_budgets, (64 << 20, 1 << 30))
+        self.assertEqual(parsed("--app-log-budget", "1M", "--log-budget", "2M").log_budgets, (1 << 20, 2 << 20))
+        for name in ("disk-reserve", "cache-budget", "log-budget", "app-log-budget"):
             self.refused(f"--{name}: '1.5x' is not a number of bytes", f"--{name}", "1.5x")
 
     def test_needs_a_hub(self) -> None:
