@@ -39,9 +39,11 @@ async def until(condition: Callable[[], bool], limit: float = 10) -> float:
 
 
 @contextmanager
-def keeper(directory: Path, *budgets: int) -> Iterator[int]:
-    """A keeper process that is no child of the drone's; its pid."""
+def keeper(directory: Path, *budgets: int, files: int = 0) -> Iterator[int]:
+    """A keeper process that no drone has started, with that soft limit of open files; its pid."""
     words = [sys.executable, "-m", "deployd.keeper", str(directory), *map(str, budgets)]
+    if files:
+        words = ["prlimit", f"--nofile={files}:", *words]
     with subprocess.Popen(words, stdin=subprocess.DEVNULL) as process:
         try:
             while not (directory / "keeper.sock").is_socket():

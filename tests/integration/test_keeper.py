@@ -209,6 +209,24 @@ async def test_hundreds_of_starts_leave_nothing(app: App) -> None:
     assert not [held for held in app.keeping.held() if held.id in ids]
 
 
+@pytest_twisted.ensureDeferred
+async def test_a_keeper_of_many_apps_has_room_for_all_and_they_get_the_limit_that_was(tmp_path: Path) -> None:
+    """A hundred apps have two hundred pipes."""
+    with keeper(tmp_path, files=100):
+        keeping = await linked(tmp_path)
+        launches = [
+            Launch(f"a-{number}", ("sleep", "60"), {"PATH": PATH}, "/", f"a/v1-abc/{number}") for number in range(100)
+        ]
+        ends: list[Exit] = []
+        held = [result for _, result in await DeferredList([keeping.start(each, ends.append) for each in launches])]
+        assert {resource.prlimit(each.pid, resource.RLIMIT_NOFILE)[0] for each in held} == {100}
+        assert {frozenset(os.listdir(f"/proc/{each.pid}/fd")) for each in held} == {frozenset("012")}  # noqa: PTH208
+        for each in held:
+            os.kill(each.pid, signal.SIGKILL)
+        await until(lambda: len(ends) == 100)
+        await keeping.leave()
+
+
 # Sockets.
 
 SERVER = """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -84,6 +85,20 @@ class WritingTests(SegmentsCase):
         self.write("web/v1/a", b"two")
         self.assertEqual(self.content("web/v1/a"), b"onetwo")
         self.assertEqual(self.said[1:], ["output is written again"])
+
+    def test_half_a_record_is_taken_back(self) -> None:
+        """As on a disk that gets full in the middle of a write."""
+        self.write("web/v1/a", b"x" * 700)
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        self.addCleanup(resource.setrlimit, resource.RLIMIT_FSIZE, before)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+        self.write("web/v1/a", b"y" * 700)
+        self.assertEqual(self.content("web/v1/a"), b"x" * 700)
+        self.assertEqual(self.said, ["output is lost: No space left on device (web/v1/a)"])
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        self.write("web/v1/a", b"z" * 700)
+        self.assertEqual(self.content("web/v1/a"), b"x" * 700 + b"z" * 700)
+        self.assertEqual(self.segments.total, self.taken())
 
 
 class BudgetTests(SegmentsCase):
