@@ -10,7 +10,7 @@ from deployd.drone.users import Users
 from deployd.errors import Refused
 from deployd.model.instance import AssignedInstance
 from deployd.model.role import Limits
-from deployd.planning.disk import size_text
+from deployd.planning.excess import bytes_text
 from deployd.processes.cgroups import Groups
 from deployd.processes.exits import Exit
 from deployd.wire.keeping import Launch
@@ -75,7 +75,7 @@ class Isolation:
     def cause(self, id: str, limits: Limits, how: Exit) -> str:
         """Why it ended, if a limit has ended it."""
         if limits.memory and not (how.code == 0 and how.signal is None) and self.groups.killed(id):
-            return f"used more than its {size_text(limits.memory)} of memory: {how.text}"
+            return f"used more than its {bytes_text(limits.memory)} of memory: {how.text}"
         return ""
 
     def _rlimits(self, limits: Limits) -> Limits:
