@@ -26,7 +26,7 @@ from twisted.python.failure import Failure
 
 from deployd.drone.keeper_process import NoKeeper
 from deployd.drone.problem import Outage
-from deployd.errors import DeploydError, Unreachable
+from deployd.errors import DeploydError, Refused, Unreachable
 from deployd.net.conversation import Conversation, responder
 from deployd.net.peer import Peer
 from deployd.processes.exits import Exit
@@ -314,6 +314,10 @@ class Keeping:
             held: Held = (await peer.call(command, START_LIMIT, launch=launch, **more))["held"]
         except Unreachable as error:
             return await self._found(peer, launch.id, before, error)
+        except Refused:
+            if self._monotonic() > launch.by:
+                raise Outage("the drone's keeper answers too late") from None
+            raise
         self._held[held.id] = held
         return held
 

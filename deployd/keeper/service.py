@@ -132,6 +132,8 @@ class Keeper:
             for stream in (STDOUT, STDERR) if launch.log else ():
                 ours, output = os.pipe2(os.O_CLOEXEC)
                 os.set_blocking(ours, False)
+                # An app of another user may open /dev/stderr, which is this pipe; nobody else finds it.
+                os.fchmod(output, 0o666)
                 pipes[ours] = stream
                 theirs.append(output)
             self._spawn(child, launch, tuple(theirs) if pipes else (theirs[0],) * 3)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from deployd.drone.keeping import FIRST_PAUSE, START_LIMIT, STEADY, Keeping
+from deployd.drone.keeping import CERTAIN, FIRST_PAUSE, START_LIMIT, STEADY, Keeping
 from deployd.drone.problem import Outage
 from deployd.errors import Refused
 from deployd.processes.exits import Exit
@@ -195,6 +195,13 @@ class BrokenLinkTests(KeepingCase):
         self.failureResultOf(started, Outage)
         for pump, _ in pumps:
             pump.flush()
+        self.assertEqual(list(self.link.house.keeper), [])
+
+    def test_a_start_that_the_keeper_meets_too_late_is_an_outage(self) -> None:
+        started = self.keeping.start(launch(), self.hear("http-1").append)
+        self.link.clock.advance(CERTAIN + 0.5)
+        self.link.wait()
+        self.failureResultOf(started, Outage)
         self.assertEqual(list(self.link.house.keeper), [])
 
     def test_what_is_owed_is_paid_when_the_link_is_back(self) -> None:

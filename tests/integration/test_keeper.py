@@ -126,6 +126,17 @@ async def test_an_app_has_default_signals_its_limits_and_no_secret_of_the_keeper
     assert int(files) == resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become somebody else")
+@pytest_twisted.ensureDeferred
+async def test_an_app_of_another_user_can_open_its_output(app: App) -> None:
+    app.directory = Path("/")
+    await app.start(
+        "setpriv", "--reuid=65534", "--clear-groups", "sh", "-c", "id -u >/dev/stdout; echo err >/dev/stderr"
+    )
+    await app.exit()
+    assert sorted(record.data for record in app.records() if record.stream) == [b"65534\n", b"err\n"]
+
+
 @pytest_twisted.ensureDeferred
 async def test_an_apps_limits_are_in_force(app: App) -> None:
     launch = evolve(app.launch("/bin/sh", "-c", "ulimit -n; ulimit -d"), limits=Limits(memory=512 * M, files=64))
