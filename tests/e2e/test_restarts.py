@@ -6,13 +6,12 @@ import os
 import shutil
 import signal
 import subprocess
-from pathlib import Path
 
 import pytest
 
-from deployd.processes.records import WORDS, unpack
 from tests.e2e.apps import HELLO
 from tests.e2e.cluster import BIN, Cluster, Repository, get
+from tests.e2e.printed import printed
 from tests.e2e.waiting import until
 
 
@@ -126,13 +125,6 @@ def test_a_drone_that_stops_takes_its_apps_with_it_or_keeps_them(cluster: Cluste
     assert cluster.processes() == []
     assert cluster.ports() == {}
     assert [row["state"] for row in cluster.json("drones")] == ["away"]
-
-
-def printed(state: Path, id: str) -> bytes:
-    """What an app has printed, out of its drone's logs."""
-    segments = sorted((state / "logs").glob(f"*/*/{id}/*.log"))
-    records = [record for segment in segments for record in unpack(segment.read_bytes())[0]]
-    return b"".join(record.data for record in records if record.stream != WORDS)
 
 
 @pytest.mark.parametrize("end", ["kill", "stop"])

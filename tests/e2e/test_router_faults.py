@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.cluster import Cluster, get
+from tests.e2e.printed import printed
 from tests.e2e.waiting import until
 
 HOST = b"shop.example"
@@ -52,7 +53,7 @@ class Faulty:
 
     def seen(self) -> str:
         """What the app wrote down."""
-        return "".join(path.read_text() for path in (self.drone.state / "logs").glob("*.log"))
+        return printed(self.drone.state).decode()
 
     def is_well(self) -> None:
         answer = self.ask(b"GET /well HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\n\r\n")
