@@ -90,7 +90,8 @@ class Memory:
             self._save(pid=held.pid, created=held.created, line=line)
 
     def passed(self) -> None:
-        """From now on it may be in the port table."""
+        """It is well, and from now on it may be in the port table: that the registry is away is not its fault."""
+        self.health.ready(self._now())
         if not self.life.passed:
             self._save(passed=True)
 
@@ -100,7 +101,7 @@ class Memory:
             self._save(passed=False)
 
     def ready(self) -> None:
-        self.health.ready(self._now())
+        self.health.well()
         self.tail = ""
 
     def fell(self, problem: Problem, line: AssignedInstance, now: float) -> None:

@@ -255,7 +255,7 @@ class House:
         """kill -9 of the drone: whatever it waited for, it does not come to it."""
         self.close()
         for call in self.reactor.getDelayedCalls():
-            call.cancel()
+            call.func = lambda *_, **named: None  # type: ignore[attr-defined]
 
     def _changed(self, instance: Instance) -> None:
         self.changes += 1

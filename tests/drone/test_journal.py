@@ -10,6 +10,7 @@ from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
 from deployd.drone.journal import Entry, Journal
+from deployd.drone.life import Life
 from deployd.errors import Refused
 from deployd.model.instance import Goal
 from deployd.model.revision import Revision
@@ -42,10 +43,22 @@ class JournalTests(SynchronousTestCase):
 
     def test_keeps_the_process_of_an_instance_over_assignments(self) -> None:
         self.journal.take(Revision("e", 1), [line()])
-        self.journal.started("http-v1", 20001, 4711, "boot:99", 2)
+        life = Life(20001, 4711, "boot:99", 2, line(), "127.0.0.1", "127.0.0.1", passed=True, reason="why", tail="oh")
+        self.journal.save({"http-v1": life})
         stopped = evolve(line(), goal=Goal.STOP)
         self.journal.take(Revision("e", 2), [stopped])
-        self.assertEqual(self.again().read().entries, (Entry(stopped, "e", 2, 20001, 4711, "boot:99", 2),))
+        self.assertEqual(self.again().read().entries, (Entry(stopped, "e", 2, life),))
+
+    def test_brings_up_one_of_before_the_keeper(self) -> None:
+        self.journal.take(Revision("e", 1), [line()])
+        database = self.journal._database.connection
+        database.execute("alter table instances drop column life")
+        for column in ("port", "pid", "restarts"):
+            database.execute(f"alter table instances add column {column} integer not null default 0")
+        database.execute("alter table instances add column created text not null default ''")
+        database.execute("update instances set port = 20001, pid = 4711, created = 'boot:99', restarts = 2")
+        entries = (Entry(line(), "e", 1, Life(20001, 4711, "boot:99", 2)),)
+        self.assertEqual((self.again().read().entries, self.again().read().entries), (entries, entries))
 
     def test_keeps_what_an_assignment_leaves_out_until_it_is_forgotten(self) -> None:
         self.journal.take(Revision("e", 1), [line()])

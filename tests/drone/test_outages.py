@@ -10,7 +10,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from deployd.drone.instance import Instance
 from deployd.errors import Busy, DeploydError, NoAnswer, Refused, Unreachable
 from deployd.planning.view import HOPELESS_FAILURES
-from tests.drone.house import House, state_of
+from tests.drone.house import House, line, state_of
+from tests.drone.test_instances import InstancesTestCase
 
 MINUTES = 300.0
 
@@ -57,3 +58,47 @@ class OutageTests(SynchronousTestCase):
         self.house.checkouts.problem = Unreachable("the hub is away")
         self.house.pass_time(MINUTES, 0.5)
         self.assertEqual((instance.observed().failures, instance.observed().reason), (before, "the hub is away"))
+
+
+class TenMinutesTests(InstancesTestCase):
+    """Hub and registry are down for ten minutes."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.join()
+        self.assign(1, line(), line("worker", port=False))
+        self.house.pass_time(2)
+        self.ports = [seen.port for seen in self.instances.observed()]
+        self.house.rows.disconnect()
+
+    def come_back(self) -> None:
+        """The registry has given the rows up meanwhile; the hub says what it said before."""
+        self.house.rows.table = {}
+        self.house.rows.connect()
+        self.join()
+        self.assign(1, line(), line("worker", port=False))
+
+    def test_apps_serve_crash_and_are_started_again_and_all_is_right_on_return(self) -> None:
+        for _ in range(20):
+            self.house.pass_time(30, step=0.5)
+            for process in self.house.keeper.running:
+                process.exit(1)
+        self.house.pass_time(61, step=0.5)
+        self.assertEqual(self.states(), {"http-v1": "registering", "worker-v1": "ready"})
+        self.assertEqual(len(self.house.keeper.running), 2)
+        self.come_back()
+        self.assertEqual((set(self.states().values()), set(self.house.rows.table)), ({"ready"}, {"http-v1"}))
+        self.assertEqual([seen.port for seen in self.instances.observed()], self.ports)
+        self.assertEqual(sum(seen.restarts for seen in self.instances.observed()), len(self.house.keeper.processes) - 2)
+        self.assertEqual([seen.failures for seen in self.instances.observed()], [0, 0])
+
+    def test_a_drone_that_is_killed_in_the_midst_goes_on_with_them(self) -> None:
+        before = self.house.keeper.running
+        self.house.pass_time(300, step=1)
+        self.kill_the_drone()
+        self.start_the_drone()
+        self.house.rows.disconnect()
+        self.house.pass_time(300, step=1)
+        self.assertEqual(self.house.keeper.running, before)
+        self.come_back()
+        self.assertEqual((set(self.states().values()), set(self.house.rows.table)), ({"ready"}, {"http-v1"}))

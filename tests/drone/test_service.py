@@ -15,10 +15,13 @@ from zope.interface import implementer
 
 from deployd.drone.instances import Instances
 from deployd.drone.journal import Journal
-from deployd.drone.logs import Logs
+from deployd.drone.log_following import LogFollowing
+from deployd.drone.logs import LogFiles
 from deployd.drone.port_table import PortTable
 from deployd.drone.prefetching import Prefetching
 from deployd.drone.reporting import Reporting
+from deployd.drone.runs import Runs
+from deployd.drone.saving import Saving
 from deployd.drone.service import Crew, Drone, Events
 from deployd.drone.surroundings import Surroundings
 from deployd.errors import Busy, DeploydError, Malformed, NameInUse, SecretRefused, Unreachable, UsageError
@@ -149,16 +152,14 @@ class DroneTestCase(SynchronousTestCase):
         means = evolve(self.house.means, rows=table, place=self.surroundings.place)
         self.prefetched: list[tuple[str, str, str]] = []
         reporting = Reporting(self.clock, lambda: (self.instances.revision, self.instances.observed()))
-        self.instances = Instances(
-            means,
-            self.journal,
-            to_thread,
-            self.house.checkouts,
-            Logs(directory, self.clock, to_thread),
-            reporting.changed,  # type: ignore[arg-type]
-        )
+        saving = Saving(self.clock, self.journal, to_thread)
+        forget: Any = lambda key: succeed(None)  # noqa: E731
+        self.instances = Instances(means, saving, self.house.checkouts, forget, reporting.changed)  # type: ignore[arg-type]
+        self.instances.recall(self.journal.read())
         prefetching: Any = type("Noting", (Prefetching,), {"add": lambda _, *push: self.prefetched.append(push)})
-        crew = Crew(self.instances, prefetching(self.house.checkouts), self.surroundings, table, reporting)
+        logs = LogFollowing(self.clock, to_thread, LogFiles(directory / "logs"))
+        runs = Runs(means, lambda changed: None)
+        crew = Crew(self.instances, prefetching(self.house.checkouts), self.surroundings, table, reporting, logs, runs)
         events = Events(lambda: self.accepted.append(None), self.refused.append)
         self.identity = Identity.create()
         drone = Drone(DroneDescription("d1", self.identity.owner), "", crew, events, self.known)
@@ -268,7 +269,7 @@ class ReconnectingTests(DroneTestCase):
         self.hub.up = False
         self.hub.cut()
         self.flush(30)
-        self.assertEqual(len(self.house.reactor.running), 1)
+        self.assertEqual(len(self.house.keeper.running), 1)
         self.hub.up = True
         self.hub.reports.clear()
         self.flush(10)
@@ -279,7 +280,7 @@ class ReconnectingTests(DroneTestCase):
         self.hub.cut()
         self.flush(10)
         self.assertEqual((self.states, self.hub.reports[-1][0]), ({"http-v1": "orphan"}, Revision("e2", 0)))
-        self.assertEqual(len(self.house.reactor.running), 1)
+        self.assertEqual(len(self.house.keeper.running), 1)
 
     def test_one_report_is_in_flight_and_the_newest_wins(self) -> None:
         self.hub.reading = Deferred()
@@ -303,7 +304,7 @@ class ReconnectingTests(DroneTestCase):
         self.hub.secret = Secret("another")
         self.hub.cut()
         self.flush(20)
-        self.assertEqual((self.refused, len(self.house.reactor.running)), ([], 1))
+        self.assertEqual((self.refused, len(self.house.keeper.running)), ([], 1))
         self.hub.secret = Secret("beepboop")
         self.flush(10)
         self.assertEqual(len(self.accepted), 2)
