@@ -17,6 +17,8 @@ from deployd.wire.fleet import Report
 from deployd.wire.paging import pages
 
 RETRY = 1.0
+PAUSE = 0.0002
+"""Seconds between two reports, for each instance: who has many would else do little but report each that changes."""
 
 Observe = Callable[[], tuple[Revision, tuple[ObservedInstance, ...]]]
 
@@ -72,15 +74,18 @@ class _Session:
         while self._stale and not self._peer.is_closed:
             self._stale = False
             try:
-                await self._report()
+                reported = await self._report()
             except DeploydError as error:
                 self._stale = True
                 self._log.info("the hub did not take a report: {error}", error=error)
                 await deferLater(self._clock, RETRY)
+                continue
+            await deferLater(self._clock, PAUSE * reported)
         self._busy = False
 
-    async def _report(self) -> None:
+    async def _report(self) -> int:
         revision, instances = self._observe()
         parts = pages(instances)
         for part, page in enumerate(parts):
             await self._peer.call(Report, assignment=revision, part=part, parts=len(parts), instances=page)
+        return len(instances)
