@@ -11,6 +11,7 @@ import os
 import resource
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -30,14 +31,16 @@ def main(argv: list[str]) -> None:
     from deployd.processes.hardening import make_undumpable
     from deployd.processes.keeping import Place
 
+    # First, as what it may read in /proc depends on it (Note [Long paths]).
+    make_undumpable()
     place = Place(Path(argv[1]))
     if not place.hold():
         return
-    if os.getpid() != os.getsid(0):
+    # Whoever starts it by hand from a shell gets one that leads its group, which has to stay in its session.
+    with suppress(PermissionError):
         os.setsid()
     os.chdir("/")
     os.umask(0o022)
-    make_undumpable()
     _adopt_orphans()
     globalLogBeginner.beginLoggingTo([_observer(place.log)], redirectStandardIO=False, discardBuffer=True)
     _keep(monotonic(reactor), place, Budgets(*map(int, argv[2:4])))
