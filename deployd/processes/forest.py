@@ -73,33 +73,45 @@ class Forest:
         self._spared = spared
         self._bearing: dict[int | bytes, list[int]] = {}
         self._sessions: dict[int, list[int]] = {}
+        self._there: frozenset[int] = frozenset()
+        self._lived: set[int] = set()
         self._boot = machine_boot()
 
     @classmethod
     def now(cls, spared: Collection[int] = ()) -> Forest:
         """All processes (those in this pid namespace) but this one, its ancestors, and ``spared``."""
         forest = cls(lineage() | set(spared))
-        there, vanished = forest._look(frozenset())
         for _ in range(_LOOKS):
-            if not vanished:
+            if not forest._look():
                 break
-            # What has forked and gone meanwhile: the few that are new are looked at faster than they fork.
-            there, vanished = forest._look(there)
         return forest
 
-    def _look(self, before: Collection[int]) -> tuple[frozenset[int], bool]:
-        """At all that were not there before; return what is there, and whether some had gone before its turn came."""
+    def of(self, instance: str, session: ProcessRef | int | None = None) -> frozenset[ProcessRef]:
+        """Every process of the instance with that id, wherever it has gone (Note [Finding a tree])."""
+        for _ in range(_LOOKS):
+            found, ended = self._found(instance, session)
+            # Whoever has ended since may have gone on as his child.
+            if found or not ended or not self._look():
+                break
+        return frozenset(ProcessRef(pid, f"{self._boot}:{ticks}") for pid, ticks in found.items())
+
+    def _look(self) -> bool:
+        """At all that were not there at the last look; whether there are any.
+
+        What forks, and is gone itself, while the others are looked at, is seen by the next look: that is at few, and
+        faster than one forks. So what lived then counts, though it may be gone a moment later.
+        """
+        before = self._there
         there = frozenset(int(name) for name in os.listdir(PROC) if name.isdigit())  # noqa: PTH208 - names, not paths
         blank = []
-        vanished = False
+        self._there = there
         for pid in there.difference(before, self._spared):
             session = _session_of(pid)
-            if session is None:
-                vanished = True
-                continue
             self._sessions.setdefault(session, []).append(pid)
             if borne := mark_of(pid):
                 self._bearing.setdefault(borne, []).append(pid)
+                if before and (stat := stat_of(pid)) and stat.lives:
+                    self._lived.add(pid)
             elif not self._note_environment(pid) and session:
                 blank.append(pid)
         if blank:
@@ -107,21 +119,22 @@ class Forest:
             time.sleep(_EXEC)
         for pid in blank:
             self._note_environment(pid)
-        return there, vanished
+        return not there <= before
 
-    def of(self, instance: str, session: ProcessRef | int | None = None) -> frozenset[ProcessRef]:
-        """Every process of the instance with that id, wherever it has gone (Note [Finding a tree])."""
+    def _found(self, instance: str, session: ProcessRef | int | None) -> tuple[dict[int, int], bool]:
+        """Pids, with the ticks at which they were started; whether there were more that have ended."""
         marked, name = mark(instance), instance.encode()
         found: dict[int, int] = {}
-        self._add(found, self._bearing.get(marked, ()), lambda pid: mark_of(pid) == marked)
-        self._add(found, self._bearing.get(name, ()), lambda pid: name in _ids(_environ(pid)))
+        bearing = [*self._bearing.get(marked, ()), *self._bearing.get(name, ())]
+        self._add(found, bearing, lambda pid: mark_of(pid) == marked or name in _ids(_environ(pid)))
+        ended = len(found) < len(bearing)
         number = self._own_session(session, found)
         if number is not None and number != os.getsid(0):
             self._add(found, self._sessions.get(number, ()), lambda pid: _session_of(pid) == number)
         if isinstance(session, ProcessRef) and number is not None:
             self._add(found, self._present(number), lambda pid: session.created == f"{self._boot}:{found[pid]}")
         self._add_descendants(found)
-        return frozenset(ProcessRef(pid, f"{self._boot}:{ticks}") for pid, ticks in found.items())
+        return found, ended
 
     def _present(self, pid: int) -> list[int]:
         return [pid] if stat_of(pid) else []
@@ -148,14 +161,14 @@ class Forest:
     def _add(self, found: dict[int, int], pids: Iterable[int], proven: Callable[[int], bool]) -> None:
         """Add those of ``pids`` that live and are ``proven``, with the ticks at which they were started.
 
-        One that has vanished since it was seen is added, too: it may be gone because its child goes on, and nobody may
-        think that nothing is left.
+        One that was seen alive and is no more is added, too: it may have ended because its child goes on, and nobody
+        may think that nothing is left.
         """
         for pid in pids:
             if pid in found or pid in self._spared:
                 continue
             stat = stat_of(pid)
-            if stat is None:
+            if stat is None or (not stat.lives and pid in self._lived):
                 found[pid] = _VANISHED
             elif stat.lives:
                 found[pid] = stat.ticks
@@ -227,14 +240,11 @@ def mark_of(pid: int) -> int:
     return 0
 
 
-def _session_of(pid: int) -> int | None:
-    """0 for a kernel thread, or where the session began outside of this pid namespace; None if it is gone."""
-    try:
+def _session_of(pid: int) -> int:
+    """0 for a kernel thread, or where the session began outside of this pid namespace, or it is gone."""
+    with suppress(OSError):
         return os.getsid(pid)
-    except ProcessLookupError:
-        return None
-    except OSError:
-        return 0
+    return 0
 
 
 def _parent_of(pid: int) -> int:
