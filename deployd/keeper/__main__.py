@@ -33,7 +33,7 @@ def main(argv: list[str]) -> None:
 
     # First, as what it may read in /proc depends on it (Note [Long paths]).
     make_undumpable()
-    place = Place(Path(argv[1]))
+    place = Place(Path(argv[1]).absolute())
     if not place.hold():
         return
     # Whoever starts it by hand from a shell gets one that leads its group, which has to stay in its session.
