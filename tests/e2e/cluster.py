@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -20,6 +21,7 @@ BIN = Path(sys.executable).parent
 PYTHON_ENVIRONMENT = {"PATH": f"{BIN}:/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", "HOME": "/nonexistent"}
 EXAMPLES = Path(__file__).parents[2] / "examples"
 COMMAND_DEADLINE = 60
+GOODBYE = 3.0
 
 
 class Daemon:
@@ -167,6 +169,9 @@ class Cluster:
             if daemon.running:
                 daemon.stop()
         self.reap()
+        # A keeper ends a moment after its drone.
+        with suppress(AssertionError):
+            until(lambda: not self.keepers(), "all keepers have ended", GOODBYE)
         left = self.processes() + self.keepers()
         for pid in left:
             os.kill(pid, signal.SIGKILL)

@@ -1,0 +1,316 @@
+"""What befalls a village, and what people do there meanwhile."""
+
+from __future__ import annotations
+
+import select
+import signal
+import subprocess
+import threading
+from collections.abc import Callable
+
+from tests.e2e.cluster import Daemon
+from tests.e2e.village import PYTHON, Village, kill
+
+MOST_RELEASES = 3
+MOST_SPAWNED = 3
+
+
+Misfortune = Callable[[Village], None]
+
+
+def pause(seconds: float) -> None:
+    select.select([], [], [], max(0.0, seconds))
+
+
+def again(daemon: Daemon) -> None:
+    """kill -9, and a start."""
+    daemon.kill()
+    daemon.launch()
+
+
+# Misfortunes. Each leaves all daemons started.
+
+
+def kill_drone(village: Village) -> None:
+    again(village.chance.choice(village.drones))
+
+
+def kill_all_drones(village: Village) -> None:
+    for drone in village.drones:
+        drone.kill()
+    pause(village.chance.uniform(0, 1))
+    for drone in village.drones:
+        drone.launch()
+
+
+def kill_hub(village: Village) -> None:
+    again(village.cluster.hub)
+
+
+def kill_registry(village: Village) -> None:
+    again(village.cluster.registry)
+
+
+def keep_and_start(village: Village) -> None:
+    drone = village.chance.choice(village.drones)
+    drone.stop()
+    drone.launch()
+
+
+def stall_drone(village: Village) -> None:
+    drone = village.chance.choice(village.drones)
+    assert drone.process is not None
+    stall(village, drone.process.pid)
+
+
+def stall_keeper(village: Village) -> None:
+    for pid in village.cluster.keepers(village.chance.choice(village.drones).state.name):
+        stall(village, pid)
+
+
+def stall(village: Village, pid: int) -> None:
+    kill(pid, signal.SIGSTOP)
+    pause(village.chance.uniform(0.1, 3))
+    kill(pid, signal.SIGCONT)
+
+
+def kill_drone_in_an_outage(village: Village) -> None:
+    """Without hub and registry it takes over what runs."""
+    for daemon in (village.cluster.hub, village.cluster.registry):
+        daemon.kill()
+    again(village.chance.choice(village.drones))
+    pause(village.chance.uniform(0, 2))
+    village.cluster.registry.launch()
+    village.cluster.hub.launch()
+
+
+HARMLESS = [
+    kill_drone,
+    kill_all_drones,
+    kill_hub,
+    kill_registry,
+    keep_and_start,
+    stall_drone,
+    stall_keeper,
+    kill_drone_in_an_outage,
+]
+"""After these every app has the process that it had."""
+
+
+def kill_keeper(village: Village) -> None:
+    end_keeper(village, village.chance.choice(village.drones))
+
+
+def end_keeper(village: Village, drone: Daemon) -> None:
+    for pid in village.cluster.keepers(drone.state.name):
+        kill(pid, signal.SIGKILL)
+
+
+def kill_drone_and_keeper(village: Village) -> None:
+    drone = village.chance.choice(village.drones)
+    steps = [drone.kill, lambda: end_keeper(village, drone)]
+    village.chance.shuffle(steps)
+    for step in steps:
+        step()
+        pause(village.chance.uniform(0, 0.2))
+    drone.launch()
+
+
+def kill_app(village: Village) -> None:
+    pids = [row["pid"] for row in village.instances() if row["pid"]]
+    for pid in village.chance.sample(pids, min(len(pids), village.chance.randint(1, 3))):
+        kill(pid, signal.SIGKILL)
+
+
+def kill_app_without_a_drone(village: Village) -> None:
+    rows = village.instances()
+    drone = village.chance.choice(village.drones)
+    drone.kill()
+    pids = [row["pid"] for row in rows if row["pid"] and row["drone"] == drone.state.name]
+    for pid in village.chance.sample(pids, min(len(pids), 1)):
+        kill(pid, signal.SIGKILL)
+    pause(village.chance.uniform(0, 1))
+    drone.launch()
+
+
+def kill_app_amid_a_stall(village: Village) -> None:
+    """The news of its end waits."""
+    drone = village.chance.choice(village.drones)
+    assert drone.process is not None
+    pids = [row["pid"] for row in village.instances() if row["pid"] and row["drone"] == drone.state.name]
+    stalled = village.chance.choice([drone.process.pid, *village.cluster.keepers(drone.state.name)])
+    kill(stalled, signal.SIGSTOP)
+    for pid in village.chance.sample(pids, min(len(pids), 1)):
+        kill(pid, signal.SIGKILL)
+    pause(village.chance.uniform(0, 2))
+    kill(stalled, signal.SIGCONT)
+
+
+def stop_and_start(village: Village) -> None:
+    drone = village.chance.choice(village.drones)
+    village.stop_drone(drone)
+    assert village.witness.of(drone) == []
+    drone.launch()
+
+
+def reboot(village: Village) -> None:
+    """The hub is back only later."""
+    drone = village.chance.choice(village.drones)
+    village.cluster.hub.kill()
+    drone.kill()
+    for pid in [*village.cluster.keepers(drone.state.name), *village.witness.of(drone)]:
+        kill(pid, signal.SIGKILL)
+    drone.launch()
+    pause(village.chance.uniform(0, 2))
+    village.cluster.hub.launch()
+
+
+HARMFUL = [
+    kill_keeper,
+    kill_drone_and_keeper,
+    kill_app,
+    kill_app_without_a_drone,
+    kill_app_amid_a_stall,
+    stop_and_start,
+    reboot,
+]
+
+
+# What people do.
+
+
+def deploy(village: Village) -> None:
+    if len(village.releases) >= MOST_RELEASES:
+        retire(village)
+    if village.chance.random() < 0.5:
+        village.configure()
+    if village.chance.random() < 0.5:
+        village.change_lock()
+    village.deploy(village.push())
+
+
+def retire(village: Village) -> None:
+    release = village.releases.pop(0)
+    gone = {row["id"] for row in village.instances() if row["release"] == release.name}
+    village.cluster.deployctl("--timeout", "60", "retire", "webapp", release.name)
+    village.stopped -= gone
+    for id in gone & village.spawned.keys():
+        del village.spawned[id]
+
+
+def spawn(village: Village) -> None:
+    if len(village.spawned) >= MOST_SPAWNED:
+        return
+    release, drone = village.chance.choice(village.releases), village.chance.choice(village.drones).state.name
+    words = PYTHON.removeprefix("exec ").split()
+    said = village.cluster.json("spawn", "webapp", release.name, "--drone", drone, "--", *words, "quiet")
+    for row in said["instances"]:
+        village.spawned[row["id"]] = (release, drone)
+
+
+def stop(village: Village) -> None:
+    running = [row["id"] for row in village.instances() if row["state"] == "ready"]
+    ids = village.chance.sample(running, min(len(running), 2))
+    village.cluster.deployctl("--timeout", "60", "stop", *ids)
+    village.stopped |= set(ids)
+
+
+def restart(village: Village) -> None:
+    ids = village.chance.sample([row["id"] for row in village.instances()], 2)
+    village.cluster.deployctl("--timeout", "60", "restart", *ids, *village.stopped)
+    village.stopped = set()
+
+
+def execute(village: Village) -> None:
+    release = village.chance.choice(village.releases)
+    command = ["exec", "webapp", release.name, "--all", "--", "sh", "-c", "cat made/lock; echo; echo $MODE; exit 3"]
+    done = village.cluster.run_deployctl(*command)
+    assert done.returncode == 3, done
+    said = sorted(line.partition(" | ")[2] for line in done.stdout.splitlines())
+    assert said == sorted([release.lock, release.mode] * len(village.drones)), done
+
+
+def deploy_amid(village: Village, befall: Misfortune) -> None:
+    """What fails is tried again; then it has to go well."""
+    if len(village.releases) >= MOST_RELEASES:
+        retire(village)
+    village.change_lock()
+    release = village.push()
+    village.count_attempt(release)
+    done = amid(village, befall, "deploy", "webapp", release.commit)
+    # A build that the drone was killed in begins anew.
+    village.builds[release.lock] += 2
+    if done.returncode == 0:
+        village.deployed(release)
+    else:
+        village.until_back()
+        village.deploy(release)
+
+
+def retire_amid(village: Village, befall: Misfortune) -> None:
+    if len(village.releases) < 2:
+        return
+    name = village.releases[0].name
+    amid(village, befall, "retire", "webapp", name)
+    village.until_back()
+    retire(village)
+
+
+def stop_amid(village: Village, befall: Misfortune) -> None:
+    running = [row["id"] for row in village.instances() if row["state"] == "ready"]
+    ids = village.chance.sample(running, min(len(running), 2))
+    if amid(village, befall, "stop", *ids).returncode:
+        village.until_back()
+        village.cluster.deployctl("--timeout", "60", "stop", *ids)
+    village.stopped |= set(ids)
+
+
+def restart_amid(village: Village, befall: Misfortune) -> None:
+    ids = village.chance.sample([row["id"] for row in village.instances()], 2)
+    if amid(village, befall, "restart", *ids).returncode:
+        village.until_back()
+        village.cluster.deployctl("--timeout", "60", "restart", *ids)
+    village.stopped -= set(ids)
+
+
+def execute_amid(village: Village, befall: Misfortune) -> None:
+    """It may fail, but nothing of it may be left."""
+    amid(village, befall, "exec", "webapp", village.releases[0].name, "--all", "--", "sh", "-c", "sleep 3 & sleep 3")
+
+
+def amid(village: Village, befall: Misfortune, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Do it, and let something happen meanwhile."""
+    done: list[subprocess.CompletedProcess[str]] = []
+    command = ["--timeout", "60", *arguments]
+    doing = threading.Thread(target=lambda: done.append(village.cluster.run_deployctl(*command)))
+    doing.start()
+    pause(village.chance.uniform(0.3, 2))
+    befall(village)
+    doing.join()
+    village.tell(f"{arguments[0]} ended with {done[0].returncode}: {done[0].stderr.strip()}")
+    assert "Traceback" not in done[0].stderr, done[0].stderr
+    return done[0]
+
+
+OPERATIONS = [deploy, spawn, stop, restart, execute]
+AMID = [deploy_amid, retire_amid, stop_amid, restart_amid, execute_amid]
+
+
+def befalls(village: Village, misfortune: Misfortune) -> None:
+    """It happens to a village at peace, and what it does not touch stays as it was."""
+    before = village.pids()
+    with village.deed(misfortune.__name__):
+        misfortune(village)
+    if misfortune in HARMLESS:
+        after = village.pids()
+        assert after == before, f"{misfortune.__name__}: {before} became {after}"
+
+
+def is_done(village: Village, operation: Misfortune) -> None:
+    with village.deed(operation.__name__):
+        operation(village)
+
+
+def is_done_amid(village: Village, operation: Callable[[Village, Misfortune], None], misfortune: Misfortune) -> None:
+    with village.deed(f"{operation.__name__} {misfortune.__name__}"):
+        operation(village, misfortune)
