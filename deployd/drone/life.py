@@ -17,8 +17,9 @@ class Life:
 
     ``line`` is what it was started as, or given up as; ``host`` is of its row, ``bind`` its HOST. ``passed``: it has
     passed its check, so its row may be in the port table. ``gone``: its end is dealt with. ``falls`` and ``faults`` are
-    of ``deployd.planning.restarts.Past``, ``failures`` of ``deployd.drone.problem.Health``. ``begun`` is the generation in which what runs once was begun. ``over`` is
-    ``failed`` or ``done`` (of ``State``) once it is not started again, then with ``reason`` and ``tail``.
+    of ``deployd.planning.restarts.Past``, ``failures`` of ``deployd.drone.problem.Health``. ``begun`` is the generation
+    in which what runs once was begun. ``over`` is ``failed`` or ``done`` (of ``State``) once it is not started again,
+    then with ``reason`` and ``tail``.
     """
 
     port: int = 0

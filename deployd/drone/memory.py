@@ -134,8 +134,8 @@ class Memory:
 
     def _save(self, **changes: Any) -> None:
         health, past = self.health, self.health.past
-        counts = {"falls": past.falls, "faults": past.faults, "failures": health.failures}
-        self.life = evolve(self.life, **counts, **changes)
+        changes |= {"falls": past.falls, "faults": past.faults, "failures": health.failures}
+        self.life = evolve(self.life, **changes)
         self.saved = self._means.save(self._id, self.life)
         self.saved.addErrback(lambda failure: self._log.warn("{error}", error=failure.value))
 

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+import deployd
+import twisted
 from tests.conftest import require
 from tests.e2e.cluster import BIN, PYTHON_ENVIRONMENT, SECRET, Cluster, Daemon, get
 from tests.e2e.waiting import until
@@ -19,6 +21,8 @@ from tests.e2e.waiting import until
 pytestmark = [require("git")]
 
 NOBODY = 65534
+PACKAGES = f"{Path(deployd.__file__).parents[1]}:{Path(twisted.__file__).parents[1]}"
+ENVIRONMENT = PYTHON_ENVIRONMENT | {"PYTHONPATH": PACKAGES}
 # Serves what it can find out about a process: GET /PID/what.
 SPY = """
 import ctypes, os, signal, socket, sys
@@ -64,14 +68,18 @@ def as_nobody() -> tuple[str, ...]:
     return ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups")
 
 
-def can_run_as_nobody() -> bool:
-    command = [*as_nobody(), str(BIN / "python"), "-c", "import deployd"]
-    try:
-        return (
-            subprocess.run(command, cwd="/", env=PYTHON_ENVIRONMENT, capture_output=True, check=False).returncode == 0
-        )
-    except OSError:
-        return False
+def python_of_nobody() -> str:
+    """A Python that other users may run, and start again from itself as a drone does for its keeper; "" for none."""
+    again = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import deployd.drone.daemon'], check=True)"
+    for python in (str(BIN / "python"), "/usr/bin/python3"):
+        command = [*as_nobody(), python, "-c", again]
+        try:
+            done = subprocess.run(command, cwd="/", env=ENVIRONMENT, capture_output=True, check=False)
+        except OSError:
+            continue
+        if done.returncode == 0:
+            return python
+    return ""
 
 
 @pytest.fixture
@@ -91,14 +99,17 @@ def cluster() -> Iterator[Cluster]:
 @pytest.fixture
 def drone(cluster: Cluster) -> Daemon:
     """A drone of a user who is not root."""
-    if not can_run_as_nobody():
+    python = python_of_nobody()
+    if not python:
         pytest.skip("needs setpriv, and a Python that other users may run")
     place = cluster.directory / "d1"
     place.mkdir()
     if os.geteuid() == 0:
         os.chown(place, NOBODY, NOBODY)
     arguments = ("--hub", cluster.hub.amp, "--name", "d1", "--", "python3", "http.py")
-    return cluster.daemon("d1", "drone", *arguments, prefix=as_nobody()).start()
+    made = cluster.daemon("d1", "drone", *arguments, prefix=(*as_nobody(), python))
+    made._environment |= ENVIRONMENT
+    return made.start()
 
 
 def test_an_app_of_the_drones_user_cannot_read_the_drone(cluster: Cluster, drone: Daemon) -> None:
@@ -119,8 +130,9 @@ def test_an_app_of_the_drones_user_cannot_read_the_drone(cluster: Cluster, drone
     finally:
         neighbour.kill()
         neighbour.wait()
-    for what in PRIVATE:
-        assert get(address, f"/{drone.process.pid}/{what.format(pid=drone.process.pid)}") == (200, "refused"), what
+    for pid in (drone.process.pid, *cluster.keepers("d1")):
+        for what in PRIVATE:
+            assert get(address, f"/{pid}/{what.format(pid=pid)}") == (200, "refused"), what
     assert SECRET not in get(address, f"/{drone.process.pid}/cmdline")[1]
     cluster.deployctl("ps")
 
