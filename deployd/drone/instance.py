@@ -185,7 +185,6 @@ class Instance:
     # What its machine asks for.
 
     def enter(self, state: str) -> None:
-        self._log.debug("{id} is {state}", id=self.line.id, state=state)
         self.state = state
         self._building = ""
         if state not in ("registering", "ready"):

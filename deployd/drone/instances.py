@@ -136,7 +136,6 @@ class Instances:
     def take_steps(self) -> None:
         known = [instance.known() for instance in self._all.values()]
         for step in reconcile.steps(self.revision.epoch, self._lines, known, self._checkouts.keys()):
-            self._log.debug("{step}", step=step)
             self._apply(step)
         self._changed()
 

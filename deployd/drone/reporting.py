@@ -17,7 +17,7 @@ from deployd.wire.fleet import Report
 from deployd.wire.paging import pages
 
 RETRY = 1.0
-PAUSE = 0.0002
+PAUSE = 0.0005
 """Seconds between two reports, for each instance: who has many would else do little but report each that changes."""
 
 Observe = Callable[[], tuple[Revision, tuple[ObservedInstance, ...]]]
