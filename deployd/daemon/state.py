@@ -14,10 +14,12 @@ ADDRESSES = "addresses.json"
 
 
 class StateDirectory:
-    """``path``, made with mode 0700 and locked for as long as this process lives.
+    """``path``, made with mode 0700 (or ``mode``) and locked for as long as this process lives.
 
     The kernel drops the lock with the process, so a kill leaves nothing to clean up.
     """
+
+    mode = 0o700
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -26,8 +28,8 @@ class StateDirectory:
     def hold(self) -> None:
         """Make and lock the directory; raise Refused with one sentence."""
         try:
-            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self.path.chmod(0o700)
+            self.path.mkdir(mode=self.mode, parents=True, exist_ok=True)
+            self.path.chmod(self.mode)
             lock = (self.path / "lock").open("a+")
         except OSError as error:
             raise Refused(f"cannot use the state directory {self.path}: {error.strerror}") from None

@@ -48,6 +48,7 @@ from deployd.drone.service import Crew, Drone, Events
 from deployd.drone.steps import Steps
 from deployd.drone.surroundings import REGISTRY_PORT, Surroundings
 from deployd.drone.tasks import run_task
+from deployd.drone.users import OPEN, Users
 from deployd.errors import DeploydError, Refused
 from deployd.git import fetching
 from deployd.git.limits import GitLimits
@@ -88,6 +89,9 @@ class DroneDaemon(DaemonService):
         self._census = Census(self._processes.run, self._spared)
         self._app_ports = Ports(*options.ports, reactor, start=random.randrange(65536))
         self._refused = False
+        if options.app_users is not None:
+            # From the first moment: apps of an earlier life may be running.
+            self.state.mode = OPEN
 
     def begin(self) -> None:
         make_undumpable()
@@ -246,7 +250,11 @@ class DroneDaemon(DaemonService):
         name = f"deployd-{sha256(self._identity.owner.encode()).hexdigest()[:12]}"
         groups = delegation.find(name, self.options["cgroup"])
         groups.clean(known)
-        return Isolation(groups)
+        if self.options.app_users is None:
+            return Isolation(groups)
+        users = Users(*self.options.app_users, self.state.path)
+        users.open()
+        return Isolation(groups, users)
 
     def _spared(self) -> Collection[int]:
         """The keeper bears the mark of whatever it started last, and is no process of an app."""

@@ -15,8 +15,7 @@ from twisted.logger import Logger
 from deployd.drone.disk import size_of
 from deployd.drone.means import Means
 from deployd.drone.process import Running
-from deployd.planning.disk import size_text
-from deployd.planning.excess import excess, greediest
+from deployd.planning.excess import bytes_text, excess, greediest
 from deployd.planning.reconcile import CheckoutKey
 from deployd.processes.census import Census
 from deployd.processes.ending import ToThread
@@ -110,8 +109,8 @@ class LimitWatch(Service):
         written = {id: await self._paced(self._written, running[id][1]) for id in running}
         worst = greediest(written)
         if worst is not None:
-            size = size_text(written[worst])
-            self._end(*running[worst], f"the disk is full ({size_text(free)} are left), and it has written {size}")
+            size = bytes_text(written[worst])
+            self._end(*running[worst], f"the disk is full ({bytes_text(free)} are left), and it has written {size}")
 
     async def _paced(self, measure: Callable[[Running], int], running: Running) -> int:
         """Measure, and leave the disk alone for some time after that."""

@@ -38,6 +38,7 @@ class DroneOptions(DaemonOptions):
         ["role", None, None, "The role that COMMAND plays (default: http)."],
         ["on-stop", None, "stop", "What SIGTERM does to the apps: stop or keep."],
         ["disk-reserve", None, None, "The bytes that stay free, as 2G (default: 512M, at most 5% of the disk)."],
+        ["app-users", None, None, "FIRST-LAST: users (uid and gid) that only apps have, one each; needs root."],
         ["cgroup", None, "auto", "Where groups that limit apps are made: auto, none, or the directory of a cgroup v2."],
         ["cache-budget", None, "5G", "How large the caches of builds grow before those that nothing uses go."],
         ["log-budget", None, "1G", "How large the logs of all apps grow before the oldest go."],
@@ -46,6 +47,7 @@ class DroneOptions(DaemonOptions):
 
     ports: tuple[int, int]
     disk_reserve: int | None = None
+    app_users: tuple[int, int] | None = None
     cache_budget: int
     log_budgets: tuple[int, int]
     """Of one app, and of all."""
@@ -94,6 +96,8 @@ class DroneOptions(DaemonOptions):
             raise usage.UsageError(str(error)) from None
         if self["cgroup"] not in (delegation.AUTO, delegation.NONE) and not self["cgroup"].startswith("/"):
             raise usage.UsageError(f"--cgroup is auto, none or a directory, not {self['cgroup'][:40]!r}")
+        if self["app-users"] is not None:
+            self.app_users = _users(self["app-users"])
         self.ports = _port_range(self["port-range"])
         if self["disk-reserve"] is not None:
             self.disk_reserve = self._bytes("disk-reserve")
@@ -137,4 +141,12 @@ def _port_range(text: str) -> tuple[int, int]:
     right = dash and first.isascii() and first.isdigit() and last.isascii() and last.isdigit()
     if not right or not 0 < int(first) <= int(last) < 65536:
         raise usage.UsageError(f"--port-range is FIRST-LAST within 1-65535, not {text[:40]!r}")
+    return int(first), int(last)
+
+
+def _users(text: str) -> tuple[int, int]:
+    first, dash, last = text.partition("-")
+    right = dash and first.isascii() and first.isdigit() and last.isascii() and last.isdigit()
+    if not right or not 0 < int(first) <= int(last) < 2**31:
+        raise usage.UsageError(f"--app-users is FIRST-LAST, as 60000-60999, not {text[:40]!r}")
     return int(first), int(last)

@@ -24,8 +24,11 @@ from deployd.processes.environment import SYSTEM_PATH
 
 _KNOWN = "PROCESS_ID"
 """The one variable that keeps its name: the app's processes are known by it."""
-_OPEN = ("checkouts", "caches", "tmp")
+OPEN = 0o711
+"""The mode of directories through which every app gets to what is its own."""
+_APPS = ("checkouts", "caches", "tmp")
 """What is in the state directory for apps; the rest is the drone's."""
+_DRONES = ("logs", "mirrors", "spare", "configs")
 # A pipe that is root's could be written to, but not opened anew, as many do with /dev/stdout.
 _GIVE = 'for fd in 0 1 2; do [ ! -p /proc/self/fd/$fd ] || "$1" "$2" /proc/self/fd/$fd; done; shift 2; exec "$@"'
 
@@ -44,18 +47,27 @@ class Users:
             self._of = _read(self._file)
 
     def open(self) -> None:
-        """Let apps through the state directory to what is theirs, and to nothing else. Blocks."""
+        """Let apps through the state directory to what is theirs, and to nothing else. Blocks; raise Refused."""
+        if os.geteuid() != 0:
+            raise Refused("--app-users needs a drone that is root, and this one is not")
+        closed = [path for path in self._directory.parents if not path.stat().st_mode & 0o001]
+        if closed:
+            raise Refused(
+                f"--app-users: no app gets through {closed[0]} to the state directory in it; give --state-dir"
+            )
+        for name in _DRONES:
+            (self._directory / name).mkdir(mode=0o700, exist_ok=True)
         for path in self._directory.iterdir():
-            if path.name not in _OPEN and not path.is_symlink():
+            if path.name not in _APPS and not path.is_symlink():
                 path.chmod(0o700 if path.is_dir() else 0o600)
-        for name in _OPEN:
+        for name in _APPS:
             path = self._directory / name
             path.mkdir(exist_ok=True)
-            path.chmod(0o711)
-            for private in path.iterdir() if name != "tmp" else ():
-                if private.is_dir() and private.stat().st_mode & 0o007:
+            path.chmod(OPEN)
+            for private in path.iterdir():
+                # A directory that was an app's of the drone's own user: who owns it is seen to before the next start.
+                if private.stat().st_uid == 0 and private.stat().st_mode & 0o007:
                     private.chmod(0o700)
-        self._directory.chmod(0o711)
 
     def of(self, app: str) -> int:
         """The user of an app; raise Refused when there is none left. Blocks where the app is new."""
@@ -67,6 +79,7 @@ class Users:
                 known = self._of | {app: min(free)}
                 try:
                     replace_file(self._file, json.dumps(known).encode())
+                    self._file.chmod(0o600)
                 except OSError as error:
                     raise Refused(f"the user of {app} cannot be saved: {error.strerror}") from None
                 self._of = known
