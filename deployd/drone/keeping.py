@@ -271,7 +271,7 @@ class Keeping:
             self._unwanted.discard(held.id)
             self.forget(held.id)
         elif hear is not None:
-            hear(Exit(held.code, held.signal))
+            self._tell(hear, Exit(held.code, held.signal))
 
     def _lose_all(self) -> None:
         for id in [id for id, held in self._held.items() if not held.ended]:
@@ -285,7 +285,13 @@ class Keeping:
         self._unwanted.discard(id)
         hear = self._hearing.pop(id, None)
         if hear is not None:
-            hear(Exit(None, None))
+            self._tell(hear, Exit(None, None))
+
+    def _tell(self, hear: Hear, how: Exit) -> None:
+        try:
+            hear(how)
+        except Exception:  # somebody's mistake, for which no other may miss an end
+            self._log.failure("while telling of an end")
 
     # Orders.
 

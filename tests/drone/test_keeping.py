@@ -230,6 +230,18 @@ class DeadKeeperTests(KeepingCase):
         self.link.wait(1)
         self.assertEqual(self.exits["a"], [LOST, Exit(5)])
 
+    def test_one_that_fails_at_an_end_keeps_nobody_from_another(self) -> None:
+        def fail(how: Exit) -> None:
+            raise ZeroDivisionError
+
+        self.keeping.start(launch("a"), fail)
+        self.started("b")
+        self.link.door.die()
+        self.link.wait(1)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertEqual(self.exits["b"], [LOST])
+        self.started("b")
+
     def test_the_end_is_told_before_a_new_keeper_is_there(self) -> None:
         self.started("a")
         self.link.wait(STEADY)
