@@ -35,3 +35,25 @@ class PlaceTests(SynchronousTestCase):
         self.assertEqual((link.resolve(), keeping._link(directory)), (directory.resolve(), link))
         self.assertEqual(link.parent.stat().st_mode & 0o777, 0o700)
         self.assertLess(len(os.fsencode(link)), 80)
+
+    def test_a_link_in_a_directory_that_others_may_change_is_not_trusted(self) -> None:
+        top = tempfile.mkdtemp()
+        self.patch(tempfile, "tempdir", top)
+        directory = self.directory(200)
+        keeping._link(directory).parent.chmod(0o777)
+        self.assertRaises(PermissionError, keeping._link, directory)
+
+    def test_one_process_holds_it(self) -> None:
+        directory = self.directory(1)
+        self.assertTrue(Place(directory).hold())
+        self.assertFalse(Place(directory).hold())
+
+    def test_the_socket_that_a_dead_keeper_has_left_goes_and_that_of_a_living_one_stays(self) -> None:
+        directory = self.directory(1)
+        left = directory / "keeper.sock"
+        left.touch()
+        self.assertTrue(Place(directory).hold())
+        self.assertFalse(left.exists())
+        left.touch()
+        self.assertFalse(Place(directory).hold())
+        self.assertTrue(left.exists())
