@@ -67,6 +67,10 @@ class Cluster:
         left: float = self._end - self.clock.seconds()
         return max(0.0, left)
 
+    def extend(self, seconds: float) -> None:
+        """The deadline is at least ``seconds`` from now."""
+        self._end = max(self._end, self.clock.seconds() + seconds)
+
     async def pause(self, seconds: float) -> None:
         await deferLater(self.clock, min(seconds, self.remaining()))
 

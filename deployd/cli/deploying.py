@@ -24,7 +24,10 @@ class Deploying:
         self.begun: Deployment | None = None
 
     async def work(self, cluster: Cluster) -> Deployment:
-        """Ask for the release and follow it to its end; raise DeploydError, NoAnswer at the deadline."""
+        """Ask for the release and follow it to its end; raise DeploydError, NoAnswer at the deadline.
+
+        Without a deadline of the person's own it is the hub's: that knows whether a build or a release command runs.
+        """
         deployment = await self._ask(cluster)
         self.begun = deployment
         revision = None
@@ -36,6 +39,8 @@ class Deploying:
             if deployment.over or self._detach:
                 return deployment
             revision = status["revision"]
+            if cluster.settings.timeout is None and status["left"]:
+                cluster.extend(status["left"] + VERDICT_SECONDS)
             if not await cluster.change(status["revision"]):
                 raise NoAnswer(f"{deployment.title} is still deploying; it goes on, deploy it again to watch")
 
@@ -45,6 +50,7 @@ class Deploying:
         if app is None:
             assert wanted.tree is not None
             app = wanted.tree.app(await cluster.hub_fact("http"), await cluster.hub_host())
+        asked = cluster.settings.timeout
         left = cluster.remaining()
         answer = await cluster.call(
             Deploy,
@@ -53,7 +59,7 @@ class Deploying:
             drones=list(wanted.drones),
             where=list(wanted.where),
             need=wanted.need,
-            timeout=left - min(VERDICT_SECONDS, left * VERDICT_SHARE),
+            timeout=0.0 if asked is None else left - min(VERDICT_SECONDS, left * VERDICT_SHARE),
         )
         return Deployment(app, answer["commit"], answer["release"], answer["changed"], need=wanted.need)
 

@@ -47,14 +47,24 @@ def run(settings: Settings, work: Callable[[Cluster], Coroutine[Any, Any, T]], t
     seconds = settings.timeout or timeout
     outcome: list[Any] = []
 
-    def late(result: Any, _: float) -> Any:
+    def late(result: Any) -> Any:
         if isinstance(result, Failure) and result.check(CancelledError):
             raise NoAnswer(f"no answer within {seconds:g} s; the daemons may be busy, --timeout gives them longer")
         return result
 
+    def watch(cluster: Cluster, working: Deferred[Any]) -> None:
+        """Until the deadline, which the work may have moved meanwhile."""
+        left = cluster.remaining()
+        if left:
+            reactor.callLater(left + LAST_WORDS, watch, cluster, working)
+        else:
+            working.cancel()
+
     def start() -> None:
-        working = Deferred.fromCoroutine(work(Cluster(reactor, settings, seconds)))
-        working.addTimeout(seconds + LAST_WORDS, reactor, late)
+        cluster = Cluster(reactor, settings, seconds)
+        working = Deferred.fromCoroutine(work(cluster))
+        watch(cluster, working)
+        working.addBoth(late)
         working.addBoth(outcome.append)
         working.addBoth(lambda _: reactor.stop())
 

@@ -66,6 +66,7 @@ class ControlConversation(
             "need": standing.need,
             "drones": page,
             "next": following,
+            "left": standing.left,
             "revision": self._hub.news.revision,
         }
 

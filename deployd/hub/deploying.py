@@ -42,6 +42,7 @@ class Asked:
     timeout: float
     said: Said
     config: int = 0
+    patient: bool = False
 
 
 @frozen
@@ -100,6 +101,7 @@ def _started(desired: Desired, release: Release, asked: Asked) -> Decided:
         selector=asked.selector,
         need=asked.need,
         timeout=asked.timeout,
+        patient=asked.patient,
         roles=manifest.roles,
         settings=manifest.settings,
         build=manifest.build,
@@ -126,7 +128,8 @@ def _widened(desired: Desired, before: Release, asked: Asked, views: Mapping[str
         outcome=(),
     )
     if deploying:
-        wider = evolve(wider, need=_stricter(desired, wider, before.need, asked.need), timeout=asked.timeout)
+        wider = evolve(wider, need=_stricter(desired, wider, before.need, asked.need))
+        wider = evolve(wider, timeout=asked.timeout, patient=asked.patient)
     _check(desired, wider, asked)
     orders = _resumed(desired, wider)
     if not deploying and not orders and _same_drones(desired, before, wider) and _healthy(desired, wider, views):
@@ -135,7 +138,8 @@ def _widened(desired: Desired, before: Release, asked: Asked, views: Mapping[str
         return Decided(same, Changes(releases=() if same == before else (same,)), changed=False, fresh=False)
     if not deploying:
         orders += _shaken(desired, wider, views)
-        wider = evolve(wider, state=ReleaseState.DEPLOYING, settled=before.selector, timeout=asked.timeout)
+        wider = evolve(wider, state=ReleaseState.DEPLOYING, settled=before.selector)
+        wider = evolve(wider, timeout=asked.timeout, patient=asked.patient)
     return Decided(wider, Changes(releases=(wider,), orders=orders), fresh=not deploying)
 
 

@@ -15,13 +15,15 @@ from deployd.model.names import app_name, drone_name, label, shown
 from deployd.model.release import DroneStatus, Need, Release, ReleaseState, Selector
 from deployd.planning.rollout import statuses
 
+# A little less than deployctl waits by itself.
+USUAL_TIMEOUT = 118.0
 LONGEST_TIMEOUT = 7 * 24 * 3600.0
 MAX_NAMES = 10_000
 
 
 @frozen
 class Request:
-    """A deploy as it was asked for; nothing of it is checked yet."""
+    """A deploy as it was asked for; nothing of it is checked yet. ``timeout`` 0: the usual one, and patience."""
 
     app: str
     commit: str
@@ -33,12 +35,16 @@ class Request:
 
 @frozen
 class Standing:
-    """How the last deploy of a release stands; ``state`` is the release's, or ``failed`` where it fell back."""
+    """How the last deploy of a release stands; ``state`` is the release's, or ``failed`` where it fell back.
+
+    ``left`` are the seconds until it is decided at the latest.
+    """
 
     state: str
     reason: str
     need: str
     drones: tuple[DroneStatus, ...]
+    left: float
 
 
 class Deploys:
@@ -65,7 +71,8 @@ class Deploys:
             release=found.release.name if found.release else "",
             selector=selector,
             need=need,
-            timeout=timeout,
+            timeout=timeout or USUAL_TIMEOUT,
+            patient=not timeout,
             said=await self._commits.said(app, found.commit),
             config=config.number if config else 0,
         )
@@ -94,7 +101,8 @@ class Deploys:
             raise UnknownCommit(f"{app} has no release {shown(release)}")
         fell_back = found.state is ReleaseState.DEPLOYED and found.reason != ""
         state = "failed" if fell_back else found.state.value
-        return Standing(state, found.reason, found.need.text, self._rows(desired, found, fell_back))
+        rows, left = self._rows(desired, found, fell_back), self._rollouts.left(found)
+        return Standing(state, found.reason, found.need.text, rows, left)
 
     def _rows(self, desired: Desired, release: Release, fell_back: bool) -> tuple[DroneStatus, ...]:
         if fell_back or release.state is ReleaseState.FAILED:
@@ -133,6 +141,6 @@ def selection(request: Request) -> Selector:
 
 def deadline(timeout: float) -> float:
     """A number of seconds; raise UsageError. NaN is none."""
-    if not timeout > 0:
-        raise UsageError("the timeout is a number of seconds above 0")
+    if not timeout >= 0:
+        raise UsageError("the timeout is a number of seconds, or 0 for the usual one")
     return min(timeout, LONGEST_TIMEOUT)

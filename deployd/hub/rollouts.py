@@ -17,7 +17,7 @@ from deployd.hub.ledger import HUB, NOTHING, Ledger
 from deployd.model.desired import Changes, Desired, Key
 from deployd.model.release import DroneStatus, Release, ReleaseState
 from deployd.planning.hooks import Failed
-from deployd.planning.rollout import Verdict, judged, judgement, status, statuses, summary
+from deployd.planning.rollout import Verdict, is_busy, judged, judgement, status, statuses, summary
 
 RETRY = 5.0
 MAX_REASON = 1000
@@ -102,7 +102,19 @@ class Rollouts:
             rows[drone.name] = status(desired, release, drone, self._fleet.view(drone.name))
         return rows
 
+    def left(self, release: Release) -> float:
+        """The seconds until a deploy of ``release`` is decided at the latest, as it looks now; 0 where none is open."""
+        deadline = self._deadlines.get(release.key)
+        if deadline is None or not deadline.active():
+            return 0.0
+        return max(0.0, deadline.getTime() - self._clock.seconds())
+
     def _expire(self, key: Key) -> None:
+        desired = self._ledger.desired
+        release = desired.releases[key]
+        if release.patient and is_busy(desired, release, self._fleet.views()):
+            self._deadlines[key] = self._clock.callLater(release.timeout, self._expire, key)
+            return
         self._late.add(key)
         self._settle(key)
 

@@ -108,7 +108,8 @@ class Release:
     revision of the app's config that belongs to it, 0 for an empty one.
 
     ``attempt`` grows when it is deployed again from nothing: its instances then start anew. ``timeout`` (seconds) is
-    how long drones have to become ready. ``settled`` is the selection that an earlier deploy of it reached, while it is
+    how long drones have to become ready; ``patient``: what they spend on builds and the release command, which have
+    timeouts of their own, does not count. ``settled`` is the selection that an earlier deploy of it reached while it is
     deployed once more: a failure goes back to that instead of taking down what ran. ``asked`` are the drones that the
     last deploy of it asked for, by which it is judged (None: all of ``selector``). ``reason`` and ``outcome`` tell of
     the last deploy of it that failed. ``good`` is when a deploy of it succeeded last (seconds since 1970; None: never).
@@ -126,6 +127,7 @@ class Release:
     reason: str = ""
     attempt: int = 0
     timeout: float = 120.0
+    patient: bool = False
     settled: Selector | None = None
     asked: Selector | None = None
     outcome: tuple[DroneStatus, ...] = ()

@@ -69,6 +69,19 @@ def verdict(need: Need, rows: Iterable[DroneStatus]) -> Verdict:
     return Verdict.WAITING
 
 
+def is_busy(desired: Desired, release: Release, views: Mapping[str, View]) -> bool:
+    """Whether something that has a timeout of its own is under way for ``release``: a build or its release command."""
+    drone = runner(desired, release) if release.held_up else None
+    if drone is not None and drone.name not in views:
+        return True  # until it is lost
+    for name in (each.name for each in ((drone,) if drone else judged(release, desired.drones.values()))):
+        for one in views.get(name, UNSEEN).instances.values():
+            its = (one.app, one.release) == (release.app, release.name)
+            if its and (one.state is State.BUILDING or (release.held_up and not one.state.over)):
+                return True
+    return False
+
+
 def judgement(release: Release, rows: Iterable[DroneStatus]) -> Verdict:
     """The verdict on ``release``. While its release command runs there is none: it is broken off for no other drone."""
     found = verdict(release.need, rows)

@@ -13,7 +13,8 @@ class Deploy(amp.Command):
     """deployctl to hub: create (or retry, or widen) a release; answered once it is saved.
 
     ``commit`` is whatever names one: an id or prefix, branch, tag, ``vN``. ``where`` is a list of labels
-    (``["region=eu"]``), all of which a drone must have. ``timeout`` (seconds) is the hub's deadline for ``need``.
+    (``["region=eu"]``), all of which a drone must have. ``timeout`` (seconds) is the hub's deadline for ``need``;
+    0: two minutes without what builds and the release command take.
     ``changed`` is false when everything asked for is deployed and healthy already.
     """
 
@@ -33,7 +34,8 @@ class DeployStatus(amp.Command):
     """deployctl to hub: where the release stands.
 
     ``state`` is the release's (``deploying deployed failed retiring retired``), ``drones`` a page of rows ``{drone
-    state reason tail}`` (state: ``ready pending failed away nothing``), by drone; ``revision`` is for AwaitChange.
+    state reason tail}`` (state: ``ready pending failed away nothing``), by drone; ``left`` are the seconds until the
+    hub decides at the latest, as it looks now; ``revision`` is for AwaitChange.
     """
 
     arguments = [(b"app", amp.Unicode()), (b"release", amp.Unicode()), (b"after", amp.Unicode())]
@@ -43,6 +45,7 @@ class DeployStatus(amp.Command):
         (b"need", amp.Unicode()),
         (b"drones", Json()),
         (b"next", amp.Unicode()),
+        (b"left", amp.Float()),
         (b"revision", amp.Integer()),
     ]
     errors = declared(UnknownApp, UnknownCommit)

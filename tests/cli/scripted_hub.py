@@ -54,6 +54,7 @@ class ScriptedHub:
     facts: dict[str, str] = field(factory=lambda: {"http": "127.0.0.1:6002", "registry": "127.0.0.1:6000"})
     asked: list[tuple[str, dict[str, Any]]] = field(factory=list)
     page: int = 1
+    left: float = 0.0
     printed: dict[str, bytes] = field(factory=dict)
     routers: int = 0
     held_up: list[dict[str, str]] = field(factory=list)
@@ -117,6 +118,7 @@ class HubSession(Conversation):
             "need": "all",
             "drones": drones,
             "next": further,
+            "left": hub.left,
             "revision": hub.revision,
         }
 

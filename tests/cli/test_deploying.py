@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
 from deployd.cli.deploying import Deploying
@@ -29,6 +30,7 @@ class DeployingTests(SynchronousTestCase):
 
     def test_asks_for_what_was_wanted_and_gives_the_hub_less_time_than_it_has(self) -> None:
         bench = Bench(seconds=120, state="deployed")
+        bench.cluster.settings = evolve(bench.cluster.settings, timeout=120.0)
         wish = wanted(drones=("d1",), where=("region=eu",), need="50%")
         self.successResultOf(bench.start(self.deploying(wish).work(bench.cluster)))
         (asked,) = bench.hub.asked_for("Deploy")
@@ -37,6 +39,19 @@ class DeployingTests(SynchronousTestCase):
             asked,
             {"app": "webapp", "commit": "master", "drones": ["d1"], "where": ["region=eu"], "need": "50%"},
         )
+
+    def test_without_a_deadline_of_its_own_it_waits_as_long_as_the_hub_does(self) -> None:
+        bench = Bench(seconds=10, left=30.0)
+        working = bench.start(self.deploying().work(bench.cluster))
+        (asked,) = bench.hub.asked_for("Deploy")
+        self.assertEqual(asked["timeout"], 0)
+        bench.way.advance(20)
+        bench.change(left=20.0)
+        bench.way.advance(15)
+        self.assertNoResult(working)
+        bench.change(left=0.0)
+        bench.way.advance(25)
+        self.failureResultOf(working, NoAnswer)
 
     def test_follows_the_release_until_it_is_deployed(self) -> None:
         bench = Bench(drones=[drone("d1", "pending"), drone("d2", "pending")])

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from deployd.errors import DeploydError, Refused
+from deployd.hub.deploys import USUAL_TIMEOUT
 from deployd.model.instance import Goal, State
 from deployd.planning.hooks import HOOK_LEASE
 from deployd.wire.control import DrainDrone, Restart, Retire, Stop
@@ -148,6 +149,21 @@ class HookTests(HooksCase):
         self.assertEqual(self.cluster.states()[0], "failed")
         self.assertEqual(self.reasons()["d1"], "runs the release command")
         self.assertNotIn(Goal.RUN, self.drones[0].lines.values())
+
+    def test_the_usual_time_of_a_deploy_does_not_count_while_it_runs(self) -> None:
+        self.cluster.deploy(timeout=0.0)
+        self.assertEqual(self.cluster.status()["left"], USUAL_TIMEOUT)
+        self.cluster.pass_time(3 * USUAL_TIMEOUT)
+        self.assertEqual(self.cluster.states()[0], "deploying")
+        self.assertGreater(self.cluster.status()["left"], 0)
+        self.drones[1].trouble["http"] = {"state": State.BUILDING}
+        self.end(self.drones[0])
+        self.cluster.pass_time(3 * USUAL_TIMEOUT)
+        self.assertEqual(self.cluster.states(), ("deploying", {"d1": "ready", "d2": "pending"}))
+        self.drones[1].change("http", state=State.STARTING)
+        self.cluster.pass_time(USUAL_TIMEOUT)
+        self.assertEqual(self.cluster.states()[0], "failed")
+        self.assertEqual(self.cluster.status()["left"], 0)
 
     def test_done_it_holds_up_no_retirement(self) -> None:
         self.cluster.deploy()
