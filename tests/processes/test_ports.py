@@ -190,6 +190,9 @@ class TwoDronesProperties(SynchronousTestCase):
         held: list[list[Port]] = [[], []]
         freed: dict[int, float] = {}
         with ExitStack() as foreign:
+            for ports in drones:
+                # Also when it fails: the next example is about other drones.
+                foreign.callback(ports.close)
             bound: set[int] = set()
             for step, drone, value in steps:
                 if step == "new":
