@@ -117,18 +117,19 @@ def kill_drone_and_keeper(village: Village) -> None:
 
 
 def kill_app(village: Village) -> None:
-    pids = [row["pid"] for row in village.instances() if row["pid"]]
-    for pid in village.chance.sample(pids, min(len(pids), village.chance.randint(1, 3))):
+    end_apps(village, village.chance.choice(village.drones), village.chance.randint(1, 3))
+
+
+def end_apps(village: Village, drone: Daemon, most: int = 1) -> None:
+    pids = village.witness.apps(drone)
+    for pid in village.chance.sample(pids, min(len(pids), most)):
         kill(pid, signal.SIGKILL)
 
 
 def kill_app_without_a_drone(village: Village) -> None:
-    rows = village.instances()
     drone = village.chance.choice(village.drones)
     drone.kill()
-    pids = [row["pid"] for row in rows if row["pid"] and row["drone"] == drone.state.name]
-    for pid in village.chance.sample(pids, min(len(pids), 1)):
-        kill(pid, signal.SIGKILL)
+    end_apps(village, drone)
     pause(village.chance.uniform(0, 1))
     drone.launch()
 
@@ -137,11 +138,9 @@ def kill_app_amid_a_stall(village: Village) -> None:
     """The news of its end waits."""
     drone = village.chance.choice(village.drones)
     assert drone.process is not None
-    pids = [row["pid"] for row in village.instances() if row["pid"] and row["drone"] == drone.state.name]
     stalled = village.chance.choice([drone.process.pid, *village.cluster.keepers(drone.state.name)])
     kill(stalled, signal.SIGSTOP)
-    for pid in village.chance.sample(pids, min(len(pids), 1)):
-        kill(pid, signal.SIGKILL)
+    end_apps(village, drone)
     pause(village.chance.uniform(0, 2))
     kill(stalled, signal.SIGCONT)
 
@@ -191,7 +190,7 @@ def deploy(village: Village) -> None:
 
 def retire(village: Village) -> None:
     release = village.releases.pop(0)
-    gone = {row["id"] for row in village.instances() if row["release"] == release.name}
+    gone = {row["id"] for row in village.rows if row["release"] == release.name}
     village.cluster.deployctl("--timeout", "60", "retire", "webapp", release.name)
     village.stopped -= gone
     for id in gone & village.spawned.keys():
@@ -209,14 +208,14 @@ def spawn(village: Village) -> None:
 
 
 def stop(village: Village) -> None:
-    running = [row["id"] for row in village.instances() if row["state"] == "ready"]
+    running = [row["id"] for row in village.rows if row["state"] == "ready"]
     ids = village.chance.sample(running, min(len(running), 2))
     village.cluster.deployctl("--timeout", "60", "stop", *ids)
     village.stopped |= set(ids)
 
 
 def restart(village: Village) -> None:
-    ids = village.chance.sample([row["id"] for row in village.instances()], 2)
+    ids = village.chance.sample([row["id"] for row in village.rows], 2)
     village.cluster.deployctl("--timeout", "60", "restart", *ids, *village.stopped)
     village.stopped = set()
 
@@ -257,7 +256,7 @@ def retire_amid(village: Village, befall: Misfortune) -> None:
 
 
 def stop_amid(village: Village, befall: Misfortune) -> None:
-    running = [row["id"] for row in village.instances() if row["state"] == "ready"]
+    running = [row["id"] for row in village.rows if row["state"] == "ready"]
     ids = village.chance.sample(running, min(len(running), 2))
     if amid(village, befall, "stop", *ids).returncode:
         village.until_back()
@@ -266,7 +265,7 @@ def stop_amid(village: Village, befall: Misfortune) -> None:
 
 
 def restart_amid(village: Village, befall: Misfortune) -> None:
-    ids = village.chance.sample([row["id"] for row in village.instances()], 2)
+    ids = village.chance.sample([row["id"] for row in village.rows], 2)
     if amid(village, befall, "restart", *ids).returncode:
         village.until_back()
         village.cluster.deployctl("--timeout", "60", "restart", *ids)
@@ -292,8 +291,8 @@ def amid(village: Village, befall: Misfortune, *arguments: str) -> subprocess.Co
     return done[0]
 
 
-OPERATIONS = [deploy, spawn, stop, restart, execute]
-AMID = [deploy_amid, retire_amid, stop_amid, restart_amid, execute_amid]
+OPERATIONS = [deploy, deploy, spawn, stop, restart, execute]
+AMID = [deploy_amid, deploy_amid, retire_amid, stop_amid, restart_amid, execute_amid]
 
 
 def befalls(village: Village, misfortune: Misfortune) -> None:
@@ -304,6 +303,14 @@ def befalls(village: Village, misfortune: Misfortune) -> None:
     if misfortune in HARMLESS:
         after = village.pids()
         assert after == before, f"{misfortune.__name__}: {before} became {after}"
+
+
+def befall_together(village: Village, *misfortunes: Misfortune) -> None:
+    """One comes while another is not got over yet."""
+    with village.deed(", ".join(misfortune.__name__ for misfortune in misfortunes)):
+        for misfortune in misfortunes:
+            misfortune(village)
+            pause(village.chance.uniform(0, 1.5))
 
 
 def is_done(village: Village, operation: Misfortune) -> None:

@@ -16,6 +16,7 @@ from tests.e2e.misfortunes import (
     HARMFUL,
     HARMLESS,
     OPERATIONS,
+    befall_together,
     befalls,
     deploy,
     is_done,
@@ -60,5 +61,6 @@ def test_a_bad_year_ends_well(village: Village) -> None:
         befalls(village, chance.choice(HARMFUL))
         is_done(village, chance.choice(OPERATIONS))
         is_done_amid(village, chance.choice(AMID), chance.choice(HARMLESS + HARMFUL))
+        befall_together(village, *chance.sample(HARMLESS + HARMFUL, 3))
         village.judge_logs()
     print(f"{rounds} rounds")

@@ -64,7 +64,7 @@ def test_apps_serve_crash_and_restart_while_hub_and_registry_are_away_and_drones
     router = village.cluster.start_router("r1")
     (release,) = village.releases
     village.cluster.deployctl("route", "set", HOST, "webapp:http", release.name)
-    https = {row["drone"]: row for row in village.instances() if row["port"]}
+    https = {row["drone"]: row for row in village.rows if row["port"]}
     before = village.pids()
     steady = f"127.0.0.1:{https['d2']['port']}"
     mine = https["d1"]
@@ -94,7 +94,7 @@ def test_apps_serve_crash_and_restart_while_hub_and_registry_are_away_and_drones
 def test_after_a_reboot_all_is_there_with_its_config_and_builds_before_the_hub_is(village: Village) -> None:
     (release,) = village.releases
     drone = village.drones[0]
-    rows = [row for row in village.instances() if row["drone"] == "d1"]
+    rows = [row for row in village.rows if row["drone"] == "d1"]
     with village.deed("a reboot"):
         village.cluster.hub.kill()
         village.cluster.registry.kill()

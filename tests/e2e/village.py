@@ -65,6 +65,9 @@ class Village:
         self.witness = Witness(cluster)
         self.drones = [cluster.start_drone(f"d{number + 1}", "--on-stop", "keep") for number in range(drones)]
         self.releases: list[Release] = []
+        self.names: dict[str, str] = {}
+        """The commits of all releases that ever were."""
+        self.rows: list[dict[str, Any]] = []
         self.stopped: set[str] = set()
         self.spawned: dict[str, tuple[Release, str]] = {}
         self.attempts: Counter[str] = Counter()
@@ -126,6 +129,7 @@ class Village:
     def deployed(self, release: Release) -> None:
         rows = self.cluster.json("releases", "webapp")
         (name,) = {row["release"] for row in rows if row["commit"] == release.commit}
+        self.names[name] = release.commit
         self.releases.append(Release(name, release.commit, release.mode, release.lock))
 
     def stop_drone(self, drone: Daemon) -> None:
@@ -170,15 +174,13 @@ class Village:
         return list(self.cluster.json("ps"))
 
     def pids(self) -> dict[str, tuple[int, int]]:
-        """By id, the pid and how often it was started again."""
-        return {row["id"]: (row["pid"], row["restarts"]) for row in self.instances() if row["pid"]}
+        """By id, the pid and how often it was started again, as of when all was right last."""
+        return {row["id"]: (row["pid"], row["restarts"]) for row in self.rows if row["pid"]}
 
     def _wrong(self) -> list[str]:
         """What is not as it should be, as far as it makes sense to look on."""
-        drones = {row["name"]: row["state"] for row in self.cluster.json("drones")}
-        rows = self.instances()
-        wrong = [f"{name} is {state}" for name, state in drones.items() if state != "connected"]
-        wrong += self._listed(rows)
+        self.rows = rows = self.instances()
+        wrong = [*self._listed(rows)]
         wrong = wrong or [*self._running(rows), *self._once(), *self._fallen(rows)]
         return wrong or self._registered(rows)
 
@@ -220,11 +222,10 @@ class Village:
 
     def _once(self) -> Iterator[str]:
         """Whether release commands and builds ran as often as they may."""
-        commits = {row["release"]: row["commit"] for row in self.cluster.json("releases", "webapp")}
         migrated = self.cluster.directory / "migrated"
         ran = Counter(migrated.read_text().split() if migrated.exists() else [])
         for release, count in ran.items():
-            if release in commits and count > self.attempts[commits[release]]:
+            if release in self.names and count > self.attempts[self.names[release]]:
                 yield f"the release command of {release} ran {count} times"
         for release in self.releases:
             if not ran[release.name]:

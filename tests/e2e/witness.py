@@ -43,6 +43,10 @@ class Witness:
         ids = {path.name for path in drone.state.glob("logs/*/*/*")}
         return [pid for id, pids in self.trees().items() for pid in pids if id in ids]
 
+    def apps(self, drone: Daemon) -> list[int]:
+        """What the drone has started itself of that."""
+        return [pid for pid in self.of(drone) if b"PROCESS_ID=" in _environ(pid)]
+
     def zombies(self) -> list[int]:
         """Children that ended, and that drone or keeper has not taken leave of."""
         drones = [one.process.pid for one in self._cluster.daemons.values() if one.process and one.kind == "drone"]
@@ -74,7 +78,7 @@ class Witness:
         try:
             state, parent = (path / "stat").read_text().rpartition(")")[2].split()[:2]
             soft = resource.prlimit(pid, resource.RLIMIT_RTTIME)[0]
-            environ = (path / "environ").read_bytes() if is_mark(soft) else b""
+            environ = _environ(pid) if is_mark(soft) else b""
         except OSError:
             return None
         return Process(pid, int(parent), state, self._ids.get(soft) or self._named(environ))
@@ -84,3 +88,10 @@ class Witness:
             return ""
         named = [word[11:].decode() for word in environ.split(b"\0") if word.startswith(b"PROCESS_ID=")]
         return named[0] if named else "without an id"
+
+
+def _environ(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:
+        return b""
