@@ -138,8 +138,11 @@ class House:
     drone's last life: what outlives a drone is the same."""
 
     def __init__(self, directory: Path, before: House | None = None) -> None:
-        self.reactor = before.reactor if before else Clock()
-        self.keeper = before.keeper if before else FakeKeeper(self.reactor)
+        # Its own: what the last life still waited for never happens.
+        self.reactor: Clock = Clock()
+        self.reactor.rightNow = before.reactor.seconds() if before else 0.0
+        self.keeper: FakeKeeper = before.keeper if before else FakeKeeper(self.reactor)
+        self.keeper.clock = self.reactor
         self.directory = directory
         self.checkouts = FakeCheckouts(directory)
         self.rows = FakeOwnedRows(name="d1")
@@ -155,6 +158,7 @@ class House:
         self.end_problem: DeploydError | None = None
         self.happened: list[str] = []
         self.saved: list[tuple[str, Life]] = []
+        self.to_thread: Callable[..., Deferred[Any]] = execute
         self.place: Callable[[], Deferred[Place]] = lambda: succeed(PLACE)
         self.changes = 0
         self.configs = FakeConfigs()
@@ -165,7 +169,7 @@ class House:
             reactor=self.reactor,
             wall=self.keeper.wall,
             drone="d1",
-            to_thread=lambda function, *arguments: execute(function, *arguments),
+            to_thread=lambda function, *arguments: self.to_thread(function, *arguments),
             keeper=self.keeper,
             checks=self.checks,
             custody=self.custody,  # type: ignore[arg-type]
@@ -250,12 +254,6 @@ class House:
 
     def close(self) -> None:
         self.ports.close()
-
-    def crash(self) -> None:
-        """kill -9 of the drone: whatever it waited for, it does not come to it."""
-        self.close()
-        for call in self.reactor.getDelayedCalls():
-            call.func = lambda *_, **named: None  # type: ignore[attr-defined]
 
     def _changed(self, instance: Instance) -> None:
         self.changes += 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from attrs import evolve
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred, execute, fail
 from twisted.trial.unittest import SynchronousTestCase
 
 from deployd.drone.instance import LEFTOVER_GRACE
@@ -217,7 +217,7 @@ class FallingTests(InstanceTestCase):
         """The report that makes a deploy fail is the one whose output the deploy shows."""
         instance = self.house.ready()
         reading: Deferred[str] = Deferred()
-        instance._means = evolve(self.house.means, to_thread=lambda *asked: reading)
+        self.house.to_thread = lambda *asked: reading
         self.house.process.exit(1)
         self.assertEqual((instance.observed().reason, instance.observed().tail), ("", ""))
         before = self.house.changes
@@ -242,8 +242,9 @@ class FallingTests(InstanceTestCase):
 
     def test_a_stop_while_the_last_output_is_read_is_followed(self) -> None:
         instance = self.house.ready()
-        instance._means = evolve(self.house.means, to_thread=lambda *asked: Deferred(lambda _: None))
+        self.house.to_thread = lambda *asked: Deferred(lambda _: None)
         self.house.process.exit(1)
+        self.house.to_thread = execute
         instance.stop(line(goal=Goal.STOP))
         self.assertEqual((state_of(instance), instance.observed().reason), ("stopped", ""))
 

@@ -49,7 +49,7 @@ class InstancesTestCase(SynchronousTestCase):
 
     def kill_the_drone(self) -> None:
         """kill -9: the apps run on, nothing is said; the next life has only the journal, and its keeper."""
-        self.house.crash()
+        self.house.close()
         self.journal.close()
         self.house.keeper.next_life()
 

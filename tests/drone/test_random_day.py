@@ -132,7 +132,7 @@ class Day(RuleBasedStateMachine):
     @rule(steps=st.integers(0, 5), reboots=st.booleans())
     def the_drone_is_killed(self, steps: int, reboots: bool) -> None:
         keeper = self.house.keeper
-        self.house.crash()
+        self.house.close()
         entries = self.journal.read().entries
         self.journal.close()
         keeper.next_life()
@@ -146,7 +146,6 @@ class Day(RuleBasedStateMachine):
             for process in keeper.running:
                 process.exit(signal=9)
             keeper.die()
-        self.house.pass_time(steps * 1.0, step=1)
         connected = self.house.rows.connected
         stood = {
             entry.line.id
@@ -157,6 +156,7 @@ class Day(RuleBasedStateMachine):
             and found(entry.line, entry.life, held.get(entry.line.id)) is Found.LIVING
         } & set(self.house.rows.table)
         self.house = House(self.directory, self.house)
+        self.house.pass_time(steps * 1.0, step=1)
         self.begin()
         self.house.rows.startService()
         if not connected:
