@@ -2,8 +2,8 @@
 
 Note [Whose port it is]
 ~~~~~~~~~~~~~~~~~~~~~~~
-That a port answers does not say who answers. /proc/net/tcp names every listening socket of the machine by its inode,
-and /proc/PID/fd says which processes have it open. A port is an app's own if each socket that gets connections to its
+That a port answers does not say who answers. The kernel names every listening socket of the machine by its inode, and
+/proc/PID/fd says which processes have it open. A port is an app's own if each socket that gets connections to its
 address is held by a process of its tree, be it a child (nginx, gunicorn); with SO_REUSEPORT several sockets share the
 connections, and one of a stranger's among them would get its part. Of the sockets of a port the kernel takes those
 that are bound to the very address before those bound to all, and IPv4's before IPv6's that take both.
