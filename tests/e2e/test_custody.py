@@ -134,9 +134,7 @@ def test_who_was_on_the_port_first_keeps_the_app_out_of_the_table_until_it_leave
     repository.push("webapp")
     command = [str(BIN / "deployctl"), "--timeout", "60", "deploy", "webapp", commit]
     deploying = subprocess.Popen(command, env=cluster.deployctl_environment())
-    (pid,) = until(cluster.processes, "the app runs")
-    checkout = Path(f"/proc/{pid}/cwd")
-    until((checkout / "port").exists, "it has said its port")
+    checkout = until(lambda: _said_port(cluster), "it has said its port")
     port = int((checkout / "port").read_text())
     stranger = strangers.take("127.0.0.1", port)
 
@@ -151,3 +149,13 @@ def test_who_was_on_the_port_first_keeps_the_app_out_of_the_table_until_it_leave
     until(lambda: ports(cluster) == [port], "the app is in the table")
     assert get(f"127.0.0.1:{port}") == (200, "hello")
     assert deploying.wait(60) == 0
+
+
+def _said_port(cluster: Cluster) -> Path | None:
+    """The checkout of the app that has; there may be another process for a moment, while it is started."""
+    for pid in cluster.processes():
+        with suppress(OSError):
+            checkout = Path(f"/proc/{pid}/cwd").readlink()
+            if (checkout / "port").exists():
+                return checkout
+    return None
