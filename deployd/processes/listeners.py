@@ -42,13 +42,13 @@ class Listener:
         return f"[{self.address}]:{self.port}" if self.address.version == 6 else f"{self.address}:{self.port}"
 
 
-def reached(proc: Path, binds: Collection[Bind]) -> dict[Bind, frozenset[Listener]]:
+def reached(proc: Path, binds: Collection[Bind]) -> dict[Bind, tuple[Listener, ...]]:
     """The sockets that get the connections to each of ``binds``, by the rules of Note [Whose port it is]."""
     wanted = {port for _, port in binds}
     listening: dict[int, list[Listener]] = {}
     for one in listeners(proc, wanted):
         listening.setdefault(one.port, []).append(one)
-    return {(host, port): frozenset(_reached(host, listening.get(port, ()))) for host, port in binds}
+    return {(host, port): tuple(_reached(host, listening.get(port, ()))) for host, port in binds}
 
 
 def listeners(proc: Path, ports: Collection[int] | None = None) -> Iterator[Listener]:
