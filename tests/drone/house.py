@@ -151,6 +151,7 @@ class House:
         else:
             self.rows.startService()
         self.ports = Ports(20000, 29999, self.reactor, start=directory.stat().st_ino)
+        self._made: list[Instance] = []
         self.listening: set[int] = before.listening if before else set()
         self.custody = FakeCustody()
         self.opens_at_once = True
@@ -234,7 +235,8 @@ class House:
     def instance(self, assigned: AssignedInstance | None = None, life: Life | None = None) -> Instance:
         """One that is new, or the one with that ``life``."""
         entry = Entry(assigned or line(), "epoch", 1, life or Life())
-        return Instance(self.means, entry, life is None, self._changed)
+        self._made.append(Instance(self.means, entry, life is None, self._changed))
+        return self._made[-1]
 
     def ready(self, assigned: AssignedInstance | None = None) -> Instance:
         """An instance that is ready."""
@@ -253,6 +255,8 @@ class House:
         return self.keeper.processes[-1]
 
     def close(self) -> None:
+        for instance in self._made:
+            instance.leave()
         self.ports.close()
 
     def _changed(self, instance: Instance) -> None:

@@ -42,6 +42,7 @@ class InstancesTestCase(SynchronousTestCase):
         async def forget(key: CheckoutKey) -> None:
             self.forgotten.append(key)
 
+        self.addCleanup(lambda: instances.leave_all())
         saving = Saving(house.reactor, self.journal, to_journal)
         instances = Instances(house.means, saving, house.checkouts, forget, lambda: None)  # type: ignore[arg-type]
         instances.recall(self.journal.read())

@@ -34,6 +34,7 @@ class Day(RuleBasedStateMachine):
         self.directory = Path(mkdtemp())
         self.lines = {each.id: each for each in (HTTP, SAY, WORKER, ONCE)}
         self.number = 0
+        self.lives: list[Instances] = []
         self.starts: list[tuple[str, int]] = []
         self.doubles: list[FakeProcess] = []
         self.pids: dict[str, list[int]] = {}
@@ -62,6 +63,7 @@ class Day(RuleBasedStateMachine):
             forget,
             lambda: None,
         )
+        self.lives.append(self.instances)
         self.instances.recall(self.journal.read())
 
     def begins(self, process: FakeProcess) -> None:
@@ -196,6 +198,8 @@ class Day(RuleBasedStateMachine):
         self.house.pass_time(150, step=0.5)
         for assigned in self.lines.values():
             self.check(assigned, self.seen()[assigned.id])
+        for instances in self.lives:
+            instances.leave_all()
         self.house.close()
         self.journal.close()
 

@@ -143,6 +143,7 @@ class DroneTestCase(SynchronousTestCase):
         self.refused: list[DeploydError] = []
         self.drone = self.begin(directory)
         self.addCleanup(self.drone.stopService)
+        self.addCleanup(self.instances.leave_all)
 
     def begin(self, directory: Path) -> Drone:
         to_thread: Any = lambda function, *arguments, **named: execute(function, *arguments, **named)  # noqa: E731
@@ -292,6 +293,8 @@ class ReconnectingTests(DroneTestCase):
         reading, self.hub.reading = self.hub.reading, succeed(None)
         reading.callback(None)
         self.flush()
+        self.assertEqual(len(self.hub.reports), before + 1, "no pause between two")
+        self.flush(0.01)
         self.assertEqual((len(self.hub.reports), self.states), (before + 2, {"http-v1": "ready"}))
 
     def test_a_report_that_the_hub_could_not_take_is_sent_again(self) -> None:
