@@ -137,7 +137,7 @@ class DroneDaemon(DaemonService):
             await self._instances.stop_all()
             await self._table.leave()
             await self._keeping.quit()
-            self._isolation.groups.close()
+            self._isolation.groups.clean(())
         else:
             self._instances.leave_all()
             await self._table.hang_up()

@@ -41,6 +41,8 @@ def main(argv: list[str]) -> None:
         os.setsid()
     os.chdir("/")
     os.umask(0o022)
+    # A core fills the disk, and has an app's config in it. Who wants one can still raise the soft limit.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     _adopt_orphans()
     globalLogBeginner.beginLoggingTo([_observer(place.log)], redirectStandardIO=False, discardBuffer=True)
     _keep(monotonic(reactor), place, Budgets(*map(int, argv[2:4])))

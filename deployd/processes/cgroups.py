@@ -15,6 +15,7 @@ import os
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
+from threading import Lock
 
 from attrs import field, frozen
 
@@ -30,10 +31,11 @@ _PROCS = "cgroup.procs"
 @frozen
 class Groups:
     """Groups by instance. ``tops`` are the directories in which they are made, by controller: one of each of the old
-    hierarchies (``version`` 1), or one and the same (2)."""
+    hierarchies (``version`` 1), or one and the same (2). They are there as long as something is in them."""
 
     version: int = 0
     tops: Mapping[str, Path] = field(factory=dict, hash=False)
+    _lock: Lock = field(factory=Lock, eq=False, repr=False)
 
     def make(self, id: str, limits: Limits) -> None:
         """Make the groups of an instance of which nothing runs; raise OSError."""
@@ -41,7 +43,9 @@ class Groups:
         for controller, top in self.tops.items():
             settings = _settings(self.version, controller, limits)
             if settings:
-                (top / id).mkdir(exist_ok=True)
+                with self._lock:
+                    open_top(top, self.version)
+                    (top / id).mkdir(exist_ok=True)
             for name, value in settings:
                 with suppress(FileNotFoundError):
                     # Kernels without swap accounting have no file for it.
@@ -59,20 +63,16 @@ class Groups:
     def remove(self, id: str) -> None:
         """A group in which something still runs stays, until ``clean``."""
         for top in self._all():
-            _remove(top / id)
+            with self._lock:
+                _remove(top / id)
+                _remove(top)
 
     def clean(self, kept: Collection[str]) -> None:
         """Remove the groups of instances that are not ``kept``, and in which nothing runs."""
         for top in self._all():
             for path in top.iterdir() if top.is_dir() else ():
                 if path.is_dir() and path.name not in kept:
-                    _remove(path)
-
-    def close(self) -> None:
-        """Remove what is empty, the groups' own too."""
-        self.clean(())
-        for top in self._all():
-            _remove(top)
+                    self.remove(path.name)
 
     def killed(self, id: str) -> int:
         """How many processes of the instance the kernel has killed for want of memory."""
@@ -86,19 +86,30 @@ class Groups:
         words = dict(line.split(" ", 1) for line in text.splitlines() if " " in line)
         return int(words.get("oom_kill", "0"))
 
-    def pids(self, id: str) -> frozenset[int]:
-        """The processes in the groups of an instance."""
-        found: set[int] = set()
-        for top in self._all():
-            with suppress(OSError):
-                found.update(map(int, (top / id / _PROCS).read_text().split()))
-        return frozenset(found)
-
     def _all(self) -> set[Path]:
         return set(self.tops.values())
 
     def __bool__(self) -> bool:
         return bool(self.tops)
+
+
+def open_top(top: Path, version: int) -> None:
+    """Make the group in which the instances' are; raise OSError."""
+    top.mkdir(exist_ok=True)
+    if version == 2:
+        hand_down(top)
+    elif (hierarchy := top / "memory.use_hierarchy").exists() and hierarchy.read_text().strip() == "0":
+        # What is below counts for what is above: the default for long, and not everywhere.
+        hierarchy.write_text("1")
+
+
+def hand_down(group: Path) -> None:
+    """Give the controllers that a group of version 2 has to those below it. Raise OSError."""
+    for controller in (group / "cgroup.controllers").read_text().split():
+        if controller in CONTROLLERS:
+            # One that is refused does not keep the others back.
+            with suppress(OSError):
+                (group / "cgroup.subtree_control").write_text(f"+{controller}")
 
 
 def _settings(version: int, controller: str, limits: Limits) -> tuple[tuple[str, str], ...]:

@@ -18,7 +18,7 @@ from pathlib import Path
 from attrs import frozen
 
 from deployd.errors import Refused
-from deployd.processes.cgroups import CONTROLLERS, Groups
+from deployd.processes.cgroups import CONTROLLERS, Groups, hand_down, open_top
 
 AUTO, NONE = "auto", "none"
 OWN = "deployd"
@@ -114,30 +114,26 @@ def _can_hold(top: Path) -> bool:
     """Whether groups can be made in it, and limited: the directories are there for all, the right is not."""
     trial = top / "trial"
     try:
-        top.mkdir(exist_ok=True)
-        # What is below counts for what is above: the default for long, and not everywhere.
-        hierarchy = top / "memory.use_hierarchy"
-        if hierarchy.exists() and hierarchy.read_text().strip() == "0":
-            hierarchy.write_text("1")
+        open_top(top, 1)
         trial.mkdir(exist_ok=True)
         return os.access(trial / "cgroup.procs", os.W_OK)
     except OSError:
         return False
     finally:
-        with suppress(OSError):
-            trial.rmdir()
+        _tidy(trial, top)
 
 
 def _second(base: Path, name: str) -> Groups:
     top = base / name
     try:
         _empty(base)
-        _hand_down(base)
-        top.mkdir(exist_ok=True)
-        _hand_down(top)
+        hand_down(base)
+        open_top(top, 2)
         given = (top / "cgroup.subtree_control").read_text().split()
     except OSError:
         return Groups()
+    finally:
+        _tidy(top)
     return Groups(2, _ordered({controller: top for controller in CONTROLLERS if controller in given}))
 
 
@@ -153,12 +149,11 @@ def _empty(base: Path) -> None:
                 (base / OWN / "cgroup.procs").write_text(pid)
 
 
-def _hand_down(group: Path) -> None:
-    for controller in (group / "cgroup.controllers").read_text().split():
-        if controller in CONTROLLERS:
-            # One that is refused does not keep the others back.
-            with suppress(OSError):
-                (group / "cgroup.subtree_control").write_text(f"+{controller}")
+def _tidy(*groups: Path) -> None:
+    """What is empty goes: nobody knows whether it is ever needed."""
+    for group in groups:
+        with suppress(OSError):
+            group.rmdir()
 
 
 def _ordered(tops: dict[str, Path]) -> dict[str, Path]:

@@ -121,4 +121,4 @@ def needs(controller: str) -> None:
         if controller not in groups.tops:
             pytest.skip(f"the {controller} controller of cgroups is not delegated to this user here")
     finally:
-        groups.close()
+        groups.clean(())
