@@ -89,8 +89,8 @@ class Merger:
         """Whether it may tell more now."""
         return self._drones[drone].held < MAX_HELD
 
-    def take(self, now: float) -> list[Line]:
-        """The lines that can be shown now, in order."""
+    def take(self, now: float, everything: bool = False) -> list[Line]:
+        """The lines that can be shown now, in order; ``everything``: those that could come before them can not."""
         for one in self._drones.values():
             self._add(one, one.assembly.take_old(now), now)
         known = min((one.known for one in self._drones.values()), default=_NEVER)
@@ -98,7 +98,7 @@ class Merger:
         taken = []
         while self._lines:
             stamp, _, since, line = self._lines[0]
-            if stamp > known and (patient or now < since + HOLD):
+            if stamp > known and not everything and (patient or now < since + HOLD):
                 break
             heappop(self._lines)
             self._drones[line.source.drone].held -= 1

@@ -31,6 +31,7 @@ PATIENCE = 6.0
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 2.0
 GIVE_UP = 10.0
 """Seconds for which a hub that was lost is dialled again when nothing is followed."""
+LEAST = 0.01
 NEWCOMERS = 10.0
 """Seconds between looks for drones that have come."""
 
@@ -238,14 +239,14 @@ class LogReader:
         asked = self._asked
         first: deque[Line] | None = deque(maxlen=asked.newest) if asked.newest is not None else None
         while self._failure is None:
-            lines = self._merger.take(self._clock.seconds())
-            over = not asked.follow and not self._merger.behind and self._merger.all_gone and self._merger.empty
+            all_there = first is not None and asked.follow and not self._merger.behind
+            lines = self._merger.take(self._clock.seconds(), everything=all_there)
+            over = not asked.follow and self._merger.all_gone and self._merger.empty
             if first is not None:
                 first.extend(lines)
-                if over or (asked.follow and not self._merger.behind):
+                lines = []
+                if over or all_there:
                     lines, first = list(first), None
-                else:
-                    lines = []
             if lines:
                 self.shown += len(lines)
                 await self._show(lines)
@@ -265,6 +266,6 @@ class LogReader:
         waiter: Deferred[None] = Deferred()
         self._changed.addCallback(lambda _: None if waiter.called else waiter.callback(None))
         if due is not None:
-            left = max(0.0, due - self._clock.seconds())
+            left = max(LEAST, due - self._clock.seconds())
             waiter.addTimeout(left, self._clock, lambda result, _: None)
         await waiter
