@@ -345,6 +345,32 @@ class EndingTests(InstanceTestCase):
         self.house.reactor.advance(0)
         self.assertEqual((state_of(instance), instance.observed().port), ("ready", port))
 
+    def test_a_stop_waits_for_a_start_that_is_on_its_way_and_ends_what_it_brings(self) -> None:
+        self.house.keeper.held_back = []
+        instance = self.house.ready()
+        instance.stop(line(goal=Goal.STOP))
+        self.house.pass_time(5)
+        self.assertEqual((state_of(instance), self.house.ended), ("stopping", []))
+        self.house.keeper.release()
+        self.assertEqual((state_of(instance), self.house.process.signals), ("stopped", [TERM]))
+
+    def test_a_stop_waits_for_a_start_that_fails_in_the_end(self) -> None:
+        self.house.keeper.held_back = []
+        instance = self.house.ready()
+        instance.stop(line(goal=Goal.STOP))
+        self.house.keeper.refuse = Refused("no memory")
+        self.house.keeper.release()
+        self.assertEqual((state_of(instance), len(self.house.ended)), ("stopped", 1))
+
+    def test_what_was_to_drain_before_it_had_started_drains_or_stops(self) -> None:
+        for refuse, state in ((None, "draining"), (Refused("no memory"), "stopped")):
+            self.house.keeper.held_back, self.house.keeper.refuse = [], refuse
+            instance = self.house.instance(line(release=f"v{2 if refuse else 1}"))
+            instance.start(instance.line)
+            instance.drain(evolve(instance.line, goal=Goal.DRAIN))
+            self.house.keeper.release()
+            self.assertEqual((state_of(instance), self.house.rows.table), (state, {}))
+
     def test_leaving_it_ends_nothing(self) -> None:
         instance = self.house.ready()
         instance.leave()
