@@ -129,6 +129,7 @@ class FollowingTests(Case):
         self.d1.print(1, "old\n")
         self.follow()
         self.assertEqual(self.texts, ["old"])
+        self.advance(0.3)
         self.print(self.d1, 11, "two\n")
         self.print(self.d2, 10, "one\n")
         self.assertEqual(self.texts, ["old", "one"])
