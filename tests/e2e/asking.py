@@ -13,12 +13,13 @@ PAUSE = 0.01
 class Asking:
     """Within its block a thread asks ``address``, of ``host`` if it is a router; ``right`` judges the answers."""
 
-    def __init__(self, address: str, right: Callable[[str], bool], host: str = "") -> None:
+    def __init__(self, address: str, right: Callable[[str], bool], host: str = "", path: str = "/") -> None:
         self.count = 0
         self.failures: list[str] = []
         self._address = address
         self._right = right
         self._host = host
+        self._path = path
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._ask, daemon=True)
 
@@ -34,7 +35,7 @@ class Asking:
         while not self._over.wait(PAUSE):
             self.count += 1
             try:
-                status, body = get(self._address, host=self._host)
+                status, body = get(self._address, self._path, host=self._host)
             except OSError as error:
                 self.failures.append(repr(error))
             else:

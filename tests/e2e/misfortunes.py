@@ -8,6 +8,7 @@ import subprocess
 import threading
 from collections.abc import Callable
 
+from tests.e2e.asking import Asking
 from tests.e2e.cluster import Daemon
 from tests.e2e.village import PYTHON, Village, kill
 
@@ -95,6 +96,8 @@ HARMLESS = [
     kill_drone_in_an_outage,
 ]
 """After these every app has the process that it had."""
+UNSEEN = [kill_drone, kill_all_drones, kill_hub, keep_and_start, stall_drone, stall_keeper]
+"""And during these no row leaves the port table."""
 
 
 def kill_keeper(village: Village) -> None:
@@ -298,8 +301,11 @@ AMID = [deploy_amid, deploy_amid, retire_amid, stop_amid, restart_amid, execute_
 def befalls(village: Village, misfortune: Misfortune) -> None:
     """It happens to a village at peace, and what it does not touch stays as it was."""
     before = village.pids()
-    with village.deed(misfortune.__name__):
+    reader = Asking(village.cluster.registry.http, village.all_registered(), path="/v1/ports")
+    with reader, village.deed(misfortune.__name__):
         misfortune(village)
+    if misfortune in UNSEEN:
+        assert reader.failures == []
     if misfortune in HARMLESS:
         after = village.pids()
         assert after == before, f"{misfortune.__name__}: {before} became {after}"

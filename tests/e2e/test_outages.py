@@ -7,7 +7,7 @@ import os
 import random
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import pytest
 from tests.conftest import require
 from tests.e2e.asking import Asking
 from tests.e2e.cluster import Cluster, get
-from tests.e2e.misfortunes import deploy, pause
+from tests.e2e.misfortunes import deploy, end_keeper, pause
 from tests.e2e.village import Village, kill
 from tests.e2e.waiting import until
 
@@ -52,9 +52,9 @@ def says(port: int) -> dict[str, Any]:
         return {}
 
 
-def crash(village: Village, row: dict[str, Any], pid: int) -> int:
-    """The pid of its next process, which serves at the same port."""
-    kill(pid, signal.SIGKILL)
+def crash(row: dict[str, Any], pid: int, fault: Callable[[], None]) -> int:
+    """The pid of its next process after the fault, which serves at the same port."""
+    fault()
     until(lambda: says(row["port"]).get("pid") not in (None, pid), "it serves again")
     assert says(row["port"])["id"] == row["id"]
     return int(says(row["port"])["pid"])
@@ -76,18 +76,22 @@ def test_apps_serve_crash_and_restart_while_hub_and_registry_are_away_and_drones
         end = time.monotonic() + OUTAGE
         village.cluster.hub.kill()
         village.cluster.registry.kill()
-        pid = crash(village, mine, mine["pid"])
+        pid = crash(mine, mine["pid"], lambda: kill(mine["pid"], signal.SIGKILL))
         for drone in village.drones:
             drone.kill()
             drone.launch()
-        pid = crash(village, mine, pid)
+        pid = crash(mine, pid, lambda: end_keeper(village, village.drones[0]))
         pause(end - time.monotonic())
         village.cluster.registry.launch()
         village.cluster.hub.launch()
     assert visitor.failures == []
     assert neighbour.failures == []
     assert min(visitor.count, neighbour.count) > 20 * OUTAGE
-    assert village.pids() == before | {mine["id"]: (pid, 2)}
+    after = village.pids()
+    assert after.pop(mine["id"]) == (pid, 2)
+    others = {row["id"] for row in village.rows if row["drone"] == "d2"}
+    assert {id: after[id] for id in others} == {id: before[id] for id in others}
+    assert [restarts for id, (_, restarts) in after.items() if id not in others] == [1]
     village.judge_logs()
 
 

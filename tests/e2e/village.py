@@ -9,7 +9,7 @@ import select
 import signal
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -256,6 +256,16 @@ class Village:
         return [
             f"{row['id']} answers {answer}" for row, answer in answers if answer != _right(row, known[row["release"]])
         ]
+
+    def all_registered(self) -> Callable[[str], bool]:
+        """Whether an answer of the registry has all the ports that it should have now."""
+        ready = {row["port"] for row in self.rows if row["port"] and row["state"] == "ready"}
+
+        def right(body: str) -> bool:
+            roles = json.loads(body).values()
+            return {row["port"] for by_role in roles for rows in by_role.values() for row in rows} == ready
+
+        return right
 
     def _answer(self, port: int) -> Any:
         try:
