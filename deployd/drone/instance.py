@@ -12,25 +12,23 @@ from twisted.logger import Logger
 from deployd.drone.attempt import Attempt, prepare
 from deployd.drone.berth import Berth
 from deployd.drone.custody import Kept
+from deployd.drone.ends import Ends
 from deployd.drone.journal import Entry
 from deployd.drone.life import Found, found
 from deployd.drone.machine import REPORTED, Machine
 from deployd.drone.means import Means, Place
 from deployd.drone.memory import Memory
-from deployd.drone.problem import LOST, Problem, of_exit, of_single
+from deployd.drone.problem import LOST, Problem
 from deployd.drone.process import Events, Process, Running
 from deployd.drone.row import Row
 from deployd.drone.wellbeing import Wellbeing
 from deployd.drone.work import Work
 from deployd.errors import DeploydError
 from deployd.model.instance import AssignedInstance, Goal, ObservedInstance, State
-from deployd.model.role import StopRule
 from deployd.planning.reconcile import Known, outdated
 from deployd.processes.exits import Exit
 from deployd.processes.trees import ProcessRef
 from deployd.wire.keeping import Held
-
-LEFTOVER_GRACE = 2.0
 
 
 class Instance:
@@ -63,7 +61,9 @@ class Instance:
         events = Events(self._launched, lambda problem: self._machine.failed(problem), self._exited)
         before = ProcessRef(life.pid, life.created) if life.pid else None
         self._process = Process(means, id, events, fresh, before)
-        self._wellbeing = Wellbeing(means, self._memory, self._process, self._berth, lambda: changed(self))
+        own = (self._memory, self._process, self._berth)
+        self._wellbeing = Wellbeing(means, *own, lambda: changed(self))
+        self._ends = Ends(*own, self._wellbeing, lambda: changed(self))
 
     # What it is told.
 
@@ -185,7 +185,7 @@ class Instance:
         self._changed(self)
 
     def sweep(self) -> None:
-        self._begin(self._end_tree(self._rule), lambda _: self._swept())
+        self._begin(self._sweep(), lambda _: self._swept())
 
     def wait(self) -> None:
         pause = self._health.past.pause(self._health.fatal, self._means.jitter())
@@ -237,11 +237,11 @@ class Instance:
 
     def settle(self) -> None:
         self._berth.unlisten()
-        self._forget_exit()
+        self._ends.settle()
 
     def mourn(self, how: Exit) -> None:
         self._row.drop()
-        self._begin(self._mourn(how, self._means.reactor.seconds()), lambda _: self._swept())
+        self._begin(self._ends.exited(how, self._ran, self._means.reactor.seconds()), lambda _: self._swept())
 
     def bury(self, how: Exit) -> None:
         self._log.info("{id} {how}", id=self.line.id, how=how.text)
@@ -251,7 +251,8 @@ class Instance:
         # At once, not after its end: it may point to somebody else.
         self._row.drop()
         self._log.info("{id}: {reason}", id=self.line.id, reason=problem.reason)
-        self._begin(self._fall(problem, self._means.reactor.seconds()), lambda _: self._swept())
+        tried = self._ran if self._process.held else self.line
+        self._begin(self._ends.failed(problem, tried, self._means.reactor.seconds()), lambda _: self._swept())
 
     def abandon(self, problem: Problem) -> None:
         self._log.info("{id}: {reason}", id=self.line.id, reason=problem.reason)
@@ -263,10 +264,6 @@ class Instance:
     def _ran(self) -> AssignedInstance:
         """As what it was started, or tried to be, last."""
         return self._memory.life.line or self.line
-
-    @property
-    def _rule(self) -> StopRule:
-        return self._ran.settings.stop
 
     def _told(self, line: AssignedInstance, goal: Goal) -> None:
         self.line, self.doing, self._recalled = line, goal, False
@@ -317,32 +314,13 @@ class Instance:
     def _refused(self, error: DeploydError) -> None:
         self._wellbeing.say(f"the registry did not take its row: {error}")
 
+    async def _sweep(self) -> None:
+        await self._ends.sweep(self._ran.settings.stop)
+
     async def _free_and_end(self) -> None:
         if self._row.there or (self.doing is Goal.DRAIN and self._row.freed is None):
             await self._row.free_soon()
-        await self._end_tree(self._rule)
-
-    async def _mourn(self, how: Exit, now: float) -> None:
-        line = self._ran
-        if line.once and how.code == 0 and how.signal is None:
-            self._memory.finished(line)
-        else:
-            # First its last words: the report that it failed is the one which a deploy's error shows.
-            self._memory.tail = await self._wellbeing.last_words()
-            problem = of_single(how, line.role) if line.once else of_exit(how, now - self._health.started_at)
-            self._memory.fell(await self._wellbeing.explained(problem, how), line, now)
-            self._log.info("{id} {reason}", id=line.id, reason=self._health.reason)
-        self._forget_exit()
-        self._changed(self)
-        await self._end_tree(StopRule(self._rule.signal, min(LEFTOVER_GRACE, self._rule.grace)))
-
-    async def _fall(self, problem: Problem, now: float) -> None:
-        self._memory.tail = problem.tail or (await self._wellbeing.last_words() if self._process.held else "")
-        tried = self._ran if self._process.held else self.line
-        if not (tried.once and self._memory.over):
-            self._memory.fell(problem, tried, now)
-        self._changed(self)
-        await self._end_tree(self._rule)
+        await self._sweep()
 
     def _swept(self) -> None:
         over = self._memory.over
@@ -352,15 +330,3 @@ class Instance:
             self._machine.gave_up()
         else:
             self._machine.ended()
-
-    def _forget_exit(self) -> None:
-        """Once saved, its keeper need not know how it ended; with a socket, its record says that there is one."""
-        if not self._berth.listens:
-            self._memory.saved.addCallback(lambda _: self._process.forget_exit())
-
-    def _trouble(self, reason: str) -> None:
-        self._health.reason = reason
-        self._changed(self)
-
-    async def _end_tree(self, rule: StopRule) -> None:
-        await self._process.end(rule, self._trouble)

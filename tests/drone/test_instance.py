@@ -8,7 +8,7 @@ from attrs import evolve
 from twisted.internet.defer import Deferred, execute, fail
 from twisted.trial.unittest import SynchronousTestCase
 
-from deployd.drone.instance import LEFTOVER_GRACE
+from deployd.drone.ends import LEFTOVER_GRACE
 from deployd.drone.life import Life
 from deployd.drone.problem import Hopeless
 from deployd.errors import NoAnswer, NotOwner, Refused
