@@ -64,9 +64,10 @@ def listeners(proc: Path, ports: Collection[int] | None = None) -> Iterator[List
 
 def _of_kernel(family: int, ports: Collection[int] | None) -> list[Listener]:
     wanted = None if ports is None else {port.to_bytes(2, "big") for port in ports}
+    found = sock_diag.listening(family, *wanted) if wanted and len(wanted) == 1 else sock_diag.listening(family)
     return [
         Listener(_ip(one.address), int.from_bytes(one.port, "big"), one.inode, one.queue)
-        for one in sock_diag.listening(family)
+        for one in found
         if wanted is None or one.port in wanted
     ]
 

@@ -22,7 +22,8 @@ _ERROR, _DONE = 2, 3
 _LISTEN = 1 << 10
 
 _HEAD = struct.Struct("=IHHII")
-_ASKED = struct.Struct("=BBBxI48x")
+_ASKED = struct.Struct("=BBBxI2s46x")
+_ANY = b"\0\0"
 # inet_diag_msg: the port and the address (both in network order), the queue, the inode.
 _TOLD = struct.Struct("=4x2s2x16s32xI8xI")
 _FAILURE = struct.Struct("=i")
@@ -40,10 +41,10 @@ class Found:
     queue: int
 
 
-def listening(family: int) -> Iterator[Found]:
-    """Those of AF_INET or of AF_INET6; raise OSError where the kernel does not tell."""
+def listening(family: int, port: bytes = _ANY) -> Iterator[Found]:
+    """Those of AF_INET or of AF_INET6, on ``port`` or all; raise OSError where the kernel does not tell."""
     size = 4 if family == socket.AF_INET else 16
-    asked = _ASKED.pack(family, socket.IPPROTO_TCP, 0, _LISTEN)
+    asked = _ASKED.pack(family, socket.IPPROTO_TCP, 0, _LISTEN, port)
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _SOCK_DIAG) as kernel:
         kernel.settimeout(_LIMIT)
         kernel.send(_HEAD.pack(_HEAD.size + len(asked), _BY_FAMILY, _REQUEST_DUMP, 1, 0) + asked)
@@ -52,10 +53,10 @@ def listening(family: int) -> Iterator[Found]:
                 if kind == _DONE:
                     return
                 if kind == _ERROR:
-                    number = -_FAILURE.unpack_from(body)[0]
-                    raise OSError(number, os.strerror(number))
-                port, address, queue, inode = _TOLD.unpack_from(body)
-                yield Found(port, address[:size], inode, queue)
+                    error = -_FAILURE.unpack_from(body)[0]
+                    raise OSError(error, os.strerror(error))
+                number, address, queue, inode = _TOLD.unpack_from(body)
+                yield Found(number, address[:size], inode, queue)
 
 
 def _messages(data: bytes) -> Iterator[tuple[int, bytes]]:

@@ -36,6 +36,15 @@ class SockDiagTests(SynchronousTestCase):
     def test_tells_of_one_that_listens(self) -> None:
         self.check(socket.AF_INET, "127.0.0.1", bytes([127, 0, 0, 1]))
 
+    def test_tells_of_one_port_alone(self) -> None:
+        here, _ = (self.listen(socket.AF_INET, "127.0.0.1") for _ in range(2))
+        port = here.getsockname()[1].to_bytes(2, "big")
+        try:
+            found = list(sock_diag.listening(socket.AF_INET, port))
+        except OSError as error:
+            raise SkipTest("this kernel does not tell") from error
+        self.assertEqual([one.port for one in found], [port])
+
     def test_tells_of_one_of_ipv6(self) -> None:
         self.check(socket.AF_INET6, "::1", bytes(15) + b"\1")
 
