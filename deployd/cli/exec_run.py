@@ -24,6 +24,7 @@ PATIENCE = 45.0
 READERS, WRITERS = 32, 16
 """So many commands of each kind are under way; a session may ask for little more."""
 BEAT = 10.0
+BREATH = 0.2
 MAX_LINE = 64 * 1024
 
 
@@ -84,6 +85,8 @@ class Execution:
         try:
             codes: list[int] = await watching
         except FirstError as error:
+            # Ctrl-C breaks the link too, and then nobody should hear of that.
+            await deferLater(self._cluster.clock, BREATH)
             error.subFailure.raiseException()
         return max(codes)
 

@@ -53,6 +53,11 @@ class TalkingHub(ScriptedHub):
 
 class TalkingSession(HubSession):
     hub: TalkingHub
+    over = False
+
+    def closed(self) -> None:
+        self.over = True
+        super().closed()
 
     @responder(LogSources)
     def log_sources(self, app: str, commit: str, drone: str) -> dict[str, Any]:
@@ -77,7 +82,7 @@ class TalkingSession(HubSession):
                 raise DroneAway(f"{drone} is not connected to the hub")
             found = [record for record in fake.printed if record.stamp > after]
             left = deadline - self.hub.clock.seconds()
-            if found or left <= 0:
+            if found or left < 0.001 or self.over:
                 break
             waiter: Deferred[None] = Deferred()
             waiter.addTimeout(left, self.hub.clock, lambda result, _: None)

@@ -7,7 +7,7 @@ from typing import Any
 from twisted.internet.defer import Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
-from deployd.cli.exec_run import FAILED, Asked, Execution
+from deployd.cli.exec_run import BREATH, FAILED, Asked, Execution
 from deployd.errors import Unreachable
 from tests.cli.scripted_drones import TalkingBench
 
@@ -85,6 +85,7 @@ class ExecutionTests(SynchronousTestCase):
     def test_a_link_that_breaks_ends_it(self) -> None:
         running = self.run_it()
         self.bench.way.cut()
+        self.bench.clock.advance(BREATH)
         self.failureResultOf(running, Unreachable)
 
     def test_somebody_is_there_as_long_as_it_runs(self) -> None:

@@ -162,6 +162,24 @@ class FollowingTests(Case):
         held.callback(None)
         self.assertEqual(self.texts, ["one", "two", "three"])
 
+    def test_it_goes_on_over_a_lost_hub_without_loss_or_repetition(self) -> None:
+        self.follow()
+        for stamp in range(1, 31):
+            self.print(self.d1 if stamp % 2 else self.d2, stamp, f"{stamp}\n")
+            if stamp == 10:
+                self.bench.way.up = False
+                self.bench.way.drop()
+            if stamp == 20:
+                self.advance(3)
+                self.bench.way.up = True
+            if stamp == 25:
+                self.bench.way.cut()
+            self.advance(0.3)
+        self.advance(6)
+        self.assertEqual(sorted(self.texts, key=int), [str(stamp) for stamp in range(1, 31)])
+        self.assertEqual(len(self.notes), 2, self.notes)
+        self.assertIn("going on when the hub is back", self.notes[0])
+
     def test_a_drone_that_goes_and_returns_goes_on_where_it_was(self) -> None:
         self.follow()
         self.print(self.d2, 1, "one\n")
