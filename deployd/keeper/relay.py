@@ -120,6 +120,8 @@ class Relay:
         self._resume()
 
     def _pause(self) -> float:
+        if self._orders:
+            return 0.0
         return max(0.0, self._waiting[0][0] - self._clock()) if self._waiting else -1
 
     def _watch(self, source: Source, words: str) -> None:

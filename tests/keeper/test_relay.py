@@ -9,6 +9,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from deployd.keeper import relay
 from deployd.keeper.relay import BURST, CHUNK, RATE, Relay, Source
 from deployd.keeper.segments import Budgets, Segments
 from deployd.keeper.stamps import Stamps
@@ -31,8 +32,9 @@ class RelayCase(SynchronousTestCase):
         self.addCleanup(self.close)
 
     def close(self) -> None:
-        self.relay._order(self.relay._close)
-        self.relay.turn(0)
+        if not self.relay._closed:
+            self.relay._order(self.relay._close)
+            self.relay.turn(0)
         for fd in self.open:
             os.close(fd)
 
@@ -117,6 +119,20 @@ class OutputTests(RelayCase):
         os.write(out, b"x" * 60_000)
         self.turns()
         self.assertEqual(b"".join(data for stream, data in self.told() if stream == STDOUT), b"x" * 60_000)
+
+
+class FailureTests(RelayCase):
+    def test_a_mistake_ends_no_relay(self) -> None:
+        """Without it every app would wait for ever, once its pipe is full."""
+        self.patch(relay, "AFTER_FAILURE", 0.0)
+        out, theirs = self.pipe()
+        self.relay._order(lambda: 1 / 0)  # type: ignore[arg-type, return-value]
+        self.relay.watch(LOG, {out: STDOUT}, "started, pid 7")
+        os.write(theirs, b"one\n")
+        self.relay._order(self.relay._close)
+        self.relay.run()
+        self.assertEqual(self.said, ["the relay has failed at something: ZeroDivisionError('division by zero')"])
+        self.assertEqual(self.told()[0], (WORDS, b"started, pid 7"))
 
 
 class ChattyTests(RelayCase):
