@@ -148,9 +148,9 @@ class DroneDaemon(DaemonService):
         await super().stopService()
 
     def _recall(self, contents: Contents) -> None:
-        # First the instances: what stands in the port table is in the first words to the registry.
-        self._instances.recall(contents)
+        # In one turn of the reactor: what stands in the port table is in the first words to the registry.
         self._surroundings.recall(contents.facts)
+        self._instances.recall(contents)
         self._drone.setServiceParent(self)
 
     def _assemble(self, known: bool) -> Drone:
