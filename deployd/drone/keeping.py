@@ -141,6 +141,10 @@ class Keeping:
 
     async def quit(self) -> None:
         """Nothing should run on: the keeper ends too, unless something does."""
+        if self._peer is None and self._link is not None:
+            # A new one may have been started a moment ago.
+            with suppress(TimeoutError):
+                await self._next_list().addTimeout(GOODBYE, self._reactor)
         if self._peer is not None:
             try:
                 await self._peer.call(Quit)

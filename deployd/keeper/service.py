@@ -62,6 +62,7 @@ class Keeper:
         self._finished = finished
         self._idle: IDelayedCall | None = None
         self._visited = False
+        self._dismissed = False
         self.tell: Callable[[Held], None] = lambda held: None
         self._settle()
 
@@ -107,7 +108,8 @@ class Keeper:
         self._settle()
 
     def quit(self) -> None:
-        """End, soon; raise Refused while something runs."""
+        """End, soon; raise Refused while something runs, and then end a while after that, unless a drone comes."""
+        self._dismissed = True
         running = self.running
         if running:
             raise Refused(f"{running} processes still run")
@@ -120,6 +122,7 @@ class Keeper:
     def visited(self, now: bool) -> None:
         """Whether a drone is connected."""
         self._visited = now
+        self._dismissed = self._dismissed and not now
         self._settle()
 
     # How it starts, and ends.
@@ -175,7 +178,9 @@ class Keeper:
 
     def _settle(self) -> None:
         """Begin to wait for the end, or cease to."""
-        idle = not (self._visited or self._children or len(self._sockets))
+        # Who was told to quit need not remember how anything ended.
+        needed = self.running if self._dismissed else self._children or len(self._sockets)
+        idle = not (self._visited or needed)
         if idle and self._idle is None:
             self._idle = self._tools.reactor.callLater(IDLE, self._finished)
         elif not idle and self._idle is not None:

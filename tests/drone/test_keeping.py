@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from deployd.drone.keeping import CERTAIN, FIRST_PAUSE, START_LIMIT, STEADY, Keeping
+from deployd.drone.keeping import CERTAIN, FIRST_PAUSE, GOODBYE, START_LIMIT, STEADY, Keeping
 from deployd.drone.problem import Outage
 from deployd.errors import Refused
 from deployd.processes.exits import Exit
@@ -266,6 +266,25 @@ class QuitTests(KeepingCase):
         self.link.wait(1)
         self.successResultOf(quitting)
         self.assertEqual(self.link.house.finished, 1)
+
+    def test_one_that_is_being_started_ends_too(self) -> None:
+        self.link.wait(STEADY)
+        self.link.door.die()
+        self.link.wait(0)
+        self.assertFalse(self.keeping.connected)
+        quitting = Deferred.fromCoroutine(self.keeping.quit())
+        self.link.wait(1)
+        self.successResultOf(quitting)
+        self.assertEqual((self.link.door.launched, self.link.house.finished), (2, 1))
+
+    def test_without_one_the_drone_does_not_wait_for_long(self) -> None:
+        self.link.wait(STEADY)
+        self.link.door.broken = True
+        self.link.door.die()
+        self.link.wait(0)
+        quitting = Deferred.fromCoroutine(self.keeping.quit())
+        self.link.wait(GOODBYE + 0.5)
+        self.successResultOf(quitting)
 
     def test_it_stays_while_something_runs(self) -> None:
         self.started()

@@ -144,6 +144,18 @@ class QuitTests(KeeperCase):
         self.house.wait(GOODBYE)
         self.assertEqual(self.house.finished, 1)
 
+    def test_one_that_could_not_quit_ends_itself_later_unless_a_drone_comes(self) -> None:
+        for visits, finished in ((True, 0), (False, 1)):
+            self.keeper.start(launch())
+            self.assertRaises(Refused, self.keeper.quit)
+            self.house.wait(2 * IDLE)
+            self.assertEqual(self.house.finished, 0)
+            self.keeper.visited(visits)
+            self.keeper.visited(False)
+            self.spawner.end()
+            self.house.wait(IDLE)
+            self.assertEqual(self.house.finished, finished)
+
     def test_one_that_holds_nothing_and_is_not_visited_ends_itself(self) -> None:
         self.house.wait(IDLE - 1)
         self.assertEqual(self.house.finished, 0)
