@@ -1,6 +1,6 @@
-"""How much of what apps print is kept per second, beside `cat` that reads the same from a pipe into a file.
+"""How much of what apps print gets into their logs per second, beside `cat` that reads it from a pipe into a file.
 
-Eight apps, as one alone is held to its share; each prints as fast as it may, and ends.
+Eight instances, as one alone is held to its share; each prints as fast as it may, and then nothing.
 """
 
 from __future__ import annotations
@@ -60,6 +60,7 @@ def run(directory: Path) -> list[str]:
         house.close()
     rate = APPS * MEGABYTES / seconds
     return [
-        f"{APPS} apps print {MEGABYTES} MB each: {rate:.0f} MB/s are kept with their times (wanted: {ALLOWED}), with"
-        f" {100 * busy:.0f} % of a core; `cat` into a file, one after the other: {plain:.0f} MB/s.",
+        f"{APPS} instances print {MEGABYTES} MB each: {rate:.0f} MB/s are written into logs with their times (wanted:"
+        f" {ALLOWED}), with {100 * busy:.0f} % of a core for drone and keeper; `cat` into a file, one after the other:"
+        f" {plain:.0f} MB/s.",
     ]
