@@ -65,6 +65,17 @@ class OptionsTests(SynchronousTestCase):
         for name in ("disk-reserve", "cache-budget", "log-budget", "app-log-budget"):
             self.refused(f"--{name}: '1.5x' is not a number of bytes", f"--{name}", "1.5x")
 
+    def test_users_of_apps_are_a_range(self) -> None:
+        self.assertEqual(parsed("--app-users", "60000-60999").app_users, (60000, 60999))
+        self.assertIsNone(parsed().app_users)
+        for text in ("0-10", "10", "20-10", "a-b", "-1-5", "1-2147483648"):
+            self.refused("--app-users is FIRST-LAST", f"--app-users={text}")
+
+    def test_groups_are_looked_for_or_named(self) -> None:
+        self.assertEqual(parsed()["cgroup"], "auto")
+        self.assertEqual(parsed("--cgroup", "/sys/fs/cgroup/apps")["cgroup"], "/sys/fs/cgroup/apps")
+        self.refused("--cgroup is auto, none or a directory", "--cgroup", "v2")
+
     def test_needs_a_hub(self) -> None:
         with self.assertRaisesRegex(UsageError, "--hub HOST:PORT is missing"):
             DroneOptions().parseOptions([])

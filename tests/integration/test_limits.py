@@ -100,7 +100,7 @@ async def test_who_eats_memory_is_killed_by_the_kernel_and_the_reason_is_known(a
 async def test_memory_counts_for_all_processes_together(app: App, groups: Groups) -> None:
     needs(groups, "memory")
     limits, isolation = Limits(memory=100 * M), Isolation(groups)
-    eat = f"python3 -c 'import time; x = b\"x\" * {45 * M}; time.sleep(5)'"
+    eat = f"python3 -c 'import time; x = b\"x\" * {45 * M}; time.sleep(2)'"
     await run(app, isolation, limits, f"{eat} & {eat} & {eat} & wait")
     assert groups.killed(app.instance) >= 1
 

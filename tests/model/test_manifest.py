@@ -118,6 +118,7 @@ memory = "512M"
 files = 1024
 processes = 64
 cpu = 150
+disk = "2G"
 [roles.mail]
 port = false
 check.command = "./alive"
@@ -133,7 +134,7 @@ class FormatTests(SynchronousTestCase):
         http = RoleSettings(
             check=Check("http", "/health", 204, 204, "", 0.5, 1.0, 30.0, 2),
             stop=StopRule("QUIT", 0.0),
-            limits=Limits(512 << 20, 1024, 64, 150),
+            limits=Limits(512 << 20, 1024, 64, 150, 2 << 30),
             env={"GREETING": "hello", "WORKERS": "4"},
             give_up=0,
         )
@@ -214,6 +215,7 @@ WRONG = (
     ("[roles.http.stop]\nsignal = 'KILL'", "line 2: roles.http.stop.signal is one of TERM, INT"),
     ("[roles.http.limits]\nmemory = '1X'", "line 2: roles.http.limits.memory is a number of bytes like"),
     ("[roles.http.limits]\nmemory = '1K'", "line 2: roles.http.limits.memory is a number of bytes like"),
+    ("[roles.http.limits]\ndisk = true", "line 2: roles.http.limits.disk is a number of bytes like"),
     ("[roles.http.limits]\nfiles = 3", "line 2: roles.http.limits.files is a whole number of open files from 16"),
     ("[env]\nX = 4", "line 2: env.X is text in quotes, not 4"),
     ("[env]\nPORT = '4'", "line 2: env.PORT cannot be: PORT is what deployd itself says"),
