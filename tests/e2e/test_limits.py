@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -94,6 +95,31 @@ def test_processes_are_the_kernels_to_limit(cluster: Cluster) -> None:
     unharmed(cluster)
 
 
+def test_groups_outlive_a_drone_that_is_killed_and_go_with_the_app(cluster: Cluster) -> None:
+    top = needs("pids").parent
+    drone = cluster.start_drone("d1")
+    files = {
+        "web.py": HELLO,
+        "Procfile": "http: exec python3 web.py\n",
+        "deployd.toml": "[roles.http.limits]\nprocesses = 20\n",
+    }
+    cluster.repository("hello", files).push("hello")
+    cluster.deployctl("deploy", "hello", "master")
+    (row,) = cluster.json("ps")
+    (group,) = top.glob(f"deployd-*/{row['id']}")
+    assert (group / "cgroup.procs").read_text() == f"{row['pid']}\n"
+    left = group.with_name("http-left")
+    left.mkdir()
+
+    drone.kill()
+    drone.start()
+    until(lambda: cluster.json("ps") == [row], "it has the app")
+    assert (group / "cgroup.procs").read_text() == f"{row['pid']}\n"
+    assert not left.exists()
+    cluster.deployctl("stop", row["id"])
+    assert not group.parent.exists()
+
+
 @pytest.mark.parametrize(
     ("what", "said"),
     [
@@ -115,10 +141,12 @@ def test_status_says_what_is_in_force(cluster: Cluster) -> None:
     assert cluster.json("drones")[0]["limits"] == limits
 
 
-def needs(controller: str) -> None:
+def needs(controller: str) -> Path:
+    """Where groups of that controller are made."""
     groups = find(f"deployd-test-{os.getpid()}")
     try:
         if controller not in groups.tops:
             pytest.skip(f"the {controller} controller of cgroups is not delegated to this user here")
+        return groups.tops[controller]
     finally:
         groups.clean(())

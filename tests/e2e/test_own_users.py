@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.cluster import Cluster
+from tests.e2e.cluster import Cluster, get
 from tests.e2e.waiting import until
 
 FIRST, LAST = 71000, 71009
@@ -22,6 +22,18 @@ command = "id -u > built && mkdir made && echo made > made/by"
 
 [roles.http.check]
 command = "test $(id -u) -ge 71000"
+"""
+
+SOCKET = "[roles.http]\nsocket = true\n"
+HANDED = """
+import os, socket
+assert os.environ["LISTEN_PID"] == str(os.getpid()) and os.environ["LISTEN_FDS"] == "1"
+listener = socket.socket(fileno=3)
+while True:
+    connection, _ = listener.accept()
+    connection.recv(65536)
+    connection.sendall(b"HTTP/1.0 200 OK\\r\\n\\r\\n%d" % os.getuid())
+    connection.close()
 """
 
 
@@ -89,11 +101,15 @@ def test_apps_have_users_and_keep_from_each_other(cluster: Cluster) -> None:
     assert ask(cluster, "two", "id -u; cat Procfile").split()[0] == str(FIRST + 1)
 
 
-def test_nothing_of_the_drones_can_be_read(cluster: Cluster) -> None:
+def test_a_socket_is_handed_over_and_nothing_of_the_drones_can_be_read(cluster: Cluster) -> None:
     drone = cluster.start_drone("d1", "--app-users", f"{FIRST}-{LAST}")
-    cluster.repository("one", {"Procfile": PROCFILE}).push("one")
+    limits = "[roles.http.limits]\nprocesses = 20\nfiles = 50\n"
+    files = {"web.py": HANDED, "Procfile": "http: exec python3 web.py\n", "deployd.toml": SOCKET + limits}
+    cluster.repository("one", files).push("one")
     cluster.deployctl("config", "set", "one", "A=b")
     cluster.deployctl("deploy", "one", "master")
+    (port,) = next(iter(cluster.ports().values()))["http"]
+    assert get(f"{port['host']}:{port['port']}") == (200, str(FIRST))
     for path in drone.state.iterdir():
         if path.name not in ("checkouts", "caches", "tmp", "addresses.json"):
             assert not path.stat().st_mode & 0o077, path
