@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Callable
@@ -52,14 +53,16 @@ def test_what_runs_goes_on_under_the_next_drone(cluster: Cluster, end: Callable[
     deployed(cluster, "--on-stop", "keep")
     before, table, keepers = instances(cluster), cluster.ports(), cluster.keepers()
     address = next(f"{row['host']}:{row['port']}" for roles in table.values() for row in roles["http"])
-    with Asking(address, lambda answer: answer == "hello") as load:
+    stands = Asking(cluster.registry.http, lambda answer: json.loads(answer) == table, path="/v1/ports")
+    with Asking(address, lambda answer: answer == "hello") as load, stands:
         for _ in range(2):
             end(cluster)
             cluster.daemons["d1"].start()
             until(lambda: instances(cluster) == before, "all is as it was")
             assert cluster.ports() == table
-    assert load.failures == []
+    assert (load.failures, stands.failures) == ([], []), "not for a moment did it not serve, nor was its row away"
     assert load.count > 20
+    assert stands.count > 20
     assert cluster.keepers() == keepers
     assert sorted(cluster.processes()) == sorted(row["pid"] for row in before)
     # What ends under the next drone is seen by it, as if it were its own.
