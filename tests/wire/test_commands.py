@@ -6,7 +6,7 @@ import importlib
 import pkgutil
 
 from attrs import evolve
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.protocols import amp
 from twisted.trial.unittest import SynchronousTestCase
@@ -55,6 +55,8 @@ class CommandTests(SynchronousTestCase):
     def test_there_are_commands(self) -> None:
         self.assertGreater(len(COMMANDS), 15)
 
+    # Each example has all the commands.
+    @settings(max_examples=15)
     @given(st.data())
     def test_every_command_comes_through_as_it_was_sent(self, data: st.DataObject) -> None:
         for command in COMMANDS:
