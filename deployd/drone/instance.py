@@ -21,6 +21,7 @@ from deployd.drone.memory import Memory
 from deployd.drone.problem import LOST, Problem
 from deployd.drone.process import Events, Process, Running
 from deployd.drone.row import Row
+from deployd.drone.sight import Sight
 from deployd.drone.wellbeing import Wellbeing
 from deployd.drone.work import Work
 from deployd.errors import DeploydError
@@ -147,26 +148,10 @@ class Instance:
         return Known(self.line, self.epoch, self.doing, REPORTED[self.state], self.orphan)
 
     def observed(self) -> ObservedInstance:
-        attempt, line, health = self._wellbeing.attempt, self.line, self._health
+        attempt = self._wellbeing.attempt
         ran = self._ran if self.state in ("failed", "done") else attempt.line if attempt else None
-        return ObservedInstance(
-            id=line.id,
-            app=line.app,
-            release=line.release,
-            commit=line.commit,
-            role=line.role,
-            state=self._reported(),
-            host=attempt.place.host if attempt and attempt.port else "",
-            port=self._berth.number,
-            pid=self._process.pid,
-            generation=ran.generation if ran else 0,
-            restarts=self._memory.life.restarts,
-            failures=health.failures,
-            fatal=health.fatal,
-            reason=self._building or health.reason,
-            tail=self._memory.tail if health.reason else "",
-            deregistered=self._row.freed,
-        )
+        seen = Sight(self._memory, self._process, self._berth, self._row)
+        return seen.of(self.line, attempt, self._reported(), ran.generation if ran else 0, self._building)
 
     def _reported(self) -> State:
         state = State.BUILDING if self._building else REPORTED[self.state]
