@@ -126,7 +126,11 @@ def _can_hold(top: Path) -> bool:
 def _second(base: Path, name: str) -> Groups:
     top = base / name
     try:
-        _empty(base)
+        if not set((base / "cgroup.controllers").read_text().split()) & set(CONTROLLERS):
+            return Groups()
+        # Only the root has none; it may have processes, which are the whole machine's.
+        if (base / "cgroup.type").exists():
+            _empty(base)
         hand_down(base)
         open_top(top, 2)
         given = (top / "cgroup.subtree_control").read_text().split()

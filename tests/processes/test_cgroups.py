@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from deployd.errors import Refused
 from deployd.model.role import Limits
@@ -127,6 +128,7 @@ class DelegationTests(SynchronousTestCase):
             group.mkdir()
             (group / "cgroup.controllers").write_text("cpu io memory\n")
             (group / "cgroup.procs").write_text("")
+            (group / "cgroup.type").write_text("domain\n")
             (group / "cgroup.subtree_control").write_text("")
         return top
 
@@ -144,6 +146,28 @@ class DelegationTests(SynchronousTestCase):
         with self.assertRaises(Refused):
             find("deployd-1", str(top))
         self.assertEqual((top / "deployd" / "cgroup.procs").read_text(), "4194305")
+
+    def test_one_that_is_delegated_is_taken_from_within_it_too(self) -> None:
+        for own in ("/", "/drone"):
+            top = self.second()
+            (top / "drone").mkdir()
+            try:
+                os.setxattr(top, "user.delegate", b"1")
+            except OSError:
+                raise SkipTest("no attributes can be given to files here") from None
+            proc = self.fake(f"33 25 0:29 / {top} rw - cgroup2 cgroup2 rw\n", f"0::{own}\n")
+            self.assertFalse(find("deployd-1", AUTO, proc))
+            self.assertEqual((top / "cgroup.subtree_control").read_text(), "+memory")
+            self.assertEqual((top / "deployd-1" / "cgroup.subtree_control").read_text(), "+memory")
+
+    def test_the_processes_of_the_whole_machine_stay_where_they_are(self) -> None:
+        for file, text in (("cgroup.type", None), ("cgroup.controllers", "io")):
+            top = self.second()
+            (top / file).unlink() if text is None else (top / file).write_text(text)
+            (top / "cgroup.procs").write_text("4194305\n")
+            with self.assertRaises(Refused):
+                find("deployd-1", str(top))
+            self.assertFalse((top / "deployd").exists())
 
     def test_one_that_has_no_controllers_is_refused(self) -> None:
         top = Path(self.mktemp())
