@@ -139,10 +139,10 @@ class Instance:
     @property
     def running(self) -> Running | None:
         """Its process, while it is to run."""
-        held = self._process.held
-        if held is None or self.state not in ("starting", "registering", "ready", "draining"):
+        held, session = self._process.held, self._process.session
+        if held is None or session is None or self.state not in ("starting", "registering", "ready", "draining"):
             return None
-        return Running(self._ran, ProcessRef(held.pid, held.created), held.started)
+        return Running(self._ran, session, held.started)
 
     def known(self) -> Known:
         return Known(self.line, self.epoch, self.doing, REPORTED[self.state], self.orphan)
