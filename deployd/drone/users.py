@@ -94,9 +94,10 @@ class Users:
             tree.parent.chmod(0o710)
             if tree.lstat().st_uid == user:
                 return
-            for directory, directories, files in os.walk(tree):
+            # From below: in what has been given away, another process of the app may put links, and nobody goes there.
+            for _, directories, files, within in os.fwalk(tree, topdown=False):
                 for name in (*directories, *files):
-                    os.lchown(Path(directory, name), user, user)
+                    os.chown(name, user, user, dir_fd=within, follow_symlinks=False)
             # Last: it says that all of it is done.
             os.lchown(tree, user, user)
         except OSError as error:

@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 from attrs import evolve
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from deployd.drone.isolation import FORKS, HEADROOM, Isolation
 from deployd.drone.users import Users
@@ -84,6 +84,24 @@ class ConfineTests(SynchronousTestCase):
         found = dict(each.split("=", 1) for each in shown.decode().split("\0") if each)
         self.assertEqual({name: found.get(name) for name in values}, values)
         self.assertFalse([name for name in found if name.startswith("deployd_")])
+
+    def test_a_tree_is_given_with_its_links_and_not_what_they_lead_to(self) -> None:
+        if os.geteuid() != 0:
+            raise SkipTest("only root can give files away")
+        outside, tree = self.top / "outside", self.top / "app" / "v1"
+        (tree / "inner").mkdir(parents=True)
+        outside.mkdir()
+        (outside / "file").write_text("")
+        (tree / "inner" / "file").write_text("")
+        (tree / "inner" / "link").symlink_to(outside.absolute())
+        isolation = Isolation(users=self.users())
+        isolation.own("webapp", tree)
+        for path in (tree, tree / "inner", tree / "inner" / "file", tree / "inner" / "link"):
+            self.assertEqual((path.lstat().st_uid, path.lstat().st_gid), (71000, 71000))
+        for path in (outside, outside / "file"):
+            self.assertEqual(path.lstat().st_uid, 0)
+        parent = tree.parent.lstat()
+        self.assertEqual((parent.st_uid, parent.st_gid, parent.st_mode & 0o777), (0, 71000, 0o710))
 
     def test_an_end_for_want_of_memory_says_so(self) -> None:
         (self.top / "http-1").mkdir()
