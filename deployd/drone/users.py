@@ -55,6 +55,8 @@ class Users:
             raise Refused(
                 f"--app-users: no app gets through {closed[0]} to the state directory in it; give --state-dir"
             )
+        for name in ("setpriv", "chown"):
+            tool(name)
         for name in _DRONES:
             (self._directory / name).mkdir(mode=0o700, exist_ok=True)
         for path in self._directory.iterdir():
