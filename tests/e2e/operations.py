@@ -232,6 +232,27 @@ class Town:
         """Its apps go on."""
         self._kill(self.cluster.daemons[self.chance.choice(self.drones)])
 
+    def kill_keeper(self) -> None:
+        """Its apps end with it, at some moments after."""
+        drone = self.chance.choice(self.drones)
+        with self.story.deed(f"kill -9 of the keeper of {drone}") as deed:
+            for keeper in self.cluster.keepers(drone):
+                os.kill(keeper, signal.SIGKILL)
+            self._until_gone(drone, set(self.cluster.processes(drone)), deed)
+            self.settle("kill -9 of a keeper")
+
+    def _until_gone(self, drone: str, left: set[int], deed: Deed) -> None:
+        def over() -> bool:
+            nonlocal left
+            moment = time.monotonic()
+            still = left & set(self.cluster.processes(drone))
+            if still != left:
+                deed.kills.append(moment)
+            left = still
+            return not left
+
+        until(over, "the apps of a keeper that is gone have ended")
+
     def _kill(self, daemon: Daemon) -> None:
         with self.story.deed(f"kill -9 of the {daemon.kind}"):
             daemon.kill()
@@ -265,6 +286,7 @@ DEEDS = [
     Town.kill_hub,
     Town.kill_registry,
     Town.kill_drone,
+    Town.kill_keeper,
     Town.promote,
 ]
 
