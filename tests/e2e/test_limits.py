@@ -10,6 +10,7 @@ import pytest
 from deployd.processes.delegation import find
 from tests.e2e.apps import HELLO
 from tests.e2e.cluster import Cluster, get
+from tests.e2e.test_full_disk import MOUNT, SmallDiskDaemon, can_mount
 from tests.e2e.waiting import until
 
 # Each ends by itself before the machine would feel it, should nothing limit it.
@@ -39,9 +40,12 @@ GREEDY = {
         import os, time
         time.sleep(1.5)
         with open(os.environ["TMPDIR"] + "/large", "wb") as file:
-            for _ in range(60):
-                file.write(b"x" * (1 << 20))
-                file.flush()
+            try:
+                for _ in range(60):
+                    file.write(b"x" * (1 << 20))
+                    file.flush()
+            except OSError as error:
+                print(error, flush=True)
         time.sleep(600)
     """,
 }
@@ -56,15 +60,18 @@ def script(what: str) -> str:
 def beside(cluster: Cluster, what: str, *options: str) -> None:
     """An app that exceeds its limit of ``what`` is on a drone with another one."""
     cluster.start_drone("d1", *options)
-    hello = cluster.repository("hello", {"web.py": HELLO, "Procfile": "http: exec python3 web.py\n"})
-    hello.push("hello")
-    cluster.deployctl("deploy", "hello", "master")
+    deploy_hello(cluster)
     role = (
         f'[roles.eater]\ncommand = "exec python3 eat.py"\nport = false\n[roles.eater.limits]\n{what} = {LIMITS[what]}\n'
     )
     greedy = cluster.repository("greedy", {"eat.py": script(what), "deployd.toml": role})
     greedy.push("greedy")
     cluster.deployctl("deploy", "greedy", "master")
+
+
+def deploy_hello(cluster: Cluster) -> None:
+    cluster.repository("hello", {"web.py": HELLO, "Procfile": "http: exec python3 web.py\n"}).push("hello")
+    cluster.deployctl("deploy", "hello", "master")
 
 
 def reason(cluster: Cluster) -> str:
@@ -131,6 +138,24 @@ def test_groups_outlive_a_drone_that_is_killed_and_go_with_the_app(cluster: Clus
 def test_without_groups_the_drone_watches(cluster: Cluster, what: str, said: str) -> None:
     beside(cluster, what, "--cgroup", "none")
     until(lambda: said in reason(cluster), "it was ended")
+    unharmed(cluster)
+
+
+def test_on_a_full_disk_whoever_has_filled_it_goes(cluster: Cluster) -> None:
+    place = cluster.directory / "d1"
+    place.mkdir()
+    if not can_mount(place):
+        pytest.skip("needs root and mount namespaces")
+    mount = ["unshare", "--mount", "sh", "-c", MOUNT, "200m", str(place)]
+    hub = ["--hub", cluster.hub.amp, "--name", "d1"]
+    cluster.daemons["d1"] = SmallDiskDaemon("drone", place, hub, mount, cluster.secret)
+    cluster.daemons["d1"].start()
+    deploy_hello(cluster)
+    eat = script("disk").replace("range(60)", "range(300)")
+    files = {"eat.py": eat, "Procfile": "worker: exec python3 eat.py\n"}
+    cluster.repository("greedy", files).push("greedy")
+    cluster.deployctl("deploy", "greedy", "master")
+    until(lambda: "the disk is full" in reason(cluster), "it was ended")
     unharmed(cluster)
 
 
