@@ -98,8 +98,10 @@ class Users:
                 return
             # From below: in what has been given away, another process of the app may put links, and nobody goes there.
             for _, directories, files, within in os.fwalk(tree, topdown=False):
-                for name in (*directories, *files):
-                    os.chown(name, user, user, dir_fd=within, follow_symlinks=False)
+                # What is the app's already was given away before a kill.
+                if os.fstat(within).st_uid != user:
+                    for name in (*directories, *files):
+                        os.chown(name, user, user, dir_fd=within, follow_symlinks=False)
             # Last: it says that all of it is done.
             os.lchown(tree, user, user)
         except OSError as error:

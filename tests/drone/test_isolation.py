@@ -103,6 +103,19 @@ class ConfineTests(SynchronousTestCase):
         parent = tree.parent.lstat()
         self.assertEqual((parent.st_uid, parent.st_gid, parent.st_mode & 0o777), (0, 71000, 0o710))
 
+    def test_what_an_app_puts_into_a_tree_that_is_only_half_its_own_is_not_given_to_it(self) -> None:
+        """It may run already, as another release, and a kill may have come in between."""
+        if os.geteuid() != 0:
+            raise SkipTest("only root can give files away")
+        outside, tree = self.top / "outside", self.top / "app" / "v1"
+        (tree / "inner").mkdir(parents=True)
+        (tree / "file").write_text("")
+        outside.write_text("")
+        (tree / "inner" / "planted").hardlink_to(outside)
+        os.chown(tree / "inner", 71000, 71000)
+        Isolation(users=self.users()).own("webapp", tree)
+        self.assertEqual([path.stat().st_uid for path in (tree, tree / "file", outside)], [71000, 71000, 0])
+
     def test_an_end_for_want_of_memory_says_so(self) -> None:
         (self.top / "http-1").mkdir()
         (self.top / "http-1" / "memory.events").write_text("oom_kill 1\n")
