@@ -98,6 +98,8 @@ class Keeper:
         child = self._children.get(id)
         if child is not None and child.held.ended:
             del self._children[id]
+            # Without its record nobody would know of it.
+            self._sockets.close(id)
             self._settle()
 
     def unlisten(self, id: str) -> None:
@@ -153,11 +155,18 @@ class Keeper:
 
     def _spawn(self, child: Child, launch: Launch, fds: tuple[int, ...]) -> None:
         argv, env = launch.argv, launch.env
+        listened = launch.id in self._sockets
         if launch.listen:
             fds = (*fds, self._sockets.listen(launch.id, launch.listen).fileno())
             argv, env = told(argv), env | {"LISTEN_FDS": "1"}
-        argv = wrapped(argv, launch.limits)
-        self._tools.spawn(child, Program(argv, env, launch.cwd, fds, mark(launch.id)))
+        try:
+            argv = wrapped(argv, launch.limits)
+            self._tools.spawn(child, Program(argv, env, launch.cwd, fds, mark(launch.id)))
+        except Refused:
+            # The drone does not know of a socket that nothing was given.
+            if not listened:
+                self._sockets.close(launch.id)
+            raise
         child.held = evolve(child.held, started=self._tools.now(), socket=launch.id in self._sockets)
 
     def exited(self, child: Child, how: Exit) -> None:

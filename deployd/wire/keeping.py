@@ -106,7 +106,7 @@ class Exited(amp.Command):
 
 
 class Forget(amp.Command):
-    """Drone to keeper: how this process ended is saved. Says nothing to one that runs, or is not there."""
+    """Drone to keeper: how this process ended is saved; its socket goes, too. Says nothing to one that runs."""
 
     arguments = [(b"id", amp.Unicode())]
     errors = declared()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -12,6 +13,13 @@ from deployd.keeper.service import GOODBYE, IDLE, LAST_WORDS
 from deployd.model.role import Limits
 from deployd.processes.marks import mark
 from tests.keeper.house import FIRST_PID, KeeperHouse, descriptors, launch
+
+
+def _is_socket(name: str) -> bool:
+    try:
+        return os.readlink(f"/proc/self/fd/{name}").startswith("socket:")  # noqa: PTH115
+    except FileNotFoundError:
+        return False
 
 
 class KeeperCase(SynchronousTestCase):
@@ -133,6 +141,47 @@ class EndTests(KeeperCase):
         last, end = self.keeper.held(following, 2)
         self.assertEqual([held.id for held in first + last], ["a", "b", "c"])
         self.assertEqual((following, end), ("b", ""))
+
+
+class SocketTests(KeeperCase):
+    def setUp(self) -> None:
+        super().setUp()
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.address = f"127.0.0.1:{free.getsockname()[1]}"
+        self.sockets = [name for name in descriptors() if _is_socket(name)]
+
+    @property
+    def opened(self) -> int:
+        return sum(_is_socket(name) for name in descriptors()) - len(self.sockets)
+
+    def test_a_socket_is_kept_from_one_process_to_the_next(self) -> None:
+        self.assertTrue(self.keeper.start(launch(listen=self.address)).socket)
+        self.spawner.end()
+        self.keeper.start(launch(listen=self.address))
+        first, second = (fds[3] for fds in self.spawner.open_fds)
+        self.assertEqual(first, second)
+        self.assertTrue(first.startswith("socket:"))
+        self.keeper.unlisten("http-1")
+        self.assertEqual(self.opened, 0)
+
+    def test_nothing_listens_for_what_could_not_be_started(self) -> None:
+        self.spawner.refuse = "web cannot be started: no such file"
+        self.refused(listen=self.address)
+        self.assertEqual(self.opened, 0)
+
+    def test_a_start_that_fails_leaves_the_socket_of_the_process_before(self) -> None:
+        self.keeper.start(launch(listen=self.address))
+        self.spawner.end(code=1)
+        self.spawner.refuse = "web cannot be started: no such file"
+        self.refused(listen=self.address)
+        self.assertEqual(self.opened, 1)
+        self.keeper.unlisten("http-1")
+
+    def test_what_is_forgotten_has_no_socket(self) -> None:
+        self.keeper.start(launch(listen=self.address))
+        self.spawner.end()
+        self.keeper.forget("http-1")
+        self.assertEqual(self.opened, 0)
 
 
 class QuitTests(KeeperCase):
