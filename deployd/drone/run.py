@@ -14,6 +14,7 @@ from twisted.python.failure import Failure
 
 from deployd.drone.attempt import prepare
 from deployd.drone.means import Means
+from deployd.drone.problem import Outage
 from deployd.errors import DeploydError, InternalError, Refused
 from deployd.model.instance import AssignedInstance
 from deployd.processes.exits import Exit
@@ -149,6 +150,10 @@ class Run:
         launch = evolve(attempt.launch(self._means.isolation, self._env), log="")
         try:
             held = await self._means.keeper.attach(launch, pipes.theirs, self._exited)
+        except Outage:
+            # It may have been started all the same.
+            await self._means.end(self.id, None, 0.0)
+            raise
         finally:
             pipes.close_theirs()
         self._session = ProcessRef(held.pid, held.created)

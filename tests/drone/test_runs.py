@@ -10,6 +10,7 @@ from attrs import evolve
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
+from deployd.drone.problem import Outage
 from deployd.drone.run import CHUNK, GRACE, IDLE, LAST_OUTPUT, LONGEST_WAIT, MAX_EARLY, Told
 from deployd.drone.runs import CLOSING, MAX_RUNS, Runs
 from deployd.errors import Busy, Refused, UnknownInstance, Unreachable
@@ -202,6 +203,13 @@ class RunTests(SynchronousTestCase):
         self.assertEqual(self.told().failed, "no more processes")
         self.assertEqual(self.pipes.theirs_closed, 1)
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_one_whose_start_was_not_answered_is_ended(self) -> None:
+        self.house.keeper.refuse = Outage("the drone's keeper: the connection was lost")
+        self.begin()
+        self.assertEqual(self.house.ended, [("exec-1", None, 0.0)])
+        self.assertIn("keeper", self.told().failed)
+        self.assertEqual(self.pipes.theirs_closed, 1)
 
     def test_a_command_that_is_not_there_says_so(self) -> None:
         self.runs.begin(command("exec-1", "nosuch"), {})
