@@ -73,3 +73,24 @@ class Structure(amp.Argument):
 
     def fromString(self, inString: bytes) -> Any:
         return from_json(load(inString), self.kind)
+
+
+class LongStructure(Structure):
+    """A Structure that may be longer than one AMP value; the rest of it goes into values called NAME.1, NAME.2, ..."""
+
+    def toBox(self, name: bytes, strings: Any, objects: Any, proto: Any) -> None:
+        super().toBox(name, strings, objects, proto)
+        whole = strings[name]
+        starts = range(0, len(whole), amp.MAX_VALUE_LENGTH)
+        parts = {_part(name, number): whole[at : at + amp.MAX_VALUE_LENGTH] for number, at in enumerate(starts)}
+        strings.update(parts)
+
+    def fromBox(self, name: bytes, strings: Any, objects: Any, proto: Any) -> None:
+        whole, number = strings.pop(name), 1
+        while (more := strings.pop(_part(name, number), None)) is not None:
+            whole, number = whole + more, number + 1
+        super().fromBox(name, {name: whole}, objects, proto)
+
+
+def _part(name: bytes, number: int) -> bytes:
+    return b"%b.%d" % (name, number) if number else name

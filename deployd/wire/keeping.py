@@ -10,7 +10,7 @@ from attrs import field, frozen
 from twisted.protocols import amp
 
 from deployd.model.role import Limits
-from deployd.wire.codec import Structure
+from deployd.wire.codec import LongStructure, Structure
 from deployd.wire.command import declared
 
 VERSION = 1
@@ -80,7 +80,7 @@ class Start(amp.Command):
     Refused while an earlier one of that id runs; one that has ended is forgotten by it.
     """
 
-    arguments = [(b"launch", Structure(Launch))]
+    arguments = [(b"launch", LongStructure(Launch))]
     response = [(b"held", Structure(Held))]
     errors = declared()
 
@@ -89,7 +89,7 @@ class StartAttached(amp.Command):
     """Drone to keeper: as Start, with these as its stdin, stdout and stderr in place of a log."""
 
     arguments = [
-        (b"launch", Structure(Launch)),
+        (b"launch", LongStructure(Launch)),
         (b"stdin", amp.Descriptor()),
         (b"stdout", amp.Descriptor()),
         (b"stderr", amp.Descriptor()),

@@ -21,6 +21,7 @@ from deployd.wire.codec import Structure
 from deployd.wire.command import COMMON
 from deployd.wire.documents import Json
 from deployd.wire.fleet import ObservedInstances
+from deployd.wire.keeping import Launch, Start
 from deployd.wire.lookup import RevisionArgument
 from deployd.wire.paging import MAX_PARTS, PAGE_BYTES, Assembly, pages
 
@@ -65,6 +66,13 @@ class CommandTests(SynchronousTestCase):
                 declared = [each for each in declared if not isinstance(each[1], amp.Descriptor)]
                 sent = data.draw(arguments(declared), label=command.__name__)
                 self.assertEqual(through_bytes(sent, declared), sent)
+
+    def test_a_start_has_room_for_all_that_an_app_may_be_given(self) -> None:
+        """Its config, the environments of its role, of what was spawned and of what somebody runs, and its command."""
+        env = {f"NAME_{number:03}": "ü" * 40 for number in range(1300)}
+        launch = Launch("http-1", ("/bin/sh", "-c", "x" * 16_000), env, "/srv", "webapp/v1/http-1")
+        self.assertGreater(len(Structure(Launch).toString(launch)), 2 * amp.MAX_VALUE_LENGTH)
+        self.assertEqual(through_bytes({"launch": launch}, Start.arguments), {"launch": launch})
 
     def test_every_command_declares_what_the_wrapper_answers_with(self) -> None:
         for command in COMMANDS:
