@@ -229,7 +229,7 @@ def idle(directory: Path) -> list[str]:
 
 
 def exits(house: House) -> list[float]:
-    """Milliseconds from the end of a process until its row is gone."""
+    """Milliseconds from the end of a process until its row is gone, one after the other."""
     found = []
     for row in house.instances()[:KILLS]:
         commit, port = row["commit"], row["port"]
@@ -238,6 +238,7 @@ def exits(house: House) -> list[float]:
         os.kill(int(str(row["pid"])), 9)
         wait(lambda url=url, port=port: port not in ports_at(url))
         found.append(1000 * (time.perf_counter() - began))
+        wait(lambda url=url: len(ports_at(url)) == EACH)
     return found
 
 
@@ -250,7 +251,7 @@ def ports_at(url: str) -> list[object]:
 def wait(done: Callable[[], bool]) -> None:
     end = time.monotonic() + 10
     while not done():
-        assert time.monotonic() < end, "the row stays"
+        assert time.monotonic() < end, "the registry does not follow"
 
 
 def run(directory: Path) -> list[str]:
