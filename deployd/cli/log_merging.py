@@ -13,7 +13,7 @@ HOLD = 0.5
 MAX_HELD = 5000
 RECENT = 1_000_000
 """Microseconds: an older line without an end holds nobody up."""
-_NEVER = 2**63
+NEVER = 2**63
 
 
 @define
@@ -30,7 +30,7 @@ class _Drone:
     def known(self) -> int:
         """Up to which stamp its lines are known."""
         if self.gone:
-            return _NEVER
+            return NEVER
         oldest = self.assembly.oldest
         if oldest is None or self.held >= MAX_HELD or self.told - oldest > RECENT:
             return self.told
@@ -93,7 +93,7 @@ class Merger:
         """The lines that can be shown now, in order; ``everything``: those that could come before them can not."""
         for one in self._drones.values():
             self._add(one, one.assembly.take_old(now), now)
-        known = min((one.known for one in self._drones.values()), default=_NEVER)
+        known = min((one.known for one in self._drones.values()), default=NEVER)
         patient = self.behind
         taken = []
         while self._lines:

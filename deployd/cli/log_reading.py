@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 
 from deployd.cli.cluster import Cluster, Row
 from deployd.cli.log_lines import Line, Source
-from deployd.cli.log_merging import Merger
+from deployd.cli.log_merging import NEVER, Merger
 from deployd.errors import Busy, DeploydError, DroneAway, NoAnswer, UnknownDrone, Unreachable
 from deployd.net.peer import CALL_TIMEOUT, Peer
 from deployd.processes.log_page import unpack_from
@@ -144,6 +144,7 @@ class LogReader:
     async def _read(self, drone: str, after: int) -> None:
         """Read one drone on and on; while it is away, the others go on without it."""
         absence = _Absence(drone, self._asked.follow, self._note)
+        end: int | None = None
         while True:
             try:
                 page = await self._page(drone, after)
@@ -158,7 +159,9 @@ class LogReader:
             absence.ends()
             after = page["next"]
             self._take(drone, page)
-            if page["more"]:
+            if page["more"] and end is None and not self._asked.follow:
+                end = await self._end(drone)
+            if page["more"] and (end is None or after < end):
                 await self._room(drone)
             elif not self._asked.follow:
                 break
@@ -166,8 +169,17 @@ class LogReader:
                 await deferLater(self._clock, BREATH)
         self._merger.lose(drone, self._clock.seconds(), over=True)
 
-    async def _page(self, drone: str, after: int) -> Row:
+    async def _end(self, drone: str) -> int:
+        """Up to where it has printed by now: who prints on as fast as he is read is not read for ever."""
+        try:
+            return int((await self._page(drone, -1, 1))["next"])
+        except (DroneAway, Busy, UnknownDrone):
+            # The next page meets that, too.
+            return NEVER
+
+    async def _page(self, drone: str, after: int, newest: int | None = None) -> Row:
         asked = self._asked
+        newest = asked.newest if newest is None else newest
         wait = 0.0 if not asked.follow or after < 0 else WAIT if len(self._reading) <= AT_ONCE else SHORT_WAIT
         await self._turns.acquire()
         try:
@@ -179,7 +191,7 @@ class LogReader:
                 releases=self._releases,
                 role=asked.role,
                 after=after,
-                newest=asked.newest if asked.newest is not None else 0,
+                newest=newest or 0,
                 wait=wait,
             )
         finally:
@@ -241,6 +253,10 @@ class LogReader:
         while self._failure is None:
             all_there = first is not None and asked.follow and not self._merger.behind
             lines = self._merger.take(self._clock.seconds(), everything=all_there)
+            taken = bool(lines)
+            if taken:
+                # There is room again.
+                self._news()
             over = not asked.follow and self._merger.all_gone and self._merger.empty
             if first is not None:
                 first.extend(lines)
@@ -252,8 +268,8 @@ class LogReader:
                 await self._show(lines)
             if over:
                 return
-            # What was told while lines were shown is looked at first.
-            if not lines:
+            # What was told while lines were taken and shown is looked at first.
+            if not taken:
                 await self._change(self._merger.due())
         self._failure.raiseException()
 

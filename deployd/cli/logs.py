@@ -64,8 +64,9 @@ def logs(
         reader = LogReader(cluster, asked, lambda lines: blocking.run(output.write, lines), complain, time.time)
         await reader.run()
         await blocking.run(output.close)
-        if not reader.shown:
-            complain(f"nothing that was printed by {what} is kept on these drones")
+        if not reader.shown and newest != 0:
+            when = "" if since is None else f" since {since}"
+            complain(f"nothing that was printed by {what}{when} is kept on these drones")
 
     try:
         run(settings, read, MAX_SECONDS)

@@ -26,12 +26,13 @@ SILENCE = {"stdout": b"", "stderr": b"", "ended": False, "code": 0, "failed": ""
 
 @define
 class FakeDrone:
-    """Has ``printed`` that; tells ``page`` records at a time, none while ``stuck``. ``says`` is what its run says next,
-    and then."""
+    """Has ``printed`` that; tells ``page`` records at a time, none while ``stuck``; a ``chatty`` one has printed more
+    whenever it is read. ``says`` is what its run says next, and then."""
 
     printed: list[Record] = field(factory=list)
     away: bool = False
     stuck: bool = False
+    chatty: bool = False
     page: int = 2
     says: list[dict[str, Any]] = field(factory=list)
     input: bytes = b""
@@ -74,6 +75,10 @@ class TalkingSession(HubSession):
         fake = self.hub.fakes[drone]
         if fake.stuck:
             await Deferred()
+        if fake.chatty and len(fake.printed) < 1000:
+            last = fake.printed[-1].stamp
+            for stamp in range(last + 1, last + 1 + 2 * fake.page):
+                fake.print(stamp, "more\n")
         if after < 0:
             after = fake.printed[-newest - 1].stamp if len(fake.printed) > newest else 0
         deadline = self.hub.clock.seconds() + wait

@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from deployd.cli.log_lines import PATIENCE as UNENDED
 from deployd.cli.log_lines import Line
-from deployd.cli.log_merging import HOLD
+from deployd.cli.log_merging import HOLD, MAX_HELD
 from deployd.cli.log_reading import AWAY, GIVE_UP, NEWCOMERS, PATIENCE, Asked, LogReader
 from deployd.errors import UnknownApp, Unreachable
 from tests.cli.scripted_drones import FakeDrone, TalkingBench
@@ -71,6 +71,27 @@ class ReadingTests(Case):
             self.d1.print(stamp * 1_000_000, f"{stamp}\n")
         self.successResultOf(self.read(newest=None, since=3.0))
         self.assertEqual(self.texts, ["3", "4", "5"])
+
+    def test_drones_that_have_much_to_tell_make_room_for_each_other(self) -> None:
+        half = "line\n" * (MAX_HELD // 2 + 1)
+        for stamp in range(1, 21):
+            self.d1.print(2 * stamp, half)
+            self.d2.print(2 * stamp + 1, half)
+        self.held = Deferred()
+        reading = self.read(newest=None, since=0.0)
+        self.held.callback(None)
+        self.bench.way.flush()
+        self.successResultOf(reading)
+        self.assertEqual(len(self.lines), 40 * (MAX_HELD // 2 + 1))
+
+    def test_one_that_prints_on_as_fast_as_it_is_read_is_read_to_where_it_was(self) -> None:
+        self.d2.away = True
+        for stamp in range(1, 10):
+            self.d1.print(stamp, f"{stamp}\n")
+        self.d1.chatty = True
+        self.successResultOf(self.read(newest=None, since=0.0))
+        self.assertEqual(self.texts[:9], [str(stamp) for stamp in range(1, 10)])
+        self.assertLess(len(self.texts), 50)
 
     def test_only_what_is_asked_for_is_read(self) -> None:
         self.d2.print(1, "no end")
