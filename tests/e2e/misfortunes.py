@@ -36,6 +36,14 @@ def kill_drone(village: Village) -> None:
     again(village.chance.choice(village.drones))
 
 
+def kill_drone_again_and_again(village: Village) -> None:
+    """As it starts, too."""
+    drone = village.chance.choice(village.drones)
+    for _ in range(5):
+        again(drone)
+        pause(village.chance.uniform(0, 1.5))
+
+
 def kill_all_drones(village: Village) -> None:
     for drone in village.drones:
         drone.kill()
@@ -87,6 +95,7 @@ def kill_drone_in_an_outage(village: Village) -> None:
 
 HARMLESS = [
     kill_drone,
+    kill_drone_again_and_again,
     kill_all_drones,
     kill_hub,
     kill_registry,
@@ -96,7 +105,7 @@ HARMLESS = [
     kill_drone_in_an_outage,
 ]
 """After these every app has the process that it had."""
-UNSEEN = [kill_drone, kill_all_drones, kill_hub, keep_and_start, stall_drone, stall_keeper]
+UNSEEN = [kill_drone, kill_drone_again_and_again, kill_all_drones, kill_hub, keep_and_start, stall_drone, stall_keeper]
 """And during these no row leaves the port table."""
 
 
