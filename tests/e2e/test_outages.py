@@ -114,4 +114,5 @@ def test_after_a_reboot_all_is_there_with_its_config_and_builds_before_the_hub_i
         assert (said["release"], said["mode"], said["built"]) == (release.name, release.mode, release.lock)
         village.cluster.registry.launch()
         village.cluster.hub.launch()
+    assert {(row["id"], row["port"]) for row in rows} <= {(row["id"], row["port"]) for row in village.rows}
     village.judge_logs()

@@ -32,14 +32,6 @@ def instances(cluster: Cluster) -> list[dict[str, Any]]:
     return sorted(({name: row[name] for name in kept} for row in cluster.json("ps")), key=lambda row: str(row["id"]))
 
 
-def says_hello(port: int) -> bool:
-    """Whether it does already."""
-    try:
-        return get(f"127.0.0.1:{port}") == (200, "hello")
-    except OSError:
-        return False
-
-
 def kill(cluster: Cluster) -> None:
     cluster.daemons["d1"].kill()
 
@@ -102,21 +94,3 @@ def test_a_keeper_that_is_killed_costs_a_restart_and_no_more(cluster: Cluster) -
     assert [(row["id"], row["port"]) for row in after] == [(row["id"], row["port"]) for row in before]
     assert sorted(cluster.processes()) == sorted(row["pid"] for row in after)
     assert not {row["pid"] for row in before} & {row["pid"] for row in after}
-
-
-def test_after_a_reboot_all_comes_back_without_the_hub(cluster: Cluster) -> None:
-    deployed(cluster)
-    before = instances(cluster)
-    cluster.hub.kill()
-    kill(cluster)
-    for pid in cluster.keepers() + cluster.processes():
-        os.kill(pid, signal.SIGKILL)
-    until(lambda: not cluster.processes(), "nothing runs")
-    cluster.daemons["d1"].launch()
-    until(lambda: len(cluster.processes()) == 2, "both run again")
-    (port,) = (row["port"] for row in before if row["port"])
-    until(lambda: says_hello(port), "it serves at its port")
-    cluster.hub.start()
-    cluster.daemons["d1"].wait()
-    until(lambda: {row["state"] for row in instances(cluster)} == {"ready"}, "all is right on its return")
-    assert [(row["id"], row["port"]) for row in instances(cluster)] == [(row["id"], row["port"]) for row in before]
