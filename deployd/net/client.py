@@ -41,7 +41,7 @@ class ClientPeer(Peer):
         hello = await self._greet(mine, nonce)
         if mine.secret is not None and not hello["secret"]:
             raise SecretRefused("the server has no secret, so it cannot prove that it is yours; nothing was sent to it")
-        version = agreed_version(hello["version"], hello["version"], hello["kind"])
+        version = agreed_version(hello["version"], hello["version"], f"the {hello['kind']}", mine.purpose)
         transcript = Transcript(version, hello["kind"], mine.purpose, nonce, hello["nonce"])
         owner = mine.identity.owner if mine.identity else ""
         answer = await self.call(

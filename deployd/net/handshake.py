@@ -16,7 +16,7 @@ from attrs import frozen
 
 from deployd.errors import IncompatibleVersion, SecretRefused
 from deployd.net.secret import Secret, proof, proves
-from deployd.wire.handshake import NEWEST_VERSION, OLDEST_VERSION
+from deployd.wire.handshake import NEWEST_VERSION, OLDEST_VERSION, OLDEST_VERSIONS
 
 if TYPE_CHECKING:
     from deployd.net.identity import Identity
@@ -58,15 +58,16 @@ class Transcript:
         return identity.sign(b"\0".join((b"deployd owner", *self.said(identity.owner))))
 
 
-def agreed_version(oldest: int, newest: int, program: str) -> int:
+def agreed_version(oldest: int, newest: int, program: str, purpose: str) -> int:
     """The version to speak with a peer that speaks ``oldest`` to ``newest``; raise IncompatibleVersion."""
+    needed = OLDEST_VERSIONS.get(purpose, OLDEST_VERSION)
     if oldest > NEWEST_VERSION:
         raise IncompatibleVersion(
             f"{program} speaks protocol versions from {oldest} on, this side up to {NEWEST_VERSION}; upgrade this side"
         )
-    if newest < OLDEST_VERSION:
+    if newest < needed:
         raise IncompatibleVersion(
-            f"{program} speaks protocol versions up to {newest}, this side from {OLDEST_VERSION} on; upgrade {program}"
+            f"{program} speaks protocol versions up to {newest}, this side from {needed} on; upgrade {program}"
         )
     return min(newest, NEWEST_VERSION)
 

@@ -109,7 +109,7 @@ class ServerPeer(Peer):
         if len(nonce) != NONCE:
             raise Malformed("a nonce of the wrong length")
         self._program = program[:80]
-        version = agreed_version(oldest, newest, self._program)
+        version = agreed_version(oldest, newest, self._program, purpose)
         if purpose not in self._terms.conversations:
             raise PermissionRefused(f"this is a deployd {self._terms.kind}; it has no sessions for {purpose[:40]!r}")
         mine = secrets.token_bytes(NONCE)

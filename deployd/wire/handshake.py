@@ -12,8 +12,10 @@ from deployd.errors import IncompatibleVersion, SecretRefused
 from deployd.wire.command import declared
 from deployd.wire.documents import Json
 
-OLDEST_VERSION = 1
-NEWEST_VERSION = 1
+OLDEST_VERSION, NEWEST_VERSION = 1, 2
+OLDEST_VERSIONS = {"deploy": 2, "drone": 2}
+"""By purpose, where it is another one: since version 2 releases have builds, configs and release commands, which an
+older drone would let pass, and a release command it would run again and again."""
 
 
 class Hello(amp.Command):

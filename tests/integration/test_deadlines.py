@@ -97,7 +97,7 @@ async def seen(address: str, amp: bool) -> None:
         with AmpStranger(address) as other:
             if amp:
                 with suppress(DeploydError):
-                    other.ask(Hello, oldest=1, newest=1, program="x", purpose="x", nonce=bytes(32))
+                    other.ask(Hello, oldest=1, newest=2, program="x", purpose="x", nonce=bytes(32))
             else:
                 other.send(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
                 other.until_hung_up()
@@ -146,7 +146,7 @@ async def test_who_greets_and_falls_silent_is_let_go_at_the_timeout(daemons: Dae
 
     def half() -> AmpStranger:
         stranger = AmpStranger(address)
-        stranger.ask(Hello, oldest=1, newest=1, program="x", purpose=purpose, nonce=bytes(32))
+        stranger.ask(Hello, oldest=1, newest=2, program="x", purpose=purpose, nonce=bytes(32))
         return stranger
 
     with await deferToThread(half) as greeted:

@@ -181,7 +181,7 @@ def test_a_reset_before_in_and_after_the_login_costs_its_own_connection(amp_targ
         Stranger(amp_target.address).reset()
         stranger = AmpStranger(amp_target.address)
         nonce = os.urandom(32)
-        stranger.ask(Hello, oldest=1, newest=1, program="x", purpose=amp_target.session, nonce=nonce)
+        stranger.ask(Hello, oldest=1, newest=2, program="x", purpose=amp_target.session, nonce=nonce)
         stranger.reset()
         amp_target.logged_in().reset()
         # In the middle of a box, and with questions that wait for their answer.

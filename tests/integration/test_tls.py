@@ -215,7 +215,7 @@ async def test_a_server_hangs_up_over_tls_too(authorities: Authorities, servers:
     factory, port = await servers.amp(authorities.trusted.certify("localhost").listener())
     endpoint, _ = client_endpoint(reactor, f"tls:localhost:{port}:trustRoots={authorities.trusted.roots}", 6001)
     guesser: Peer = await endpoint.connect(client_factory(reactor))
-    await guesser.call(Hello, oldest=1, newest=1, program="p", purpose="deploy", nonce=b"n" * 32)
+    await guesser.call(Hello, oldest=1, newest=2, program="p", purpose="deploy", nonce=b"n" * 32)
     with pytest.raises(SecretRefused):
         await guesser.call(Prove, proof=b"x" * 32, owner="", key=b"", signature=b"")
     await guesser.when_closed().addTimeout(DEADLINE / 2, reactor)

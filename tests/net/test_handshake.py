@@ -60,7 +60,7 @@ class HandshakeTests(SynchronousTestCase):
         class Impostor(amp.AMP):
             @Hello.responder
             def hello(self, **_: object) -> dict:
-                return {"version": 1, "kind": "hub", "secret": True, "nonce": b"n" * 32}
+                return {"version": 2, "kind": "hub", "secret": True, "nonce": b"n" * 32}
 
             @Prove.responder
             def prove(self, **_: object) -> dict:
@@ -94,7 +94,7 @@ class HandshakeTests(SynchronousTestCase):
     def test_anothers_owner_name_is_refused_even_with_the_secret(self) -> None:
         victim, thief = Identity.create(), Identity.create()
         ends = Ends()
-        hello = ends.client.call(Hello, oldest=1, newest=1, program="p", purpose="deploy", nonce=b"n" * 32)
+        hello = ends.client.call(Hello, oldest=1, newest=2, program="p", purpose="deploy", nonce=b"n" * 32)
         ends.flush()
         nonce = self.successResultOf(hello)["nonce"]
         transcript = Transcript(1, "hub", "deploy", b"n" * 32, nonce)
@@ -120,7 +120,7 @@ class HandshakeTests(SynchronousTestCase):
 
     def test_half_a_handshake_is_dropped_at_the_deadline(self) -> None:
         ends = Ends()
-        hello: Deferred = ends.client.call(Hello, oldest=1, newest=1, program="p", purpose="deploy", nonce=b"n" * 32)
+        hello: Deferred = ends.client.call(Hello, oldest=1, newest=2, program="p", purpose="deploy", nonce=b"n" * 32)
         ends.flush()
         self.successResultOf(hello)
         ends.advance(HANDSHAKE_DEADLINE + 1)
@@ -129,7 +129,7 @@ class HandshakeTests(SynchronousTestCase):
 
     def test_a_connection_has_one_guess_however_fast_the_next_one_comes(self) -> None:
         ends = Ends()
-        hello = ends.client.call(Hello, oldest=1, newest=1, program="p", purpose="deploy", nonce=b"n" * 32)
+        hello = ends.client.call(Hello, oldest=1, newest=2, program="p", purpose="deploy", nonce=b"n" * 32)
         ends.flush()
         transcript = Transcript(1, "hub", "deploy", b"n" * 32, self.successResultOf(hello)["nonce"])
         proofs = [transcript.client_proof(secret, "") for secret in (Secret("wrong"), SECRET)]
@@ -141,7 +141,7 @@ class HandshakeTests(SynchronousTestCase):
     def test_prove_without_hello_and_a_short_nonce_are_malformed(self) -> None:
         ends = Ends()
         prove = ends.client.call(Prove, proof=b"", owner="", key=b"", signature=b"")
-        hello = ends.client.call(Hello, oldest=1, newest=1, program="p", purpose="deploy", nonce=b"short")
+        hello = ends.client.call(Hello, oldest=1, newest=2, program="p", purpose="deploy", nonce=b"short")
         ends.flush()
         self.failureResultOf(prove, Malformed)
         self.failureResultOf(hello, Malformed)
@@ -158,7 +158,14 @@ class VersionTests(SynchronousTestCase):
             self.assertIn(words, str(self.failureResultOf(hello, IncompatibleVersion).value))
 
     def test_the_newest_common_version_is_agreed(self) -> None:
-        self.assertEqual(agreed_version(1, 5, "x"), 1)
+        self.assertEqual(agreed_version(1, 5, "x", "drone"), 2)
+        self.assertEqual(agreed_version(1, 1, "x", "register"), 1)
+
+    def test_a_drone_that_knows_no_release_commands_is_kept_off_as_is_a_hub(self) -> None:
+        for program in ("deployd-drone 0.1.0", "the hub"):
+            with self.assertRaises(IncompatibleVersion) as caught:
+                agreed_version(1, 1, program, "drone")
+            self.assertIn(f"upgrade {program}", str(caught.exception))
 
 
 class SecretTests(SynchronousTestCase):
