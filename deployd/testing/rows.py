@@ -23,8 +23,8 @@ class FakeOwnedRows(Service):
     """``deployd.client.owner.OwnedRows`` with a registry of its own in memory.
 
     ``table`` is what that registry has, by id; ``refusals`` maps the ids that it refuses to the error; while ``held``
-    it takes updates without answering; ``tables`` has the ids of every table that it had. It is reachable from the start; ``disconnect``, ``connect`` and ``forget`` (a
-    restart of the registry) are the test's.
+    it takes updates without answering; ``tables`` has the ids of every table that it had. It is reachable from
+    the start; ``disconnect``, ``connect`` and ``forget`` (a restart of the registry) are the test's.
     """
 
     def __init__(

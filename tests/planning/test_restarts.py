@@ -50,7 +50,9 @@ class PastTests(SynchronousTestCase):
         self.assertEqual((Past(1).pause(True, 0), Past(1).pause(False, 0)), (LONGEST, 0.5))
 
     @given(st.integers(1, 50), falls)
-    def test_is_hopeless_once_so_many_faults_follow_each_other(self, give_up: int, ends: list[tuple[float, bool]]) -> None:
+    def test_is_hopeless_once_so_many_faults_follow_each_other(
+        self, give_up: int, ends: list[tuple[float, bool]]
+    ) -> None:
         past, row = Past(), 0
         for ready_for, ours in ends:
             past = past.after(ready_for, ours)
