@@ -28,7 +28,7 @@ from attrs import frozen
 from deployd.drone import beneath
 from deployd.drone.disk import size_of
 from deployd.drone.problem import BuildFailed
-from deployd.git.disk import replace_file
+from deployd.git.disk import delete_tree, replace_file
 from deployd.model.role import BuildStep
 from deployd.planning.disk import Stored
 
@@ -142,12 +142,12 @@ class Caches:
     def clean(self) -> None:
         """Delete what a kill has left of what nobody can be using any more. Call it once, first."""
         for gone in (*self.top.glob("*/.gone-*"), *self.top.glob("*/.tmp-*")):
-            shutil.rmtree(gone, ignore_errors=True)
+            delete_tree(gone)
 
     def temporary(self, app: str, task: str) -> Path:
         """The TMPDIR of a build task, new and empty."""
         path = self._app(app) / f".tmp-{task}"
-        shutil.rmtree(path, ignore_errors=True)
+        delete_tree(path)
         path.mkdir(parents=True)
         self.home(app).mkdir(exist_ok=True)
         return path
@@ -166,7 +166,7 @@ def remove_tree(path: Path) -> None:
         path.rename(gone)
     except FileNotFoundError:
         return
-    shutil.rmtree(gone, ignore_errors=True)
+    delete_tree(gone)
 
 
 def sync(path: Path) -> None:

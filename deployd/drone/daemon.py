@@ -8,6 +8,7 @@ import time
 from collections.abc import Collection
 from functools import partial
 from hashlib import sha256
+from pathlib import Path
 from signal import SIGTERM
 from typing import Any
 
@@ -51,6 +52,7 @@ from deployd.drone.tasks import run_task
 from deployd.drone.users import OPEN, Users
 from deployd.errors import DeploydError, Refused
 from deployd.git import fetching
+from deployd.git.disk import delete_tree
 from deployd.git.limits import GitLimits
 from deployd.net.addresses import client_endpoint, trust_of
 from deployd.net.client import Dial
@@ -234,7 +236,7 @@ class DroneDaemon(DaemonService):
             checkouts=self._checkouts,
             configs=self._configs,
             builds=self._builds,
-            scratch=Scratch(self.state.path / "tmp"),
+            scratch=Scratch(self.state.path / "tmp", self._delete_later),
             isolation=self._isolation,
             rows=self._table,
             place=self._surroundings.place,
@@ -244,6 +246,10 @@ class DroneDaemon(DaemonService):
             jitter=random.random,
             path=SYSTEM_PATH,
         )
+
+    def _delete_later(self, path: Path) -> None:
+        """From whatever thread."""
+        self.reactor.callFromThread(self._disk.run, delete_tree, path)
 
     def _isolate(self, known: Collection[str]) -> Isolation:
         """What keeps the apps apart from now on. Raise Refused."""

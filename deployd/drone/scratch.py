@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Collection
+import os
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from attrs import frozen
 
 from deployd.errors import Refused
+from deployd.git.disk import delete_tree
+
+_GONE = ".gone-"
 
 
 @frozen
 class Scratch:
-    """``TOP/ID``. Everything but ``path`` blocks."""
+    """``TOP/ID``. Everything but ``path`` blocks, but not for long however many files an app has made: ``delete`` may
+    put off what it is given."""
 
     top: Path
+    delete: Callable[[Path], object] = delete_tree
 
     def path(self, id: str) -> Path:
         return self.top / id
@@ -30,11 +35,18 @@ class Scratch:
 
     def remove(self, id: str) -> None:
         """What cannot be deleted is tried again with the next start."""
-        shutil.rmtree(self.path(id), ignore_errors=True)
+        gone = self.top / f"{_GONE}{id}-{os.urandom(4).hex()}"
+        try:
+            self.path(id).rename(gone)
+        except OSError:
+            return
+        self.delete(gone)
 
     def clean(self, known: Collection[str]) -> None:
         """Delete those of instances that are not ``known`` any more."""
         if self.top.is_dir():
             for path in self.top.iterdir():
-                if path.name not in known:
-                    shutil.rmtree(path, ignore_errors=True)
+                if path.name.startswith(_GONE):
+                    self.delete(path)
+                elif path.name not in known:
+                    self.remove(path.name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Protocol
@@ -19,6 +18,7 @@ from deployd.drone.flights import Say
 from deployd.drone.logs import log_name
 from deployd.drone.problem import BuildFailed, Outage
 from deployd.errors import NoAnswer
+from deployd.git.disk import delete_tree
 from deployd.model.instance import AssignedInstance
 from deployd.model.role import BuildStep, shell_argv
 from deployd.processes.ending import ToThread
@@ -162,7 +162,7 @@ class Steps:
         self._log.debug("cannot read how a build goes: {error}", error=failure.value)
 
     def _tidy(self, app: str, temporary: Path) -> None:
-        shutil.rmtree(temporary, ignore_errors=True)
+        delete_tree(temporary)
         self._caches.measure_home(app)
 
 

@@ -7,7 +7,6 @@ and then renamed into place.
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ from attrs import define, field
 
 from deployd.errors import Refused, UnknownCommit
 from deployd.git import marks
+from deployd.git.disk import delete_tree
 from deployd.git.entry_names import is_dot_gitmodules, unsafe
 from deployd.git.history import commit_tree, tree_entries
 from deployd.git.kinds import BLOB, COMMIT, TREE
@@ -56,7 +56,7 @@ def checkout(mirror: Path, commit: str, target: Path, limits: GitLimits) -> None
     except KeyError as error:
         raise UnknownCommit(f"commit {commit[:12]} is not complete on this drone") from error
     finally:
-        shutil.rmtree(new, ignore_errors=True)
+        delete_tree(new)
 
 
 def size(mirror: Path, commit: str) -> int:
@@ -86,7 +86,7 @@ def remove(target: Path) -> None:
         return
     finally:
         marks.unmark(target)
-    shutil.rmtree(gone, ignore_errors=True)
+    delete_tree(gone)
 
 
 def clean(directory: Path) -> None:
@@ -95,7 +95,7 @@ def clean(directory: Path) -> None:
         return
     for path in list(directory.iterdir()):
         if path.name.startswith((_NEW, _GONE)):
-            shutil.rmtree(path, ignore_errors=True)
+            delete_tree(path)
         elif path.name.startswith(marks.PREFIX):
             target = path.with_name(path.name[len(marks.PREFIX) :])
             if not target.exists():

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 
 from deployd.errors import Busy
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def sync_directory(path: Path) -> None:
@@ -30,6 +34,46 @@ def replace_file(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
     temporary.replace(path)
     sync_directory(path.parent)
+
+
+def delete_tree(top: Path) -> None:
+    """Delete a directory that an app may have filled, and follow no link; what cannot be deleted is left.
+
+    ``shutil.rmtree`` fails where an app has made more directories inside each other than Python has levels, or more
+    than there are descriptors, or has forbidden itself to write into them.
+    """
+    for _ in range(2):
+        with suppress(RecursionError):
+            shutil.rmtree(top, ignore_errors=True)
+        if not os.path.lexists(top):
+            return
+        with suppress(OSError):
+            _flatten(top)
+
+
+def _flatten(top: Path) -> None:
+    """Move each directory below ``top`` up into ``top`` itself."""
+    names = (f".flat-{os.urandom(4).hex()}-{number}" for number in count())
+    above = os.open(top, _DIRECTORY)
+    try:
+        waiting = _directories(above)
+        while waiting:
+            with suppress(OSError):
+                inner = os.open(waiting.pop(), _DIRECTORY, dir_fd=above)
+                try:
+                    os.fchmod(inner, 0o700)
+                    for name, new in zip(_directories(inner), names, strict=False):
+                        os.rename(name, new, src_dir_fd=inner, dst_dir_fd=above)
+                        waiting.append(new)
+                finally:
+                    os.close(inner)
+    finally:
+        os.close(above)
+
+
+def _directories(descriptor: int) -> list[str]:
+    with os.scandir(descriptor) as entries:
+        return [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
 
 
 @contextmanager

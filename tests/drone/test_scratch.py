@@ -36,6 +36,21 @@ class ScratchTests(SynchronousTestCase):
         self.scratch.clean({"http-1"})
         self.assertEqual([path.name for path in self.top.iterdir()], ["http-1"])
 
+    def test_many_files_are_deleted_when_there_is_time(self) -> None:
+        later: list[Path] = []
+        scratch = Scratch(self.top, later.append)
+        scratch.make("http-1")
+        (scratch.path("http-1") / "file").touch()
+        scratch.make("http-1")
+        self.assertEqual(list(scratch.path("http-1").iterdir()), [])
+        self.assertEqual([[file.name for file in path.iterdir()] for path in later], [["file"]])
+
+    def test_what_a_kill_has_left_to_be_deleted_goes_too(self) -> None:
+        Scratch(self.top, lambda _: None).make("http-1")
+        Scratch(self.top, lambda _: None).remove("http-1")
+        self.scratch.clean({"http-1"})
+        self.assertEqual(list(self.top.iterdir()), [])
+
     def test_says_in_one_sentence_that_it_cannot_be_made(self) -> None:
         self.top.touch()
         with self.assertRaisesRegex(Refused, "the directory for temporary files cannot be made: Not a directory"):
