@@ -56,12 +56,12 @@ def _flatten(top: Path) -> None:
     names = (f".flat-{os.urandom(4).hex()}-{number}" for number in count())
     above = os.open(top, _DIRECTORY)
     try:
+        os.fchmod(above, 0o700)
         waiting = _directories(above)
         while waiting:
             with suppress(OSError):
                 inner = os.open(waiting.pop(), _DIRECTORY, dir_fd=above)
                 try:
-                    os.fchmod(inner, 0o700)
                     for name, new in zip(_directories(inner), names, strict=False):
                         os.rename(name, new, src_dir_fd=inner, dst_dir_fd=above)
                         waiting.append(new)
@@ -71,9 +71,16 @@ def _flatten(top: Path) -> None:
         os.close(above)
 
 
-def _directories(descriptor: int) -> list[str]:
-    with os.scandir(descriptor) as entries:
-        return [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+def _directories(above: int) -> list[str]:
+    """The names of the directories in one; from now on they can be written into, and so be moved."""
+    with os.scandir(above) as entries:
+        names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+    for name in names:
+        with suppress(OSError):
+            inner = os.open(name, _DIRECTORY, dir_fd=above)
+            os.fchmod(inner, 0o700)
+            os.close(inner)
+    return names
 
 
 @contextmanager
