@@ -11,17 +11,8 @@ import pytest
 
 from tests.conftest import require
 from tests.e2e.cluster import Cluster
-from tests.e2e.misfortunes import (
-    AMID,
-    HARMFUL,
-    HARMLESS,
-    OPERATIONS,
-    befall_together,
-    befalls,
-    deploy,
-    is_done,
-    is_done_amid,
-)
+from tests.e2e.errands import AMID, OPERATIONS, deploy
+from tests.e2e.misfortunes import HARMFUL, HARMLESS, befall_together, befalls, is_done, is_done_amid
 from tests.e2e.village import Village
 
 pytestmark = require("git")

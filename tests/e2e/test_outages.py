@@ -16,7 +16,8 @@ import pytest
 from tests.conftest import require
 from tests.e2e.asking import Asking
 from tests.e2e.cluster import Cluster, get
-from tests.e2e.misfortunes import deploy, end_keeper, pause
+from tests.e2e.errands import deploy
+from tests.e2e.misfortunes import end_keeper, pause
 from tests.e2e.village import Village, kill
 from tests.e2e.waiting import until
 
