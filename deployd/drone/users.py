@@ -73,6 +73,8 @@ class Users:
 
     def of(self, app: str) -> int:
         """The user of an app; raise Refused when there is none left. Blocks where the app is new."""
+        if app in self._of:
+            return self._of[app]
         with self._lock:
             if app not in self._of:
                 free = set(range(self.first, self.last + 1)) - set(self._of.values())

@@ -36,7 +36,8 @@ def missing(argv: Sequence[str], env: Mapping[str, str], cwd: str) -> str | None
 def _interpreter(file: Path) -> str:
     """The program that a ``#!`` line names, or nothing."""
     try:
-        with file.open("rb") as content:
+        # It may be a named pipe by now, which would keep whoever opens it waiting.
+        with os.fdopen(os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as content:
             line = content.readline(256)
     except OSError:
         return ""
