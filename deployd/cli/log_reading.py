@@ -93,6 +93,7 @@ class LogReader:
         self._dialling: DeferredLock = DeferredLock()
         self._turns = DeferredSemaphore(AT_ONCE)
         self._reading: set[str] = set()
+        self._works: set[Deferred[None]] = set()
         self._lost: float | None = None
         self._failure: Failure | None = None
         self._changed: Deferred[None] = Deferred()
@@ -107,7 +108,11 @@ class LogReader:
             self._begin(self._read(drone, self._start()))
         if self._asked.follow:
             self._begin(self._look_for_newcomers())
-        await self._put_out()
+        try:
+            await self._put_out()
+        finally:
+            for work in list(self._works):
+                work.cancel()
 
     # The drones.
 
@@ -116,10 +121,16 @@ class LogReader:
         return -1 if since is None else max(0, int(since * 1e6) - 1)
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
-        Deferred.fromCoroutine(work).addErrback(self._failed).addCallback(lambda _: self._news())
+        doing = Deferred.fromCoroutine(work)
+        self._works.add(doing)
+        doing.addErrback(self._failed).addCallback(self._done, doing)
 
     def _failed(self, failure: Failure) -> None:
         self._failure = self._failure or failure
+
+    def _done(self, _: None, work: Deferred[None]) -> None:
+        self._works.discard(work)
+        self._news()
 
     async def _sources(self) -> list[str]:
         asked = self._asked

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from deployd.cli.log_lines import PATIENCE as UNENDED
@@ -38,7 +38,15 @@ class Case(SynchronousTestCase):
             self.notes.append,
             lambda: 1000 + self.bench.clock.seconds(),
         )
-        return self.bench.start(self.reader.run())
+        reading = self.bench.start(self.reader.run())
+        self.addCleanup(self.end, reading)
+        return reading
+
+    def end(self, reading: Deferred[None]) -> None:
+        """Whoever follows does so until somebody ends it."""
+        reading.cancel()
+        reading.addErrback(lambda failure: failure.trap(CancelledError))
+        self.bench.way.flush()
 
     def advance(self, seconds: float) -> None:
         self.bench.way.advance(seconds)
