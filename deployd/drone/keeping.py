@@ -1,4 +1,4 @@
-"""The drone's link to its keeper: whatever the keeper holds, and who wants to hear how it ends.
+"""What the drone's keeper holds, as the drone knows it, and who wants to hear how it ends.
 
 Note [When the keeper is gone]
 ~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~
@@ -12,60 +12,39 @@ InternalError, and a drone's upgrade ends no app.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from attrs import evolve
-from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore, TimeoutError
-from twisted.internet.task import deferLater
+from twisted.internet.defer import Deferred, DeferredSemaphore, TimeoutError
 from twisted.logger import Logger
 from twisted.protocols.amp import Command
 from twisted.python.failure import Failure
 
-from deployd.drone.keeper_process import NoKeeper
+from deployd.drone.keeper_link import GOODBYE, Door, KeeperLink
 from deployd.drone.problem import Outage
 from deployd.errors import DeploydError, Refused, Unreachable
-from deployd.net.conversation import Conversation, responder
 from deployd.net.peer import Peer
 from deployd.processes.exits import Exit
 from deployd.wire.keeping import (
-    VERSION,
-    Exited,
     Forget,
     Held,
     Launch,
-    ListHeld,
-    Meet,
     Quit,
     Start,
     StartAttached,
     Unlisten,
 )
 
-HEARTBEAT, SILENCE = 15.0, 60.0
 STARTS = 8
 """So many starts are under way at once; each takes the keeper a millisecond or two."""
 START_LIMIT, CERTAIN = 10.0, 9.0
 """Seconds for the answer to a start, and those after which the keeper does not begin with it any more."""
 IN_FLIGHT = 16
-FIRST_PAUSE, LAST_PAUSE = 0.01, 5.0
-STARTING = 10.0
-"""Seconds that a new keeper has to listen."""
-STEADY = 5.0
-GOODBYE = 1.0
 
 Hear = Callable[[Exit], None]
-
-
-class Door(Protocol):
-    """Where the keeper is found (deployd.drone.keeper_process)."""
-
-    def connect(self, peer: Peer) -> Deferred[Peer]: ...
-    def launch(self) -> None: ...
-    @property
-    def starting(self) -> bool: ...
 
 
 class Keeping:
@@ -75,30 +54,24 @@ class Keeping:
 
     def __init__(self, reactor: Any, door: Door, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._reactor = reactor
-        self._door = door
         self._monotonic = monotonic
-        self._peer: Peer | None = None
+        self._link = KeeperLink(reactor, door, self)
         self._held: dict[str, Held] = {}
         self._hearing: dict[str, Hear] = {}
         self._unwanted: set[str] = set()
         self._owed: dict[tuple[type[Command], str], None] = {}
         self._in_flight = 0
         self._turns = DeferredSemaphore(STARTS)
-        self._listed: list[Deferred[None]] = []
-        self._link: Deferred[None] | None = None
-        self._left = False
-        self.pid = 0
-        """The keeper's, as it was met last."""
 
     @property
-    def connected(self) -> bool:
-        return self._peer is not None
+    def pid(self) -> int:
+        """The keeper's, as it was met last."""
+        return self._link.pid
 
     def begin(self) -> Deferred[None]:
         """Find or start the keeper, and stay in touch with it; fires once all that it holds is known."""
-        self._link = Deferred.fromCoroutine(self._stay())
-        self._link.addErrback(self._failed)
-        return self._next_list()
+        self._link.begin()
+        return self._link.next_list()
 
     # What instances and tasks want (deployd.drone.means.Keeper).
 
@@ -141,126 +114,22 @@ class Keeping:
 
     async def quit(self) -> None:
         """Nothing should run on: the keeper ends too, unless something does."""
-        if self._peer is None and self._link is not None:
+        if self._link.begun and self._link.peer is None:
             # A new one may have been started a moment ago.
             with suppress(TimeoutError):
-                await self._next_list().addTimeout(GOODBYE, self._reactor)
-        if self._peer is not None:
+                await self._link.next_list().addTimeout(GOODBYE, self._reactor)
+        if self._link.peer is not None:
             try:
-                await self._peer.call(Quit)
+                await self._link.peer.call(Quit)
             except DeploydError as error:
                 self._log.warn("the keeper stays: {error}", error=error)
         await self.leave()
 
     async def leave(self) -> None:
         """Hang up; the keeper and what it holds run on."""
-        self._left = True
-        if self._link is not None:
-            self._link.cancel()
-            await self._link
+        await self._link.end()
 
-    # The link.
-
-    async def _stay(self) -> None:
-        pause = FIRST_PAUSE
-        # What is cancelled while it connects fails with some other error.
-        while not self._left:
-            begun = self._reactor.seconds()
-            try:
-                peer = await self._connected()
-                await self._meet(peer)
-            except (DeploydError, OSError) as error:
-                self._log.warn("the keeper cannot be reached: {error}", error=error)
-                await deferLater(self._reactor, pause)
-                pause = min(LAST_PAUSE, pause * 3)
-                continue
-            try:
-                await peer.when_closed()
-            except CancelledError:
-                self._peer = None
-                await self._hang_up(peer)
-                raise
-            self._peer = None
-            self._log.warn("the link to the keeper is lost")
-            # One that breaks again and again (two drones in one state directory) is made ever more rarely.
-            pause = FIRST_PAUSE if self._reactor.seconds() - begun > STEADY else min(LAST_PAUSE, pause * 3)
-            await deferLater(self._reactor, pause)
-
-    async def _hang_up(self, peer: Peer) -> None:
-        peer.hang_up()
-        try:
-            await peer.when_closed().addTimeout(GOODBYE, self._reactor)
-        except TimeoutError:
-            peer.drop("it does not read")
-
-    async def _connected(self) -> Peer:
-        """A connection to a keeper, which is started where there is none. Raise DeploydError or OSError."""
-        pause = FIRST_PAUSE
-        deadline = self._reactor.seconds() + STARTING
-        launched = False
-        while True:
-            peer = Peer(self._reactor)
-            try:
-                return await self._door.connect(peer)
-            except NoKeeper:
-                self._lose_all()
-                if launched and not self._door.starting:
-                    raise Unreachable("a new keeper has ended at once") from None
-                if self._reactor.seconds() >= deadline:
-                    raise Unreachable(f"a new keeper does not listen after {STARTING:.0f} s") from None
-                self._door.launch()
-                launched = True
-            except (DeploydError, CancelledError):
-                raise
-            except Exception as error:  # whatever connecting fails with
-                raise Unreachable(str(error)) from None
-            await deferLater(self._reactor, pause)
-            pause = min(0.25, pause * 1.5)
-
-    async def _meet(self, peer: Peer) -> None:
-        """Learn what it holds; what happens meanwhile is told on the same link, in order."""
-        peer.established(_News(self), HEARTBEAT, SILENCE)
-        try:
-            answer = await peer.call(Meet, version=VERSION)
-            known = await self._list(peer)
-        except BaseException:
-            peer.drop("it does not say what it holds")
-            raise
-        self.pid = answer["pid"]
-        for id in [id for id, held in self._held.items() if not held.ended and id not in known]:
-            self._lose(id)
-        self._peer = peer
-        listed, self._listed = self._listed, []
-        for waiter in listed:
-            waiter.callback(None)
-        self._pay()
-
-    async def _list(self, peer: Peer) -> set[str]:
-        known: set[str] = set()
-        after = ""
-        while True:
-            answer = await peer.call(ListHeld, after=after)
-            for held in answer["held"]:
-                known.add(held.id)
-                self.heard(held)
-            after = answer["next"]
-            if not after:
-                return known
-
-    def _next_list(self) -> Deferred[None]:
-        waiter: Deferred[None] = Deferred(self._waits_no_more)
-        self._listed.append(waiter)
-        return waiter
-
-    def _waits_no_more(self, waiter: Deferred[None]) -> None:
-        if waiter in self._listed:
-            self._listed.remove(waiter)
-
-    def _failed(self, failure: Failure) -> None:
-        if not failure.check(CancelledError):
-            self._log.failure("the link to the keeper", failure=failure)
-
-    # Ends.
+    # What its link tells.
 
     def heard(self, held: Held) -> None:
         """The keeper holds it, as it says now."""
@@ -277,11 +146,19 @@ class Keeping:
         elif hear is not None:
             self._tell(hear, Exit(held.code, held.signal))
 
-    def _lose_all(self) -> None:
-        for id in [id for id, held in self._held.items() if not held.ended]:
-            self._lose(id)
+    def listed(self, ids: Collection[str]) -> None:
+        """What it does not hold any more is lost."""
+        self._lose_all_but(ids)
+        self._pay()
+
+    def died(self) -> None:
+        self._lose_all_but(())
         # Those that had ended are not held by anybody any more: nothing needs to be forgotten.
         self._owed.clear()
+
+    def _lose_all_but(self, ids: Collection[str]) -> None:
+        for id in [id for id, held in self._held.items() if not held.ended and id not in ids]:
+            self._lose(id)
 
     def _lose(self, id: str) -> None:
         """The keeper does not hold it any more, and did not say how it has ended."""
@@ -312,7 +189,7 @@ class Keeping:
         return held
 
     async def _started(self, command: type[Command], launch: Launch, more: dict[str, int]) -> Held:
-        peer = self._peer
+        peer = self._link.peer
         if peer is None:
             raise Outage("the drone's keeper is not there for the moment")
         before = self._held.get(launch.id)
@@ -336,7 +213,7 @@ class Keeping:
         if not peer.is_closed:
             peer.drop("it does not answer")
         with suppress(TimeoutError):
-            await self._next_list().addTimeout(START_LIMIT, self._reactor)
+            await self._link.next_list().addTimeout(START_LIMIT, self._reactor)
             held = self._held.get(id)
             if held is not None and (before is None or not _same(before, held)):
                 return held
@@ -347,11 +224,12 @@ class Keeping:
         self._pay()
 
     def _pay(self) -> None:
-        while self._owed and self._in_flight < IN_FLIGHT and self._peer is not None and not self._peer.is_closed:
+        peer = self._link.peer
+        while self._owed and self._in_flight < IN_FLIGHT and peer is not None and not peer.is_closed:
             command, id = next(iter(self._owed))
             del self._owed[(command, id)]
             self._in_flight += 1
-            self._peer.call(command, id=id).addErrback(partial(self._not_paid, command, id)).addBoth(self._paid)
+            peer.call(command, id=id).addErrback(partial(self._not_paid, command, id)).addBoth(self._paid)
 
     def _not_paid(self, command: type[Command], id: str, failure: Failure) -> None:
         if failure.check(Unreachable):
@@ -362,17 +240,6 @@ class Keeping:
     def _paid(self, _: Any) -> None:
         self._in_flight -= 1
         self._pay()
-
-
-class _News(Conversation):
-    def __init__(self, keeping: Keeping) -> None:
-        super().__init__()
-        self._keeping = keeping
-
-    @responder(Exited)
-    def exited(self, held: Held) -> dict[str, Any]:
-        self._keeping.heard(held)
-        return {}
 
 
 def _same(one: Held, other: Held) -> bool:

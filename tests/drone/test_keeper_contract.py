@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -61,8 +62,7 @@ class LinkedWorld:
 
     def next_life(self) -> None:
         self.link.door.cut()
-        assert self.link.keeping._link is not None
-        self.link.keeping._link.cancel()
+        self.leaving = Deferred.fromCoroutine(self.link.keeping.leave())
         self.keeper = self.link.keeping = Keeping(self.link.clock, self.link.door, self.link.clock.seconds)
         self.link.begin()
 

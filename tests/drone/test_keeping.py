@@ -5,7 +5,8 @@ from __future__ import annotations
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from deployd.drone.keeping import CERTAIN, FIRST_PAUSE, GOODBYE, START_LIMIT, STEADY, Keeping
+from deployd.drone.keeper_link import FIRST_PAUSE, GOODBYE, STEADY
+from deployd.drone.keeping import CERTAIN, START_LIMIT, Keeping
 from deployd.drone.problem import Outage
 from deployd.errors import Refused
 from deployd.processes.exits import Exit
@@ -37,7 +38,7 @@ class KeepingCase(SynchronousTestCase):
     def next_life(self) -> None:
         """kill -9 of the drone, and its next start."""
         self.link.door.cut()
-        self.keeping._link.cancel()  # type: ignore[union-attr]
+        self.leaving = Deferred.fromCoroutine(self.keeping.leave())
         self.keeping = self.link.keeping = Keeping(self.link.clock, self.link.door, self.link.clock.seconds)
         self.exits.clear()
         self.link.begin()
@@ -271,7 +272,7 @@ class QuitTests(KeepingCase):
         self.link.wait(STEADY)
         self.link.door.die()
         self.link.wait(0)
-        self.assertFalse(self.keeping.connected)
+        self.assertIsNone(self.keeping._link.peer)
         quitting = Deferred.fromCoroutine(self.keeping.quit())
         self.link.wait(1)
         self.successResultOf(quitting)

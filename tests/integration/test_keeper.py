@@ -434,6 +434,6 @@ async def test_there_is_one_keeper_however_many_are_started(tmp_path: Path) -> N
         await meeting
     assert first.pid == second.pid
     await first.leave()
-    await until(lambda: second.connected)
+    await until(lambda: second._link.peer is not None)
     await second.quit()
     await until(lambda: not any(map(alive, children(os.getpid()) - before)))
