@@ -7,6 +7,7 @@ from collections.abc import Callable
 from attrs import evolve
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
+from twisted.logger import Logger
 
 from deployd.drone.attempt import Attempt, gather
 from deployd.drone.berth import Berth
@@ -26,6 +27,8 @@ from deployd.processes.exits import Exit
 class Wellbeing:
     """``attempt`` is what runs, or will soon; ``kept`` its port, once its check has passed. ``changed`` is called when
     there is something to tell."""
+
+    _log = Logger()
 
     def __init__(
         self, means: Means, memory: Memory, process: Process, berth: Berth, changed: Callable[[], None]
@@ -79,10 +82,15 @@ class Wellbeing:
                 Deferred.fromCoroutine(self._say_tail(reason))
 
     async def last_words(self) -> str:
-        """What it has printed last."""
+        """What it has printed last, if that can be read."""
         if self.attempt is None:
             return ""
-        words: str = await self._means.to_thread(self._means.tail, self.attempt.log, self._memory.started_at)
+        try:
+            words: str = await self._means.to_thread(self._means.tail, self.attempt.log, self._memory.started_at)
+        except OSError as error:
+            # It must be swept and started again all the same.
+            self._log.warn("cannot read {log}: {error}", log=self.attempt.log, error=error.strerror)
+            return ""
         return words
 
     async def explained(self, problem: Problem, how: Exit) -> Problem:

@@ -83,7 +83,7 @@ class FakeKeeper:
 
     ``processes`` has all ever started, the newest last, also by an earlier keeper. ``refuse`` makes every further start
     fail with that error; while ``held_back`` is a list, starts are put there instead, for ``release``. ``listening``
-    are the sockets that it keeps, by id.
+    are the sockets that it keeps, by id; ``unreadable`` is why nobody can read what was printed.
     """
 
     def __init__(self, clock: IReactorTime) -> None:
@@ -92,6 +92,7 @@ class FakeKeeper:
         self.refuse: DeploydError | None = None
         self.held_back: list[Callable[[], object]] | None = None
         self.listening: dict[str, str] = {}
+        self.unreadable: OSError | None = None
         self.on_start: Callable[[FakeProcess], None] = lambda process: None
         self._kept: dict[str, FakeProcess] = {}
         self._hearing: dict[str, Callable[[Exit], None]] = {}
@@ -128,6 +129,8 @@ class FakeKeeper:
 
     def printed(self, log: str, since: float) -> str:
         """``deployd.drone.means.Means.tail``."""
+        if self.unreadable is not None:
+            raise self.unreadable
         found = [each for each in self.processes if each.launch.log == log and each.held.started >= since]
         return b"".join(each.printed for each in found).decode().rstrip("\n")
 

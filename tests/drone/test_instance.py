@@ -240,6 +240,13 @@ class FallingTests(InstanceTestCase):
         self.house.pass_time(1)
         self.assertEqual((instance.observed().reason, instance.observed().tail), ("the hub is away", ""))
 
+    def test_is_started_again_though_its_last_output_cannot_be_read(self) -> None:
+        instance = self.house.ready()
+        self.house.keeper.unreadable = OSError(5, "Input/output error")
+        self.house.process.exit(3)
+        self.house.pass_time(1)
+        self.assertEqual((state_of(instance), instance.observed().restarts), ("ready", 1))
+
     def test_a_stop_while_the_last_output_is_read_is_followed(self) -> None:
         instance = self.house.ready()
         self.house.to_thread = lambda *asked: Deferred(lambda _: None)
