@@ -196,11 +196,17 @@ if os.fork() == 0:
 """
     await app.python(program)
     assert await app.exit() == Exit(0)
-    (left,) = [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if marked(pid, app.instance)]  # noqa: PTH208
+    # The one between the two may not have ended yet.
+    await until(lambda: len(bearers(app.instance)) == 1)
+    (left,) = bearers(app.instance)
     await until(lambda: Path(f"/proc/{left}/cmdline").read_bytes() == b"sleep\x0064\0")
     assert left in children(app.keeping.pid), "the keeper has adopted it"
     await app.end(grace=0)
     await until(lambda: not Path(f"/proc/{left}").exists())
+
+
+def bearers(instance: str) -> list[int]:
+    return [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if marked(pid, instance)]  # noqa: PTH208
 
 
 def marked(pid: int, instance: str) -> bool:
