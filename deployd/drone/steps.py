@@ -115,7 +115,7 @@ class Steps:
             saying.stop()
             await self._to_thread(self._tidy, job.line.app, temporary)
         if how.code is None and how.signal is None:
-            raise Outage(f"the build was broken off: {shown(job.step.command)} {how.text}")
+            raise Outage(f"the build was broken off: `{shown(job.step.command)}` {how.text}")
         if how.code != 0:
             raise await self._failed(job, how.text)
 
@@ -139,7 +139,7 @@ class Steps:
 
     async def _failed(self, job: Job, how: str) -> BuildFailed:
         tail = await self._to_thread(self._tail, job.log, TAIL_LINES)
-        return BuildFailed(f"the build failed: {shown(job.step.command)} {how}", tail)
+        return BuildFailed(f"the build failed: `{shown(job.step.command)}` {how}", tail)
 
     def _saying(self, job: Job, since: float) -> LoopingCall:
         def look() -> Deferred[None]:

@@ -15,6 +15,7 @@ from deployd.hub.fleet import Fleet
 from deployd.hub.ledger import Ledger
 from deployd.model.deployd_toml import DEPLOYD_TOML
 from deployd.model.desired import Changes, Desired
+from deployd.model.faults import MAX_FAULTS
 from deployd.model.manifest import Reading
 from deployd.model.names import shown
 
@@ -91,6 +92,8 @@ def remarks(app: str, ref: str, commit: str, reading: Reading) -> list[str]:
             said += ", on drones with a command of their own: it has none in a Procfile or deployd.toml"
         return [said, *_unplayed(start, reading)]
     found = [f"{start}: {fault}" for fault in reading.faults]
+    if len(found) >= MAX_FAULTS:
+        found.append(f"{start}: there may be more; these are the first {MAX_FAULTS}")
     where = "" if reading.of(DEPLOYD_TOML) else ", but to drones with a command of their own,"
     return [*found, f"{start}: cannot be deployed{where} until this is mended"]
 

@@ -30,6 +30,7 @@ MAX_BUILD = 16 * 1024
 """Of all steps together, as JSON; they have to fit one AMP value with the rest of an instance's line."""
 
 _PLACE = re.compile(r"(.*) \(at (?:line (\d+), column \d+|end of document)\)", re.DOTALL)
+_KEYS = re.compile(r"\((?:'[^']*'(?:, |,)?)+\)")
 _MAX_REASON = 200
 
 
@@ -60,7 +61,7 @@ def read_toml(text: str, commands: Mapping[str, str], faults: Faults) -> Describ
 def _syntax(text: str, said: str) -> tuple[int, str]:
     """Where tomllib met what it does not understand, and its words."""
     found = _PLACE.fullmatch(said)
-    words = found[1] if found else said
+    words = _KEYS.sub(lambda keys: ".".join(re.findall("'([^']*)'", keys[0])), found[1] if found else said)
     line = int(found[2]) if found and found[2] else text.rstrip().count("\n") + 1
     words = "".join(letter if letter.isprintable() else " " for letter in words[:_MAX_REASON])
     return line, words[:1].lower() + words[1:]
@@ -102,7 +103,7 @@ class _Reading:
             within=section.number("timeout", RoleSettings().within, 1, 86400, "seconds"),
         )
         section.close()
-        if not command and self.top.has(RELEASE):
+        if not command and self.top.has_table(RELEASE) and not section.has("command"):
             section.fault("", "needs a command")
         return RoleCommand(RELEASE, shell_argv(command), port=False, settings=settings) if command else None
 
@@ -161,6 +162,9 @@ def _step(section: Section) -> BuildStep:
     section.close()
     if not section.has("command"):
         section.fault("", "needs a command")
+    inside = [name for name in step.makes if any(name.startswith(f"{other}/") for other in step.makes)]
+    if inside:
+        section.fault("makes", f"has {json.dumps(inside[0][:60])}, which is inside another of them")
     if step.cache and not step.makes:
         section.fault("cache", "needs makes: the names of what the command leaves behind")
     if step.makes and not step.cache:
@@ -171,7 +175,7 @@ def _step(section: Section) -> BuildStep:
 def _command(section: Section) -> str:
     """A shell command; "" where there is none, or none of use."""
     command = section.text("command")
-    if section.has("command"):
+    if section.has_text("command"):
         problem = command_problem(command)
         if problem:
             section.fault("command", problem)

@@ -32,6 +32,12 @@ class Section:
     def has(self, key: str) -> bool:
         return key in self.values
 
+    def has_text(self, key: str) -> bool:
+        return isinstance(self.values.get(key), str)
+
+    def has_table(self, key: str) -> bool:
+        return isinstance(self.values.get(key), dict)
+
     def fault(self, key: str, text: str) -> None:
         """``key`` ("": the section itself) is wrong; ``text`` goes on after its name."""
         path = (*self.path, key) if key else self.path

@@ -201,20 +201,20 @@ class FailingTests(BuildsTestCase):
         self.commands["npm ci"] = lambda cwd, _: 1
         self.output = "\n".join(str(number) for number in range(100))
         error = self.fails(self.release())
-        self.assertEqual(str(error), "the build failed: npm ci exited with code 1")
+        self.assertEqual(str(error), "the build failed: `npm ci` exited with code 1")
         self.assertEqual(error.tail.splitlines(), [str(number) for number in range(100 - TAIL_LINES, 100)])
 
     def test_says_that_it_took_too_long(self) -> None:
         self.commands["npm ci"] = lambda cwd, _: None
         error = self.fails(self.release(steps=(evolve(NPM, timeout=90.0),)))
-        self.assertEqual(str(error), "the build failed: npm ci did not end within 90 s")
+        self.assertEqual(str(error), "the build failed: `npm ci` did not end within 90 s")
         self.assertEqual((error.tail, self.within), ("first\nlast", [90.0]))
 
     def test_a_long_command_is_cut_in_sentences(self) -> None:
         command = "echo " + "x" * 100 + "\nexit 1"
         self.commands[command] = lambda cwd, _: 1
         error = self.fails(self.release(steps=(BuildStep(command),)))
-        self.assertEqual(str(error), "the build failed: echo " + "x" * 55 + " ... exited with code 1")
+        self.assertEqual(str(error), "the build failed: `echo " + "x" * 55 + " ...` exited with code 1")
 
     def test_a_keeper_that_died_says_nothing_about_the_release(self) -> None:
         assigned = self.release()

@@ -60,7 +60,7 @@ def test_a_build_that_fails_fails_the_deploy_with_its_last_lines(cluster: Cluste
     repository = pushed(cluster, **{"deployd.toml": broken})
     done = cluster.run_deployctl("deploy", "webapp", repository.head)
     assert done.returncode == 1
-    assert "the build failed: echo fetching; echo no such package >&2; exit 4 exited with code 4" in done.stderr
+    assert "the build failed: `echo fetching; echo no such package >&2; exit 4` exited with code 4" in done.stderr
     assert "fetching" in done.stderr
     assert "no such package" in done.stderr
     repository.commit({"deployd.toml": BUILD})

@@ -11,6 +11,7 @@ from deployd.errors import Refused
 from deployd.git.receiving import RefUpdate
 from deployd.hub.commits import Commits
 from deployd.hub.pushes import Pushes
+from deployd.model.faults import MAX_FAULTS
 from tests.hub.asking import done
 from tests.hub.rig import Cluster
 
@@ -54,6 +55,12 @@ class RemarkTests(SynchronousTestCase):
         self.assertIn("cannot be deployed until this is mended", last)
         *_, last = self.push(Procfile=b"x")
         self.assertIn("cannot be deployed, but to drones with a command of their own, until this is mended", last)
+
+    def test_says_that_it_names_only_so_many(self) -> None:
+        *faults, more, _ = self.push(Procfile=b"x\n" * (MAX_FAULTS + 1))
+        self.assertEqual(len(faults), MAX_FAULTS)
+        self.assertIn(f"there may be more; these are the first {MAX_FAULTS}", more)
+        self.assertNotIn("there may be more", str(self.push(Procfile=b"x\n" * (MAX_FAULTS - 1))))
 
     def test_looks_into_what_cannot_be_read_as_text(self) -> None:
         said = self.push(Procfile=b"a: b\n\xff", deployd_toml=b"#" * 70_000)

@@ -127,7 +127,7 @@ async def test_ten_who_wait_run_one_build(drone: Drone) -> None:
 @with_drone
 async def test_a_build_that_fails_shows_its_last_lines(drone: Drone) -> None:
     noisy = BuildStep('for i in $(seq 60); do echo "line $i"; done; echo oh no >&2; exit 3', ("lock",), ("made",))
-    with pytest.raises(BuildFailed, match=r"^the build failed: for i in .* exited with code 3$") as caught:
+    with pytest.raises(BuildFailed, match=r"^the build failed: `for i in .*` exited with code 3$") as caught:
         await drone.ensure(drone.release(1, "a", noisy))
     lines = caught.value.tail.splitlines()
     assert (lines[0], lines[-2:], len(lines)) == ("line 12", ["line 60", "oh no"], 50)

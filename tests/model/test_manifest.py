@@ -232,6 +232,10 @@ WRONG = (
         "line 3: build.cache is a list of at most 50 texts in quotes",
     ),
     ("build = 3", "line 1: build is at most 20 tables: write [[build]], not 3"),
+    (
+        "[build]\ncommand = 'x'\ncache = ['c']\nmakes = ['ab', 'a/b/c', 'a/b']",
+        'line 4: build.makes has "a/b/c", which is inside another of them',
+    ),
     ("[release]\ntimeout = 5", "line 1: release needs a command"),
     ("x = " + "9" * 5000, "line 1: a value that is no text has at most 1000 characters"),
 )
@@ -243,6 +247,17 @@ class FaultTests(SynchronousTestCase):
             found = faults(None, text)
             self.assertTrue(found[0].startswith("deployd.toml "), found)
             self.assertIn(sentence, found[0], text)
+
+    def test_one_mistake_is_one_sentence(self) -> None:
+        for text in ("[release]\ncommand = 7", "release = 'x'", "[roles.http]\ncommand = 7", "[build]\ncommand = 7"):
+            self.assertEqual(len(faults(None, text)), 1, faults(None, text))
+
+    def test_what_tomllib_says_of_keys_is_put_as_the_file_has_them(self) -> None:
+        for text, sentence in (
+            ("[roles.http]\n[roles.http]", "line 2: cannot declare roles.http twice"),
+            ("[env]\nx = 1\n[env]", "line 3: cannot declare env twice"),
+        ):
+            self.assertIn(sentence, faults(None, text)[0])
 
     def test_all_are_told_and_a_deploy_shows_the_first(self) -> None:
         text = "[roles.http]\ncount = 0\nport = 3\ngive-up = 'x'\nstop.grace = -1"
