@@ -29,7 +29,8 @@ class Sockets:
     def listen(self, id: str, address: str) -> socket.socket:
         """The socket of ``id`` on ``HOST:PORT``: the one that it has, or a new one. Raise Refused with one sentence."""
         known = self._open.get(id)
-        if known is not None and known[0] == address:
+        # An app that calls shutdown() on it, as some do at their end, has ended it for all who have it.
+        if known is not None and known[0] == address and known[1].getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
             return known[1]
         self.close(id)
         try:

@@ -164,6 +164,17 @@ class SocketTests(KeeperCase):
         self.keeper.unlisten("http-1")
         self.assertEqual(self.opened, 0)
 
+    def test_one_that_an_app_has_shut_down_is_opened_anew(self) -> None:
+        self.keeper.start(launch(listen=self.address))
+        host, _, port = self.address.rpartition(":")
+        theirs = socket.socket(fileno=os.dup(self.spawner.started[0][0].fds[3]))
+        theirs.shutdown(socket.SHUT_RDWR)
+        theirs.close()
+        self.spawner.end()
+        self.keeper.start(launch(listen=self.address))
+        socket.create_connection((host, int(port)), timeout=5).close()
+        self.keeper.unlisten("http-1")
+
     def test_nothing_listens_for_what_could_not_be_started(self) -> None:
         self.spawner.refuse = "web cannot be started: no such file"
         self.refused(listen=self.address)
