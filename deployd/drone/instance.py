@@ -59,7 +59,7 @@ class Instance:
         self._until_ended: list[Deferred[None]] = []
         self._recalled = False
         self._building = ""
-        events = Events(self._launched, lambda problem: self._machine.failed(problem), self._exited)
+        events = Events(self._launched, self._not_launched, self._exited)
         before = ProcessRef(life.pid, life.created) if life.pid else None
         self._process = Process(means, id, events, fresh, before)
         own = (self._memory, self._process, self._berth)
@@ -284,6 +284,11 @@ class Instance:
         self._wellbeing.forget_environment()
         if self.state == "starting":
             self.watch()
+
+    def _not_launched(self, problem: Problem) -> None:
+        # Its socket may be what was wrong: the next start finds a port that is free.
+        self._berth.unlisten()
+        self._machine.failed(problem)
 
     def _exited(self, how: Exit) -> None:
         if how.code is None and how.signal is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from attrs import evolve
 
 from deployd.drone.life import Found, Life, found
+from deployd.errors import Refused
 from deployd.model.instance import AssignedInstance, Goal
 from deployd.model.role import RoleSettings
 from deployd.processes.custody import Holding
@@ -149,6 +150,16 @@ class TakingOverTests(InstancesTestCase):
         self.assertEqual((self.states(), self.restarts()), ({"http-v1": "ready"}, 2))
         self.assertEqual(self.house.keeper.listening, {"http-v1": address})
         self.assertEqual({process.launch.listen for process in self.house.keeper.processes}, {address})
+
+    def test_a_socket_with_which_nothing_can_be_started_is_not_kept(self) -> None:
+        self.begin_with(SOCKET)
+        self.house.keeper.refuse = Refused("cannot listen on 127.0.0.1:20000: address already in use")
+        self.before[0].exit(1)
+        self.house.pass_time(1)
+        self.assertEqual(self.house.keeper.listening, {})
+        self.house.keeper.refuse = None
+        self.house.pass_time(5)
+        self.assertEqual(self.states(), {"http-v1": "ready"})
 
     def test_a_socket_is_closed_when_its_app_is_stopped(self) -> None:
         self.begin_with(SOCKET)
