@@ -15,7 +15,15 @@ from twisted.protocols.amp import Command
 from deployd import __version__
 from deployd.cli.running import needs_tls
 from deployd.cli.settings import HUB_PORT, REGISTRY_PORT, Settings
-from deployd.errors import DeploydError, NoAnswer, SecretRefused, UnknownDrone, UnknownRoute, Unreachable
+from deployd.errors import (
+    DeploydError,
+    IncompatibleVersion,
+    NoAnswer,
+    SecretRefused,
+    UnknownDrone,
+    UnknownRoute,
+    Unreachable,
+)
 from deployd.model.address import Address, reachable
 from deployd.model.invalid import Invalid
 from deployd.net.addresses import client_endpoint, host_of
@@ -190,6 +198,9 @@ class Cluster:
         dialling.addTimeout(self.remaining(), self.clock)
         try:
             return await dialling
+        except IncompatibleVersion:
+            # It says what to do.
+            raise
         except (DeploydError, TimeoutError) as error:
             # Whatever a cancelled dial calls itself.
             if self.remaining() <= 0 or not isinstance(error, DeploydError):

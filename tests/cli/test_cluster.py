@@ -7,7 +7,9 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from deployd.errors import NoAnswer, SecretRefused, UnknownDrone, UnknownRoute, Unreachable
+import deployd
+from deployd.errors import IncompatibleVersion, NoAnswer, SecretRefused, UnknownDrone, UnknownRoute, Unreachable
+from deployd.net import handshake
 from deployd.wire.control import ForgetDrone, RemoveRoute, Restart, RollBack
 from tests.cli.clusters import Bench
 from tests.cli.scripted_hub import drone
@@ -25,6 +27,12 @@ class ClusterTests(SynchronousTestCase):
         for _ in range(3):
             self.successResultOf(bench.start(bench.cluster.rows("apps")))
         self.assertEqual(bench.way.dialled, 1)
+
+    def test_a_hub_of_another_version_says_what_to_upgrade_and_nothing_else(self) -> None:
+        self.patch(handshake, "OLDEST_VERSIONS", {"deploy": 9})
+        bench = Bench()
+        said = str(self.failureResultOf(bench.start(bench.cluster.rows("apps")), IncompatibleVersion).value)
+        self.assertTrue(said.endswith(f"upgrade deployctl {deployd.__version__}"), said)
 
     def losing_the_first_answer(self, command: Any, **arguments: Any) -> tuple[Bench, Deferred[Any]]:
         """A hub that does what it is asked and goes away before it says so."""
