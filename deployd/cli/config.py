@@ -47,7 +47,10 @@ def config_unset(settings: Settings, app: str, names: tuple[str, ...]) -> None:
 @click.argument("app", type=WORD)
 @click.option("--commit", type=WORD, help="As the release of this commit (or vN) has it.")
 def config_ls(settings: Settings, app: str, commit: str | None) -> None:
-    """The environment of APP as the next deploy will use it, values included."""
+    """Show the environment of APP, with its values.
+
+    It is the one that the next deploy will use, or that of a release.
+    """
     from deployd.model.names import app_name
 
     name = app_name(app)

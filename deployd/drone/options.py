@@ -16,6 +16,7 @@ from deployd.processes import delegation
 
 HUB_PORT = 6001
 ON_STOP = ("stop", "keep")
+LEAST_LOG = 1 << 20
 
 
 class DroneOptions(DaemonOptions):
@@ -102,7 +103,7 @@ class DroneOptions(DaemonOptions):
         if self["disk-reserve"] is not None:
             self.disk_reserve = self._bytes("disk-reserve")
         self.cache_budget = self._bytes("cache-budget")
-        self.log_budgets = self._bytes("app-log-budget"), self._bytes("log-budget")
+        self.log_budgets = self._log_budget("app-log-budget"), self._log_budget("log-budget")
 
     def described(self, owner: str, enforces: tuple[str, ...] = ()) -> DroneDescription:
         """What the hub is told; ``owner`` is the drone's identity."""
@@ -122,6 +123,14 @@ class DroneOptions(DaemonOptions):
             return byte_count(self[name])
         except Invalid as error:
             raise usage.UsageError(f"--{name}: {error}") from None
+
+    def _log_budget(self, name: str) -> int:
+        size = self._bytes(name)
+        if size < LEAST_LOG:
+            raise usage.UsageError(
+                f"--{name} is at least 1M, not {self[name]!r}: a deploy that fails shows the last lines"
+            )
+        return size
 
     def _check_roles(self) -> None:
         if self["role"] is not None:

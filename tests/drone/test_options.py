@@ -65,6 +65,10 @@ class OptionsTests(SynchronousTestCase):
         for name in ("disk-reserve", "cache-budget", "log-budget", "app-log-budget"):
             self.refused(f"--{name}: '1.5x' is not a number of bytes", f"--{name}", "1.5x")
 
+    def test_there_is_always_room_for_the_last_lines(self) -> None:
+        for name in ("log-budget", "app-log-budget"):
+            self.refused(f"--{name} is at least 1M, not '1023K'", f"--{name}", "1023K")
+
     def test_users_of_apps_are_a_range(self) -> None:
         self.assertEqual(parsed("--app-users", "60000-60999").app_users, (60000, 60999))
         self.assertIsNone(parsed().app_users)
