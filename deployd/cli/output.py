@@ -24,6 +24,9 @@ STATE_STYLES = {
     "stopped": "dim",
 }
 
+LONGEST_WHOLE = 24
+GAP = 2
+
 
 def on_terminal() -> bool:
     return sys.stdout.isatty()
@@ -36,7 +39,9 @@ def show(settings: Settings, document: Any, shown: Table) -> None:
     elif on_terminal():
         from rich.console import Console
 
-        Console(highlight=False).print(rich_table(shown))
+        console = Console(highlight=False)
+        console.width = max(console.width, _least_width(shown))
+        console.print(rich_table(shown))
     else:
         click.echo(plain(shown))
 
@@ -47,12 +52,24 @@ def rich_table(shown: Table) -> Any:
     from rich.text import Text
 
     drawn = RichTable(box=None, pad_edge=False, header_style="bold")
-    for title in shown.header:
-        # Ids are there to be copied.
-        drawn.add_column(title, no_wrap=title in ("ID", "APP", "DRONE", "COMMIT", "ADDRESS"))
+    for title, width in zip(shown.header, shown.widths, strict=True):
+        drawn.add_column(title, no_wrap=_is_whole(title, width))
     for row in shown.rows:
         drawn.add_row(*(Text(text, style=STATE_STYLES.get(text, "")) for text in row))
     return drawn
+
+
+def _is_whole(title: str, width: int) -> bool:
+    """Whether no cell of a column is cut: ids are there to be copied, and half a port says nothing."""
+    return width <= LONGEST_WHOLE or title in ("ID", "APP", "DRONE", "COMMIT", "ADDRESS")
+
+
+def _least_width(shown: Table) -> int:
+    """What a table takes that cuts nothing; a terminal that is narrower than that wraps the lines itself."""
+    columns = zip(shown.header, shown.widths, strict=True)
+    return sum(width if _is_whole(title, width) else LONGEST_WHOLE for title, width in columns) + GAP * len(
+        shown.header
+    )
 
 
 def say(settings: Settings, sentence: str) -> None:

@@ -20,6 +20,11 @@ class Table:
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
 
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Of each column that of its widest cell."""
+        return tuple(max(map(len, cells)) for cells in zip(self.header, *self.rows, strict=True))
+
 
 Column = tuple[str, Callable[[Row], Any]]
 
@@ -33,8 +38,7 @@ def table(rows: Iterable[Row], *columns: str | Column) -> Table:
 
 def plain(shown: Table) -> str:
     """Aligned columns two spaces apart, the header first."""
-    lines = [shown.header, *shown.rows]
-    widths = [max(len(line[index]) for line in lines) for index in range(len(shown.header))]
+    lines, widths = [shown.header, *shown.rows], shown.widths
     return "\n".join(
         "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in lines
     )
