@@ -110,7 +110,7 @@ class _Asking:
         self._bind: Bind = (attempt.bind, attempt.port.number if attempt.port else 0)
 
     def ask(self) -> Deferred[Outcome]:
-        return self._means.checks.ask(self._check, self._bind, self._run)
+        return self._means.checks.ask(self._attempt.line.app, self._check, self._bind, self._run)
 
     def _run(self) -> Deferred[Exit]:
         """Run the check's command as its app is run, but as a process that is ended on its own."""

@@ -13,8 +13,8 @@ from deployd.model.role import EXEC, HTTP, Check
 from deployd.processes.exits import Exit
 from deployd.processes.probing import Prober, silent
 
-# Each is a process.
-COMMANDS_AT_ONCE = 16
+COMMANDS_AT_ONCE = 8
+"""Of one app: each is a process. Those that hang keep only their own app waiting."""
 
 
 class Checks:
@@ -23,20 +23,23 @@ class Checks:
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
         self._prober = Prober(reactor)
-        self._commands = DeferredSemaphore(COMMANDS_AT_ONCE)
+        self._commands: dict[str, DeferredSemaphore] = {}
 
-    def ask(self, check: Check, bind: tuple[str, int], run: Callable[[], Deferred[Exit]]) -> Deferred[Outcome]:
+    def ask(
+        self, app: str, check: Check, bind: tuple[str, int], run: Callable[[], Deferred[Exit]]
+    ) -> Deferred[Outcome]:
         """Cancelling ends the asking, and a command with it."""
         if check.kind == EXEC:
-            return Deferred.fromCoroutine(self._run(check, run))
+            return Deferred.fromCoroutine(self._run(app, check, run))
         if check.kind == HTTP:
             asked = self._prober.http(*bind, check.timeout, check.path, check.lowest, check.highest)
         else:
             asked = self._prober.tcp(*bind, check.timeout)
         return asked.addCallback(_outcome)
 
-    async def _run(self, check: Check, run: Callable[[], Deferred[Exit]]) -> Outcome:
-        await self._commands.acquire()
+    async def _run(self, app: str, check: Check, run: Callable[[], Deferred[Exit]]) -> Outcome:
+        commands = self._commands.setdefault(app, DeferredSemaphore(COMMANDS_AT_ONCE))
+        await commands.acquire()
         try:
             how = await run().addTimeout(check.timeout, self._reactor)
         except (TimeoutError, NoAnswer):
@@ -44,7 +47,9 @@ class Checks:
         except DeploydError as error:
             return Outcome(False, str(error))
         finally:
-            self._commands.release()
+            commands.release()
+            if commands.tokens == COMMANDS_AT_ONCE:
+                self._commands.pop(app, None)
         return Outcome(how.code == 0, how.text)
 
 

@@ -117,7 +117,9 @@ class Outcome:
 class Checks(Protocol):
     """Asks whether apps are well (deployd.drone.checks)."""
 
-    def ask(self, check: Check, bind: tuple[str, int], run: Callable[[], Deferred[Exit]]) -> Deferred[Outcome]:
+    def ask(
+        self, app: str, check: Check, bind: tuple[str, int], run: Callable[[], Deferred[Exit]]
+    ) -> Deferred[Outcome]:
         """Ask once, within the check's timeout; ``run`` runs the command of an ``exec`` check."""
         ...
 

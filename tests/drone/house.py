@@ -101,7 +101,7 @@ class FakeChecks:
         self.ill = ""
         self.asked: list[int] = []
 
-    def ask(self, check: Check, bind: Bind, run: Callable[[], Deferred[Exit]]) -> Deferred[Outcome]:
+    def ask(self, app: str, check: Check, bind: Bind, run: Callable[[], Deferred[Exit]]) -> Deferred[Outcome]:
         self.asked.append(bind[1])
         if self.ill:
             return succeed(Outcome(False, self.ill))

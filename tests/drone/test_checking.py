@@ -62,7 +62,7 @@ class World:
             ),
         )
 
-    def ask(self, check: Check, bind: Bind, run: Callable[[], Deferred[Exit]]) -> Deferred[Outcome]:
+    def ask(self, app: str, check: Check, bind: Bind, run: Callable[[], Deferred[Exit]]) -> Deferred[Outcome]:
         self.asked.append(self.clock.seconds())
         if check.kind == EXEC and self.outcome is None:
             return run().addCallback(lambda how: Outcome(how.code == 0, how.text))

@@ -26,8 +26,8 @@ class CommandTests(SynchronousTestCase):
         self.running.append(Deferred(self.cancelled.append))
         return self.running[-1]
 
-    def ask(self) -> Deferred[Outcome]:
-        return self.checks.ask(CHECK, ("127.0.0.1", 0), self.command)
+    def ask(self, app: str = "webapp") -> Deferred[Outcome]:
+        return self.checks.ask(app, CHECK, ("127.0.0.1", 0), self.command)
 
     def test_exit_code_0_passes_and_nothing_else(self) -> None:
         for how, passed, text in (
@@ -52,7 +52,7 @@ class CommandTests(SynchronousTestCase):
             (Refused("no more processes"), "no more processes"),
             (NoAnswer("x"), "no answer within 2 s"),
         ):
-            asked = self.checks.ask(CHECK, ("127.0.0.1", 0), lambda error=error: fail(error))
+            asked = self.checks.ask("webapp", CHECK, ("127.0.0.1", 0), lambda error=error: fail(error))
             self.assertEqual(self.successResultOf(asked), Outcome(False, text))
 
     def test_only_so_many_run_at_once_and_who_waits_has_his_time_left(self) -> None:
@@ -64,6 +64,13 @@ class CommandTests(SynchronousTestCase):
         self.assertNoResult(asked[-1])
         self.running[-1].callback(Exit(0))
         self.assertTrue(self.successResultOf(asked[-1]).passed)
+
+    def test_those_that_hang_keep_no_other_app_waiting(self) -> None:
+        for _ in range(COMMANDS_AT_ONCE + 1):
+            self.ask("hung")
+        asked = self.ask("well")
+        self.running[-1].callback(Exit(0))
+        self.assertTrue(self.successResultOf(asked).passed)
 
     def test_a_cancelled_one_makes_room(self) -> None:
         asked = [self.ask() for _ in range(COMMANDS_AT_ONCE + 1)]
