@@ -118,7 +118,6 @@ class DroneDaemon(DaemonService):
         self._builds.recall()
         self._room.open(self._checkouts, self._builds)
         self._configs.clean({CheckoutKey.of(entry.line) for entry in contents.entries} | self._checkouts.keys())
-        self._means.scratch.clean({entry.line.id for entry in contents.entries})
         self._drone.dial(self._dial(self.options["hub"], HUB_PORT, "drone"))
         # Only the keeper knows what runs, so nothing is begun before it has said so.
         self._not_now(self._keeping.begin().addCallback(lambda _: self._recall(contents)))

@@ -77,6 +77,8 @@ class Instances:
         for held in list(self._means.keeper.held()):
             if held.id not in self._all:
                 self._quietly(self._sweep(held))
+        for id in self._means.scratch.left() - self._all.keys():
+            self._quietly(self._sweep_left(id))
         self._course.recalled()
 
     async def meet(self, epoch: str) -> None:
@@ -165,6 +167,11 @@ class Instances:
             keeper.forget(held.id)
         keeper.unlisten(held.id)
         await self._means.end(held.id, ProcessRef(held.pid, held.created), 0.0, SIGTERM)
+
+    async def _sweep_left(self, id: str) -> None:
+        """The same where the keeper is another one by now: what ran had a temporary directory."""
+        await self._means.end(id, None, 0.0)
+        await self._means.to_thread(self._means.scratch.remove, id)
 
     def _instance_changed(self, instance: Instance) -> None:
         self._changed()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from pathlib import Path
 
 from attrs import frozen
@@ -42,11 +42,10 @@ class Scratch:
             return
         self.delete(gone)
 
-    def clean(self, known: Collection[str]) -> None:
-        """Delete those of instances that are not ``known`` any more."""
-        if self.top.is_dir():
-            for path in self.top.iterdir():
-                if path.name.startswith(_GONE):
-                    self.delete(path)
-                elif path.name not in known:
-                    self.remove(path.name)
+    def left(self) -> frozenset[str]:
+        """The ids that an earlier life of the drone has left one of; what a kill has left to be deleted goes."""
+        found = list(self.top.iterdir()) if self.top.is_dir() else []
+        for path in found:
+            if path.name.startswith(_GONE):
+                self.delete(path)
+        return frozenset(path.name for path in found if not path.name.startswith(_GONE))

@@ -29,12 +29,11 @@ class ScratchTests(SynchronousTestCase):
         self.assertEqual(list(self.scratch.path("http-1").iterdir()), [])
         self.assertEqual([path.name for path in outside.iterdir()], ["precious"])
 
-    def test_those_of_unknown_instances_go(self) -> None:
-        self.scratch.clean({"http-1"})
-        for id in ("http-1", "http-2"):
+    def test_the_next_life_of_the_drone_knows_whose_are_left(self) -> None:
+        self.assertEqual(self.scratch.left(), frozenset())
+        for id in ("http-1", "exec-2"):
             self.scratch.make(id)
-        self.scratch.clean({"http-1"})
-        self.assertEqual([path.name for path in self.top.iterdir()], ["http-1"])
+        self.assertEqual(self.scratch.left(), {"http-1", "exec-2"})
 
     def test_many_files_are_deleted_when_there_is_time(self) -> None:
         later: list[Path] = []
@@ -48,7 +47,7 @@ class ScratchTests(SynchronousTestCase):
     def test_what_a_kill_has_left_to_be_deleted_goes_too(self) -> None:
         Scratch(self.top, lambda _: None).make("http-1")
         Scratch(self.top, lambda _: None).remove("http-1")
-        self.scratch.clean({"http-1"})
+        self.assertEqual(self.scratch.left(), frozenset())
         self.assertEqual(list(self.top.iterdir()), [])
 
     def test_says_in_one_sentence_that_it_cannot_be_made(self) -> None:

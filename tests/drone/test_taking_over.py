@@ -138,6 +138,15 @@ class TakingOverTests(InstancesTestCase):
         self.assign(2, line(goal=Goal.STOP))
         self.assertEqual(list(self.house.keeper.held()), [])
 
+    def test_what_ran_for_somebody_is_ended_though_its_keeper_has_died_as_well(self) -> None:
+        self.begin_with(line())
+        self.house.means.scratch.make("exec-1")
+        self.house.keeper.die()
+        self.kill_the_drone()
+        self.start_the_drone()
+        self.assertIn(("exec-1", None, 0.0), self.house.ended)
+        self.assertNotIn("exec-1", self.house.means.scratch.left())
+
     def test_a_socket_is_kept_over_a_restart_of_the_app_and_of_the_drone(self) -> None:
         self.begin_with(SOCKET)
         address = self.house.keeper.listening["http-v1"]
