@@ -12,6 +12,7 @@ from attrs import evolve, field, frozen
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from deployd.drone import built, caches
 from deployd.drone.caches import CacheKey, Caches
@@ -103,8 +104,12 @@ class Builds:
         self._closed = False
 
     def recall(self) -> None:
-        """Find what earlier lives of the drone have built. Blocks; call it once, after the checkouts are known."""
-        self._caches.clean()
+        """Find what earlier lives of the drone have built, and end what they were building.
+
+        Blocks; call it once, after the checkouts are known.
+        """
+        for task in self._caches.clean():
+            Deferred.fromCoroutine(self._sweep(task)).addErrback(self._not_swept)
         for key in sorted(self._checkouts.keys()):
             links = built.read(self._checkouts.path(key)).caches
             self._links[key] = frozenset(CacheKey(key.app, digest) for digest in links)
@@ -155,6 +160,12 @@ class Builds:
                 await self._making.join(key, partial(self._drop_half_made, key), lambda _: None)
 
     # How that is done.
+
+    async def _sweep(self, task: str) -> None:
+        await self._steps.sweep(task)
+
+    def _not_swept(self, failure: Failure) -> None:
+        self._log.warn("what was being built before runs on: {error}", error=failure.value)
 
     async def _build(self, release: _Release) -> None:
         key = release.key

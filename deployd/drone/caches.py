@@ -32,7 +32,7 @@ from deployd.git.disk import delete_tree, replace_file
 from deployd.model.role import BuildStep
 from deployd.planning.disk import Stored
 
-_SLASH, _DONE, _HOME = "+", ".done", ".home"
+_SLASH, _DONE, _HOME, _TEMPORARY = "+", ".done", ".home", ".tmp-"
 
 
 @frozen(order=True)
@@ -139,14 +139,19 @@ class Caches:
                     found.append(key)
         return found
 
-    def clean(self) -> None:
-        """Delete what a kill has left of what nobody can be using any more. Call it once, first."""
-        for gone in (*self.top.glob("*/.gone-*"), *self.top.glob("*/.tmp-*")):
+    def clean(self) -> list[str]:
+        """Delete what a kill has left of what nobody can be using any more. Call it once, first.
+
+        Return the tasks that had begun: something of them may still run.
+        """
+        begun = list(self.top.glob(f"*/{_TEMPORARY}*"))
+        for gone in (*self.top.glob("*/.gone-*"), *begun):
             delete_tree(gone)
+        return [path.name.removeprefix(_TEMPORARY) for path in begun]
 
     def temporary(self, app: str, task: str) -> Path:
         """The TMPDIR of a build task, new and empty."""
-        path = self._app(app) / f".tmp-{task}"
+        path = self._app(app) / f"{_TEMPORARY}{task}"
         delete_tree(path)
         path.mkdir(parents=True)
         self.home(app).mkdir(exist_ok=True)

@@ -114,7 +114,7 @@ class BudgetTests(BuildsTestCase):
         self.begin()
         self.tidy()
         self.assertEqual(list(half.parent.iterdir()), [])
-        self.assertEqual(len(self.swept), 1)
+        self.assertEqual((len(self.swept), self.swept[0]), (2, "build-1"))
 
     def test_a_build_that_would_not_fit_is_refused_with_the_numbers(self) -> None:
         self.built(self.release(1, "1"))

@@ -100,6 +100,14 @@ class CachedTests(BuildsTestCase):
             self.fails(self.release(2, steps=(evolve(NPM, makes=(name,)),)))
             self.clock.advance(REMEMBERED)
 
+    def test_what_a_killed_drone_was_building_is_ended_though_nobody_builds_it_again(self) -> None:
+        self.held = True
+        self.ensure(self.release())
+        (launch,) = self.ran
+        self.swept.clear()
+        self.begin()
+        self.assertEqual(self.swept, [launch.id])
+
     def test_one_that_a_kill_left_half_made_is_made_anew(self) -> None:
         assigned = self.release()
         half = self.caches.directory(key_of("webapp", NPM, self.path(assigned)))
