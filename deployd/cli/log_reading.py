@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
@@ -95,6 +96,7 @@ class LogReader:
         self._reading: set[str] = set()
         self._works: set[Deferred[None]] = set()
         self._lost: float | None = None
+        self._noted = -math.inf
         self._failure: Failure | None = None
         self._changed: Deferred[None] = Deferred()
         self.shown = 0
@@ -251,7 +253,10 @@ class LogReader:
         now = self._clock.seconds()
         if self._lost is None:
             self._lost = now
-            self._note(f"{error}; going on when the hub is back")
+            # A hub that is going, or coming, may answer some and not others: that is one outage.
+            if now - self._noted > PATIENCE:
+                self._note(f"{error}; going on when the hub is back")
+            self._noted = now
         elif not self._asked.follow and now - self._lost > GIVE_UP:
             raise error
 

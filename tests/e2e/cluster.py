@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -184,11 +185,9 @@ class Cluster:
         """
         for name, daemon in self.daemons.items():
             if "keep" in daemon._arguments and not daemon.running:
-                for pid in self.keepers(name):
-                    os.kill(pid, signal.SIGKILL)
+                end_all(self.keepers(name))
             if daemon.kind == "drone" and daemon.process is not None and daemon.process.returncode == -signal.SIGKILL:
-                for pid in self.keepers(name) + self.processes(name):
-                    os.kill(pid, signal.SIGKILL)
+                end_all(self.keepers(name) + self.processes(name))
 
     def processes(self, drone: str = "") -> list[int]:
         """The pids of apps: processes that work in a checkout below this directory."""
@@ -298,6 +297,13 @@ def get(address: str, path: str = "/", timeout: float = 10, host: str = "") -> t
             return answer.status, answer.read().decode()
     except HTTPError as error:
         return error.code, error.read().decode()
+
+
+def end_all(pids: list[int]) -> None:
+    for pid in pids:
+        # It may have ended by itself meanwhile.
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def _pids() -> list[int]:

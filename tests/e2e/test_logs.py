@@ -107,16 +107,22 @@ def test_are_followed_over_restarts_of_all_between_without_loss_or_repetition(
     assert [row["stamp"] for row in rows] == sorted(row["stamp"] for row in rows)
 
 
+def ended(cluster: Cluster) -> list[tuple[str, ...]]:
+    """All lines, once the last one says how it ended; the keeper may write that a moment later."""
+    said = cluster.deployctl("logs", "webapp").splitlines()
+    lines = [match.groups() for line in said if (match := LINE.match(line))]
+    return lines if lines and lines[-1][3:5] == ("*", "was ended by SIGTERM") else []
+
+
 def test_are_there_when_the_release_is_gone(cluster: Cluster) -> None:
     cluster.start_drone("d1")
     repository = cluster.repository("webapp", FILES)
     repository.push("webapp")
     cluster.deployctl("deploy", "webapp", "master")
     cluster.deployctl("retire", "webapp", "v1")
-    lines = [match.groups() for line in cluster.deployctl("logs", "webapp").splitlines() if (match := LINE.match(line))]
+    lines = until(lambda: ended(cluster), "its end is told")
     assert (lines[0][3], lines[0][4].partition(",")[0]) == ("*", "started")
     assert lines[1][4] in ("line 0", "trouble 0")
-    assert (lines[-1][3], lines[-1][4]) == ("*", "was ended by SIGTERM")
     times = [line[0] for line in lines]
     assert times == sorted(times)
     assert json.loads(cluster.deployctl("--json", "logs", "webapp", "--role", "nope")) == []
