@@ -64,7 +64,7 @@ class Instance:
         self._process = Process(means, id, events, fresh, before)
         own = (self._memory, self._process, self._berth)
         self._wellbeing = Wellbeing(means, *own, lambda: changed(self))
-        self._ends = Ends(*own, self._wellbeing, lambda: changed(self))
+        self._ends = Ends(means, *own, self._wellbeing, lambda: changed(self))
 
     # What it is told.
 
@@ -241,6 +241,7 @@ class Instance:
 
     def abandon(self, problem: Problem) -> None:
         self._log.info("{id}: {reason}", id=self.line.id, reason=problem.reason)
+        self._ends.remark(problem.reason, self._ran)
         self.end()
 
     # How it does that.
@@ -297,7 +298,7 @@ class Instance:
 
     async def _register(self, stood: bool) -> None:
         attempt = self._wellbeing.runs
-        await self._memory.saved
+        await self._memory.until_saved()
         if attempt.port is not None:
             await self._row.put(attempt, self._refused, stood)
 

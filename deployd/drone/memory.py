@@ -64,6 +64,18 @@ class Memory:
         self.life = evolve(self.life, begun=line.generation)
         return self._means.save(self._id, self.life)
 
+    def until_saved(self) -> Deferred[None]:
+        """Fires once the journal has it, or could not be written. Cancelling only stops waiting."""
+        waiter: Deferred[None] = Deferred()
+
+        def told(result: Any) -> Any:
+            if not waiter.called:
+                waiter.callback(None)
+            return result
+
+        self.saved.addBoth(told)
+        return waiter
+
     def started(self, held: Held, attempt: Attempt) -> None:
         self.started_at = held.started
         self.health.started(self._now())

@@ -11,7 +11,7 @@ from twisted.python.failure import Failure
 
 from deployd.drone.attempt import Attempt
 from deployd.drone.means import Means
-from deployd.errors import DeploydError
+from deployd.errors import DeploydError, NoAnswer
 from deployd.model.revision import Revision
 
 RETRY = 5.0
@@ -56,9 +56,10 @@ class Row:
 
     async def free_soon(self) -> None:
         """As ``free``, for as long as a stop may wait: while the registry is away, nobody is sent here by it either."""
-        freeing = Deferred.fromCoroutine(self.free()).addTimeout(FREE_LIMIT, self._means.reactor)
-        freeing.addErrback(self._not_yet)
-        await freeing
+        try:
+            await Deferred.fromCoroutine(self.free()).addTimeout(FREE_LIMIT, self._means.reactor, _too_late)
+        except NoAnswer:
+            self._not_yet(Failure())
 
     def drop(self) -> None:
         """Free it without waiting: what it points to is gone already."""
@@ -68,3 +69,7 @@ class Row:
 
     def _not_yet(self, failure: Failure) -> None:
         self._log.warn("cannot free the row of {id} yet: {error}", id=self._id, error=failure.value)
+
+
+def _too_late(_: object, limit: float) -> None:
+    raise NoAnswer(f"the registry did not answer within {limit:g} s")

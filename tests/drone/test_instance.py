@@ -310,6 +310,20 @@ class EndingTests(InstanceTestCase):
         instance.stop(line(goal=Goal.STOP))
         self.assertEqual((state_of(instance), self.house.process.signals), ("stopped", [TERM]))
 
+    def test_what_is_drained_before_it_is_saved_that_it_passed_has_no_row(self) -> None:
+        saved: list[Deferred[None]] = []
+        self.house.means = evolve(self.house.means, save=lambda id, life: saved.append(Deferred()) or saved[-1])
+        instance = self.house.instance()
+        instance.start(line())
+        self.house.pass_time(0.1)
+        self.assertEqual(state_of(instance), "registering")
+        instance.drain(line(goal=Goal.DRAIN))
+        for waiting in saved:
+            waiting.callback(None)
+        self.house.pass_time(60)
+        self.assertEqual(state_of(instance), "draining")
+        self.assertNotIn("put http-v1", self.house.happened)
+
     def test_a_drained_app_that_ends_is_not_started_again(self) -> None:
         instance = self.house.ready()
         instance.drain(line(goal=Goal.DRAIN))
