@@ -8,6 +8,8 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from deployd.drone.berth import Berth
+from deployd.drone.logs import log_name
+from deployd.drone.means import Means
 from deployd.drone.memory import Memory
 from deployd.drone.problem import Problem, of_exit, of_single
 from deployd.drone.process import Process
@@ -20,13 +22,26 @@ LEFTOVER_GRACE = 2.0
 
 
 class Ends:
-    """``changed`` is called when there is something to tell. Times are seconds of the reactor's clock."""
+    """``changed`` is called when there is something to tell. Times are seconds of the reactor's clock.
+
+    Note [Why it was ended]
+    ~~~~~~~~~~~~~~~~~~~~~~~
+    What is reported has the reason only until the instance is well again. So its log has it, too, where its keeper
+    notes no more than how the process has ended.
+    """
 
     _log = Logger()
 
     def __init__(
-        self, memory: Memory, process: Process, berth: Berth, wellbeing: Wellbeing, changed: Callable[[], None]
+        self,
+        means: Means,
+        memory: Memory,
+        process: Process,
+        berth: Berth,
+        wellbeing: Wellbeing,
+        changed: Callable[[], None],
     ) -> None:
+        self._means = means
         self._memory = memory
         self._process = process
         self._berth = berth
@@ -42,7 +57,11 @@ class Ends:
             # First its last words: the report that it failed is the one which a deploy's error shows.
             memory.tail = await self._wellbeing.last_words()
             problem = of_single(how, line.role) if line.once else of_exit(how, now - memory.health.started_at)
-            memory.fell(await self._wellbeing.explained(problem, how), line, now)
+            known = await self._wellbeing.explained(problem, how)
+            memory.fell(known, line, now)
+            lost = how.code is None and how.signal is None
+            if lost or known is not problem or (memory.over and not line.once):
+                self.remark(memory.health.reason, line)
             self._log.info("{id} {reason}", id=line.id, reason=memory.health.reason)
         self.settle()
         self._changed()
@@ -51,12 +70,18 @@ class Ends:
 
     async def failed(self, problem: Problem, line: AssignedInstance, now: float) -> None:
         """It could not be started as ``line``, or what runs is not well: note why, and end what there is of it."""
-        memory = self._memory
-        memory.tail = problem.tail or (await self._wellbeing.last_words() if self._process.held else "")
+        memory, ran = self._memory, self._process.held is not None
+        memory.tail = problem.tail or (await self._wellbeing.last_words() if ran else "")
         if not (line.once and memory.over):
             memory.fell(problem, line, now)
+            if ran or memory.over:
+                self.remark(memory.health.reason, line)
         self._changed()
         await self.sweep(line.settings.stop)
+
+    def remark(self, why: str, line: AssignedInstance) -> None:
+        """Note in the log of what was started as ``line`` why it was ended, or is not started any more."""
+        self._means.keeper.remark(log_name(line.app, line.release, line.commit, line.id), why)
 
     def sweep(self, rule: StopRule) -> Deferred[None]:
         """Fires once nothing of it runs."""

@@ -12,6 +12,7 @@ InternalError, and a drone's upgrade ends no app.
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from functools import partial
@@ -25,14 +26,16 @@ from twisted.python.failure import Failure
 
 from deployd.drone.keeper_link import GOODBYE, Door, KeeperLink
 from deployd.drone.problem import Outage
-from deployd.errors import DeploydError, Refused, Unreachable
+from deployd.errors import DeploydError, InternalError, Refused, Unreachable
 from deployd.net.peer import Peer
 from deployd.processes.exits import Exit
 from deployd.wire.keeping import (
+    MAX_REMARK,
     Forget,
     Held,
     Launch,
     Quit,
+    Remark,
     Start,
     StartAttached,
     Unlisten,
@@ -43,6 +46,8 @@ STARTS = 8
 START_LIMIT, CERTAIN = 10.0, 9.0
 """Seconds for the answer to a start, and those after which the keeper does not begin with it any more."""
 IN_FLIGHT = 16
+REMARKS = 256
+"""So many wait at once, the newest ones."""
 
 Hear = Callable[[Exit], None]
 
@@ -60,6 +65,7 @@ class Keeping:
         self._hearing: dict[str, Hear] = {}
         self._unwanted: set[str] = set()
         self._owed: dict[tuple[type[Command], str], None] = {}
+        self._remarks: deque[tuple[str, str]] = deque(maxlen=REMARKS)
         self._in_flight = 0
         self._turns = DeferredSemaphore(STARTS)
 
@@ -109,6 +115,10 @@ class Keeping:
 
     def unlisten(self, id: str) -> None:
         self._owe(Unlisten, id)
+
+    def remark(self, log: str, words: str) -> None:
+        self._remarks.append((log, " ".join(words.split())[:MAX_REMARK]))
+        self._pay()
 
     # The end.
 
@@ -225,17 +235,30 @@ class Keeping:
 
     def _pay(self) -> None:
         peer = self._link.peer
-        while self._owed and self._in_flight < IN_FLIGHT and peer is not None and not peer.is_closed:
-            command, id = next(iter(self._owed))
-            del self._owed[(command, id)]
+        while self._in_flight < IN_FLIGHT and peer is not None and not peer.is_closed:
+            if self._remarks:
+                # First, as they say why what follows happens.
+                log, words = self._remarks.popleft()
+                paying = peer.call(Remark, log=log, words=words).addErrback(self._not_remarked)
+            elif self._owed:
+                command, id = next(iter(self._owed))
+                del self._owed[(command, id)]
+                paying = peer.call(command, id=id).addErrback(partial(self._not_paid, command, id))
+            else:
+                return
             self._in_flight += 1
-            peer.call(command, id=id).addErrback(partial(self._not_paid, command, id)).addBoth(self._paid)
+            paying.addBoth(self._paid)
 
     def _not_paid(self, command: type[Command], id: str, failure: Failure) -> None:
         if failure.check(Unreachable):
             self._owed.setdefault((command, id), None)
         else:
             self._log.warn("the keeper: {error}", error=failure.value)
+
+    def _not_remarked(self, failure: Failure) -> None:
+        # An older version's keeper does not know how.
+        if not failure.check(InternalError):
+            self._log.warn("a remark is not in its log: {error}", error=failure.value)
 
     def _paid(self, _: Any) -> None:
         self._in_flight -= 1

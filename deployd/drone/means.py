@@ -105,6 +105,10 @@ class Keeper(Protocol):
         """Nothing of ``id`` will be started soon: its listening socket may go."""
         ...
 
+    def remark(self, log: str, words: str) -> None:
+        """Write ``words``, made one line, into that log, soon; it is lost when that cannot be done."""
+        ...
+
 
 @frozen
 class Outcome:

@@ -89,6 +89,10 @@ class Relay:
         """Its process has ended: its last output, then ``words``, then ``told`` is called, in the relay's thread."""
         self._order(partial(self._ended, source, words, told))
 
+    def remark(self, log: str, words: str) -> None:
+        """Write ``words`` into ``log``, whether anything prints into it or not."""
+        self._order(partial(self._write, log, WORDS, words.encode()))
+
     def close(self) -> None:
         """Do what was ordered, then end."""
         self._order(self._close)
@@ -159,7 +163,7 @@ class Relay:
         if not data:
             self._forget(fd)
             return
-        self._write(source, source.pipes[fd], data)
+        self._write(source.log, source.pipes[fd], data)
         now = self._clock()
         pause = source.took(len(data), now)
         if pause and not source.waits:
@@ -184,12 +188,12 @@ class Relay:
         os.close(fd)
 
     def _words(self, source: Source, words: str) -> None:
-        self._write(source, WORDS, words.encode())
+        self._write(source.log, WORDS, words.encode())
 
-    def _write(self, source: Source, stream: int, data: bytes) -> None:
-        if not source.log:
+    def _write(self, log: str, stream: int, data: bytes) -> None:
+        if not log:
             return
         records = [Record(self._stamps.next(), stream, part) for part in parts(data)]
         with suppress(OSError):
             self._stamps.save()
-        self._segments.write(source.log, records[0].stamp, b"".join(map(pack, records)))
+        self._segments.write(log, records[0].stamp, b"".join(map(pack, records)))

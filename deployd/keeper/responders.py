@@ -23,6 +23,7 @@ from deployd.wire.keeping import (
     ListHeld,
     Meet,
     Quit,
+    Remark,
     Start,
     StartAttached,
     Unlisten,
@@ -164,6 +165,11 @@ class Session(Conversation):
     @responder(Unlisten)
     def unlisten(self, id: str) -> dict[str, Any]:
         self._after_meeting().unlisten(id)
+        return {}
+
+    @responder(Remark)
+    def remark(self, log: str, words: str) -> dict[str, Any]:
+        self._after_meeting().remark(log, words)
         return {}
 
     @responder(Quit)

@@ -21,7 +21,7 @@ from deployd.processes.limits import wrapped
 from deployd.processes.marks import mark
 from deployd.processes.records import STDERR, STDOUT
 from deployd.processes.spawning import Program
-from deployd.wire.keeping import Held, Launch
+from deployd.wire.keeping import MAX_REMARK, Held, Launch
 
 MAX_HELD = 10_000
 LAST_WORDS = 0.02
@@ -36,6 +36,7 @@ class Relay(Protocol):
 
     def watch(self, log: str, pipes: Mapping[int, int], words: str) -> Any: ...
     def ended(self, source: Any, words: str, told: Callable[[], None]) -> None: ...
+    def remark(self, log: str, words: str) -> None: ...
 
 
 Spawn = Callable[[IProcessProtocol, Program], IProcessTransport]
@@ -108,6 +109,11 @@ class Keeper:
         if child is not None:
             child.held = evolve(child.held, socket=False)
         self._settle()
+
+    def remark(self, log: str, words: str) -> None:
+        """Raise Refused for what is no log."""
+        _check_log(log)
+        self._tools.relay.remark(log, " ".join(words.split())[:MAX_REMARK])
 
     def quit(self) -> None:
         """End, soon; raise Refused while something runs, and then end a while after that, unless a drone comes."""

@@ -83,7 +83,8 @@ class FakeKeeper:
 
     ``processes`` has all ever started, the newest last, also by an earlier keeper. ``refuse`` makes every further start
     fail with that error; while ``held_back`` is a list, starts are put there instead, for ``release``. ``listening``
-    are the sockets that it keeps, by id; ``unreadable`` is why nobody can read what was printed.
+    are the sockets that it keeps, by id; ``remarks`` are deployd's own words, with their logs; ``unreadable`` is why
+    nobody can read what was printed.
     """
 
     def __init__(self, clock: IReactorTime) -> None:
@@ -92,6 +93,7 @@ class FakeKeeper:
         self.refuse: DeploydError | None = None
         self.held_back: list[Callable[[], object]] | None = None
         self.listening: dict[str, str] = {}
+        self.remarks: list[tuple[str, str]] = []
         self.unreadable: OSError | None = None
         self.on_start: Callable[[FakeProcess], None] = lambda process: None
         self._kept: dict[str, FakeProcess] = {}
@@ -165,6 +167,9 @@ class FakeKeeper:
 
     def unlisten(self, id: str) -> None:
         self.listening.pop(id, None)
+
+    def remark(self, log: str, words: str) -> None:
+        self.remarks.append((log, " ".join(words.split())))
 
     # How it does that.
 

@@ -14,6 +14,8 @@ from deployd.wire.codec import LongStructure, Structure
 from deployd.wire.command import declared
 
 VERSION = 1
+MAX_REMARK = 1000
+"""Characters."""
 
 
 @frozen
@@ -116,6 +118,13 @@ class Unlisten(amp.Command):
     """Drone to keeper: close the listening socket that it keeps for ``id``, if it does."""
 
     arguments = [(b"id", amp.Unicode())]
+    errors = declared()
+
+
+class Remark(amp.Command):
+    """Drone to keeper: write these words of deployd's own, one line, into a log; what is past MAX_REMARK is cut off."""
+
+    arguments = [(b"log", amp.Unicode()), (b"words", amp.Unicode())]
     errors = declared()
 
 

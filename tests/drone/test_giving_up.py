@@ -38,6 +38,12 @@ class GivingUpTests(InstancesTestCase):
         self.house.pass_time(300, step=5)
         self.assertEqual((self.states(), len(self.house.keeper.processes)), ({"http-v1": "failed"}, 3))
 
+    def test_its_log_says_so_once(self) -> None:
+        self.given_up()
+        self.house.pass_time(300, step=5)
+        self.kill_and_restart_the_drone()
+        self.assertEqual(self.house.keeper.remarks, [(self.house.process.launch.log, REASON)])
+
     def test_stays_so_over_restarts_of_the_drone_and_of_the_machine(self) -> None:
         self.given_up()
         seen = self.instances.observed()

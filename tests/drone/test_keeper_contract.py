@@ -27,6 +27,10 @@ class FakeWorld:
     def wait(self) -> None:
         """Everything that is under way arrives."""
 
+    @property
+    def remarks(self) -> list[tuple[str, str]]:
+        return self.fake.remarks
+
     def end(self, id: str, code: int | None = 0, signal: int | None = None) -> None:
         (process,) = [process for process in self.fake.running if process.launch.id == id]
         process.exit(code, signal)
@@ -49,6 +53,10 @@ class LinkedWorld:
 
     def wait(self) -> None:
         self.link.wait(1)
+
+    @property
+    def remarks(self) -> list[tuple[str, str]]:
+        return self.link.house.relay.said
 
     def end(self, id: str, code: int | None = 0, signal: int | None = None) -> None:
         spawner = self.link.house.spawner
@@ -161,6 +169,11 @@ class KeeperContract(Case):
 
     def test_what_was_never_started_is_not_taken_over(self) -> None:
         self.assertIsNone(self.keeper.take_over("http-1", self.heard.append))
+
+    def test_a_remark_is_one_line_in_its_log(self) -> None:
+        self.keeper.remark("webapp/v1-abc/http-1", "3 checks in a row failed:\n status 500\n")
+        self.world.wait()
+        self.assertEqual(self.world.remarks, [("webapp/v1-abc/http-1", "3 checks in a row failed: status 500")])
 
     def test_a_dead_keepers_processes_are_lost(self) -> None:
         self.start("a")

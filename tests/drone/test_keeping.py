@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from twisted.internet.defer import Deferred
+from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from deployd.drone.keeper_link import FIRST_PAUSE, GOODBYE, STEADY
-from deployd.drone.keeping import CERTAIN, START_LIMIT, Keeping
+from deployd.drone.keeping import CERTAIN, REMARKS, START_LIMIT, Keeping
 from deployd.drone.problem import Outage
 from deployd.errors import Refused
 from deployd.processes.exits import Exit
@@ -214,6 +215,34 @@ class BrokenLinkTests(KeepingCase):
         self.keeping.unlisten("http-1")
         self.link.wait(1)
         self.assertEqual(list(self.link.house.keeper), [])
+
+
+class RemarkTests(KeepingCase):
+    def test_many_remarks_are_all_written_in_their_order(self) -> None:
+        for number in range(REMARKS):
+            self.keeping.remark("web/v1/a", f"remark {number}")
+        self.link.wait(1)
+        self.assertEqual(self.link.house.relay.said, [("web/v1/a", f"remark {number}") for number in range(REMARKS)])
+
+    def test_those_that_wait_for_a_keeper_are_bounded_and_the_newest_are_kept(self) -> None:
+        self.link.door.cut()
+        for number in range(REMARKS + 1):
+            self.keeping.remark("web/v1/a", f"remark {number}")
+        self.link.wait(STEADY)
+        said = self.link.house.relay.said
+        self.assertEqual((len(said), said[0][1], said[-1][1]), (REMARKS, "remark 1", f"remark {REMARKS}"))
+
+    def test_an_older_keeper_that_knows_none_is_passed_over(self) -> None:
+        def unknown(log: str, words: str) -> None:
+            raise RuntimeError
+
+        self.link.house.keeper.remark = unknown  # type: ignore[method-assign]
+        with capturedLogs() as events:
+            self.keeping.remark("web/v1/a", "ended")
+            self.link.wait(1)
+        self.flushLoggedErrors(RuntimeError)
+        self.assertEqual([event for event in events if "remark" in str(event.get("log_format"))], [])
+        self.started()
 
 
 class DeadKeeperTests(KeepingCase):

@@ -48,6 +48,28 @@ class LivenessTests(SynchronousTestCase):
         self.house.pass_time(3)
         self.assertEqual(self.house.process.signals, [3, KILL])
 
+    def test_its_log_says_afterwards_why_it_was_ended(self) -> None:
+        self.be_ill(LONG)
+        self.house.checks.ill = ""
+        self.house.pass_time(0.7)
+        self.assertEqual(self.instance.observed().reason, "")
+        log = self.house.keeper.processes[0].launch.log
+        self.assertEqual(self.house.keeper.remarks, [(log, "3 checks in a row failed: status 500")])
+
+    def test_so_it_does_of_one_that_drains(self) -> None:
+        self.instance.drain(self.instance.line)
+        self.instance.broken("used 70M of memory, more than its 64M")
+        self.house.pass_time(4)
+        log = self.house.process.launch.log
+        self.assertEqual(self.house.keeper.remarks, [(log, "used 70M of memory, more than its 64M")])
+
+    def test_it_says_nothing_of_what_somebody_has_asked_for(self) -> None:
+        self.instance.restart(self.instance.line)
+        self.house.pass_time(4)
+        self.instance.stop(self.instance.line)
+        self.house.pass_time(4)
+        self.assertEqual((len(self.house.keeper.processes), self.house.keeper.remarks), (2, []))
+
     def test_it_is_started_again_after_a_wait_and_ready_once_it_is_well(self) -> None:
         self.be_ill(LONG)
         self.house.checks.ill = ""

@@ -77,6 +77,9 @@ class FakeRelay:
         else:
             told()
 
+    def remark(self, log: str, words: str) -> None:
+        self.said.append((log, words))
+
 
 def launch(id: str = "http-1", **changes: Any) -> Launch:
     given: dict[str, Any] = {

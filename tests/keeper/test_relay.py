@@ -114,6 +114,14 @@ class OutputTests(RelayCase):
         self.turns()
         self.assertEqual((told, list(self.logs.rglob("*"))), ([1], []))
 
+    def test_a_remark_is_written_in_its_turn_into_any_log(self) -> None:
+        self.watch()
+        self.relay.remark(LOG, "is not well")
+        self.relay.remark("web/v1/never-started", "given up")
+        self.turns()
+        self.assertEqual(self.told(), [(WORDS, b"started, pid 7"), (WORDS, b"is not well")])
+        self.assertEqual(self.told("web/v1/never-started"), [(WORDS, b"given up")])
+
     def test_long_output_is_cut_into_records(self) -> None:
         _, out, _ = self.watch()
         os.write(out, b"x" * 60_000)

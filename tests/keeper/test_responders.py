@@ -13,7 +13,7 @@ from deployd.errors import InternalError, Refused
 from deployd.keeper.responders import MAX_CONNECTIONS, Sessions
 from deployd.net.conversation import Conversation, responder
 from deployd.net.peer import Peer
-from deployd.wire.keeping import VERSION, Exited, Forget, Held, ListHeld, Meet, Quit, Start, Unlisten
+from deployd.wire.keeping import VERSION, Exited, Forget, Held, ListHeld, Meet, Quit, Remark, Start, Unlisten
 from tests.keeper.house import KeeperHouse, descriptors, launch
 
 
@@ -80,6 +80,7 @@ class ConversationTests(SynchronousTestCase):
             (ListHeld, {"after": ""}),
             (Forget, {"id": "a"}),
             (Unlisten, {"id": "a"}),
+            (Remark, {"log": "a", "words": "b"}),
             (Quit, {}),
         ]
         for command, arguments in orders:

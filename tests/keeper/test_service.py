@@ -12,6 +12,7 @@ from deployd.keeper import service
 from deployd.keeper.service import GOODBYE, IDLE, LAST_WORDS
 from deployd.model.role import Limits
 from deployd.processes.marks import mark
+from deployd.wire.keeping import MAX_REMARK
 from tests.keeper.house import FIRST_PID, KeeperHouse, descriptors, launch
 
 
@@ -141,6 +142,18 @@ class EndTests(KeeperCase):
         last, end = self.keeper.held(following, 2)
         self.assertEqual([held.id for held in first + last], ["a", "b", "c"])
         self.assertEqual((following, end), ("b", ""))
+
+
+class RemarkTests(KeeperCase):
+    def test_a_remark_is_one_line_of_bounded_length(self) -> None:
+        self.keeper.remark("web/v1/a", "two\nlines " + "x" * 2 * MAX_REMARK)
+        ((log, words),) = self.house.relay.said
+        self.assertEqual((log, words[:11], len(words)), ("web/v1/a", "two lines x", MAX_REMARK))
+
+    def test_a_remark_for_what_is_no_log_is_refused(self) -> None:
+        for log in ("../web", "/etc", "web//a"):
+            self.assertRaises(Refused, self.keeper.remark, log, "ended")
+        self.assertEqual(self.house.relay.said, [])
 
 
 class SocketTests(KeeperCase):
