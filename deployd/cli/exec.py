@@ -53,7 +53,9 @@ def exec_(
     from deployd.cli.standard import Standard
     from deployd.errors import DeploydError, UsageError
     from deployd.model.names import app_name
+    from deployd.model.words import check_command
 
+    check_command(command, "the command")
     asked = Asked(app_name(app), commit, drones, every, command, own(env, sys.stdin))
 
     async def work(cluster: Cluster) -> int:

@@ -44,6 +44,8 @@ def spawn(
     from deployd.cli.running import run
     from deployd.cli.settling import Process, spawning
     from deployd.model.names import app_name
+    from deployd.model.words import check_command
 
+    check_command(command, "the command")
     process = Process(app_name(app), commit, drones, role or "", command, own(env, sys.stdin))
     return ended(settings, run(settings, lambda cluster: spawning(cluster, process), SPAWN_TIMEOUT))

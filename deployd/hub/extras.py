@@ -10,7 +10,7 @@ from attrs import evolve, field, frozen
 from deployd.errors import Refused, UsageError
 from deployd.hub.commits import Commits
 from deployd.hub.configs import Configs
-from deployd.hub.fleet import check_command, unknown_drone
+from deployd.hub.fleet import unknown_drone
 from deployd.hub.ledger import Ledger
 from deployd.model.deployd_toml import RELEASE
 from deployd.model.desired import Changes, Desired
@@ -18,6 +18,7 @@ from deployd.model.extra import Extra
 from deployd.model.names import app_name, drone_name, role_name, shown
 from deployd.model.release import Release
 from deployd.model.role import role_has_port
+from deployd.model.words import check_command
 from deployd.planning.placement import chosen, concerns, extra_ids, is_stopped
 
 ROLE = "run"

@@ -22,20 +22,19 @@ from deployd.model.desired import Changes, Desired, KnownDrone
 from deployd.model.drone import DroneDescription
 from deployd.model.instance import ObservedInstance
 from deployd.model.invalid import Invalid
-from deployd.model.names import app_name, drone_name, is_unicode, label, role_name, shown
+from deployd.model.names import app_name, drone_name, label, role_name, shown
 from deployd.model.registration import host_name
 from deployd.model.revision import Revision
 from deployd.model.router import ReleaseKey
+from deployd.model.words import check_command
 from deployd.net.peer import Peer
 from deployd.planning.draining import away_leaving
 from deployd.planning.placement import Seen, chosen, concerns
 from deployd.planning.view import View
-from deployd.wire.documents import dump
 
 LOOPBACK = "127.0.0.1"
 MAX_WORDS = 100
 MAX_SAID = 500
-MAX_COMMAND = 16 * 1024
 
 
 @frozen
@@ -293,16 +292,6 @@ def check_description(description: DroneDescription) -> None:
     if max(len(description.labels), len(description.roles), len(description.apps)) > MAX_WORDS:
         raise Invalid(f"a drone has at most {MAX_WORDS} labels, roles and apps each")
     check_command(description.command, "the command")
-
-
-def check_command(argv: tuple[str, ...], what: str) -> None:
-    """Raise Invalid for a command that cannot be assigned (it has to fit one AMP value) or executed."""
-    if len(dump(argv)) > MAX_COMMAND:
-        raise Invalid(f"{what} is longer than {MAX_COMMAND} bytes; put it into a script")
-    if any("\0" in word for word in argv):
-        raise Invalid(f"{what} holds a NUL, which no command can")
-    if not is_unicode(argv):
-        raise Invalid(f"{what} is not UTF-8, so that no drone could save it; put it into a script")
 
 
 def unknown_drone(name: str) -> UnknownDrone:

@@ -12,13 +12,14 @@ from twisted.logger import Logger
 
 from deployd.errors import DroneAway, Refused, UsageError
 from deployd.hub.commits import Commits
-from deployd.hub.fleet import Fleet, check_command, unknown_drone
+from deployd.hub.fleet import Fleet, unknown_drone
 from deployd.hub.ledger import Ledger
 from deployd.model.desired import Changes
 from deployd.model.instance import AssignedInstance
 from deployd.model.release import Release
 from deployd.model.role import RoleSettings
 from deployd.model.variables import variables
+from deployd.model.words import check_command
 from deployd.planning.placement import wanted_lines
 from deployd.wire.documents import dump
 from deployd.wire.fleet import BeginRun, EndRun, ReadRun, WriteRun

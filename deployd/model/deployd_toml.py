@@ -17,6 +17,7 @@ from deployd.model.role_sections import merged_env, read_check, read_env, read_l
 from deployd.model.sockets import not_simple, taking_argv
 from deployd.model.toml_lines import Excessive, locate
 from deployd.model.toml_section import Section
+from deployd.model.words import MAX_COMMAND, is_too_long
 
 DEPLOYD_TOML = "deployd.toml"
 RELEASE = "release"
@@ -25,7 +26,6 @@ MAX_STEPS = 20
 MAX_FILES = 50
 MAX_NAME = 500
 MAX_COUNT = 100
-MAX_COMMAND = 16 * 1024
 MAX_BUILD = 16 * 1024
 """Of all steps together, as JSON; they have to fit one AMP value with the rest of an instance's line."""
 
@@ -188,7 +188,7 @@ def command_problem(command: str) -> str:
         return "is empty"
     if "\0" in command:
         return "holds a NUL, which no command can"
-    if len(json.dumps(shell_argv(command), ensure_ascii=False).encode()) > MAX_COMMAND:
+    if is_too_long(shell_argv(command)):
         return f"is longer than {MAX_COMMAND} bytes; put it into a script"
     return ""
 

@@ -41,6 +41,8 @@ class SpawnTests(SynchronousTestCase):
             (("spawn", "webapp", "v1"), "Missing argument"),
             (("spawn", "a b", "v1", "--", "x"), "not an app name"),
             (("spawn", "webapp", "v1", "--env", f"=={CANARY}", "--", "x"), "the 1st --env is no NAME=VALUE"),
+            (("spawn", "webapp", "v1", "--", "x", "y" * 70_000), "the command is longer than 16384 bytes"),
+            (("exec", "webapp", "v1", "--", "x", "y" * 70_000), "the command is longer than 16384 bytes"),
         ):
             ran = deployctl(*words)
             self.assertEqual(ran.code, 2)

@@ -20,9 +20,10 @@ from deployd.errors import (
 )
 from deployd.git.receiving import RefUpdate
 from deployd.hub.drone_session import RETRY
-from deployd.hub.fleet import MAX_COMMAND, Fleet
+from deployd.hub.fleet import Fleet
 from deployd.model.instance import Goal, ObservedInstance, State
 from deployd.model.revision import Revision
+from deployd.model.words import MAX_COMMAND
 from deployd.net.secret import drone_credential
 from deployd.wire.control import ForgetDrone, Stop
 from deployd.wire.fleet import FetchToken, Join, Report
