@@ -56,7 +56,7 @@ class Ends:
         else:
             # First its last words: the report that it failed is the one which a deploy's error shows.
             memory.tail = await self._wellbeing.last_words()
-            problem = of_single(how, line.role) if line.once else of_exit(how, now - memory.health.started_at)
+            problem = of_single(how) if line.once else of_exit(how, now - memory.health.started_at)
             known = await self._wellbeing.explained(problem, how)
             memory.fell(known, line, now)
             lost = how.code is None and how.signal is None

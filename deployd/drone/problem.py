@@ -103,6 +103,6 @@ def of_exit(how: Exit, lived: float) -> Problem:
     return Problem(f"{how.text} after {lived:.0f} s" if lived >= AT_ONCE else how.text)
 
 
-def of_single(how: Exit, role: str) -> Problem:
+def of_single(how: Exit) -> Problem:
     """The end of what runs once."""
-    return LOST if how.code is None and how.signal is None else Problem(f"{role} command {how.text}")
+    return LOST if how.code is None and how.signal is None else Problem(how.text)

@@ -94,9 +94,11 @@ class Steps:
 
     async def run(self, job: Job) -> None:
         """Raise BuildFailed unless the command ends well within its time."""
-        job.say(f"waiting for other builds: {shown(job.step.command)}")
+        if not self._slots.tokens:
+            job.say(f"waiting for other builds: {shown(job.step.command)}")
         await self._slots.acquire()
         try:
+            job.say(f"building: {shown(job.step.command)}")
             await self._in_turn(job)
         finally:
             self._slots.release()
@@ -152,7 +154,6 @@ class Steps:
                 took = f"{self._clock.seconds() - since:.0f} s"
                 job.say(f"building: {shown(job.step.command)} ({took})" + (f": {words}" if words else ""))
 
-        job.say(f"building: {shown(job.step.command)}")
         saying = LoopingCall(look)
         saying.clock = self._clock
         saying.start(SAY_EVERY, now=False)

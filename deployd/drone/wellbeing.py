@@ -57,7 +57,7 @@ class Wellbeing:
         if line.once:
             within = line.settings.within
             await deferLater(means.reactor, max(0.0, self._memory.started_at + within - means.wall()))
-            raise NoAnswer(f"{line.role} command did not end within {within:g} s")
+            raise NoAnswer(f"did not end within {within:g} s")
         self.kept = await until_ready(means, await self._whole(), line.id, self._process.session, self.say)
 
     async def until_unwell(self) -> str:

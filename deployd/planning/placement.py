@@ -19,7 +19,7 @@ from deployd.model.router import ReleaseKey
 Seen = Mapping[str, ObservedInstance]
 """What a drone reports, by instance id."""
 
-NO_COMMAND = "neither Procfile nor command: start the drone with `-- COMMAND`, or commit a Procfile"
+NO_COMMAND = "neither Procfile nor command: commit a Procfile or a deployd.toml with roles, or give the drone a command"
 _PLAIN = RoleSettings()
 _ENDS_BY_DRAIN = (State.STARTING, State.REGISTERING, State.READY, State.ORPHAN, State.DRAINING)
 

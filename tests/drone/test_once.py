@@ -53,7 +53,7 @@ class OnceTests(OnceTestCase):
         self.assign(1, MIGRATE)
         self.house.process.write(b"no such table\n")
         self.house.process.exit(3)
-        self.assertEqual(self.told(), ("failed", "release command exited with code 3"))
+        self.assertEqual(self.told(), ("failed", "exited with code 3"))
         self.assertEqual(self.instances.observed()[0].tail, "no such table")
         self.house.pass_time(120, step=1)
         self.assertEqual(self.started, 1)
@@ -63,7 +63,7 @@ class OnceTests(OnceTestCase):
         self.house.pass_time(599, step=1)
         self.assertEqual(self.told()[0], "starting")
         self.house.pass_time(2, step=1)
-        self.assertEqual(self.told(), ("failed", "release command did not end within 600 s"))
+        self.assertEqual(self.told(), ("failed", "did not end within 600 s"))
         self.assertEqual(self.house.process.signals, [TERM])
 
     def test_runs_again_in_a_newer_generation(self) -> None:
@@ -146,10 +146,10 @@ class KilledDroneTests(OnceTestCase):
         self.house.pass_time(99, step=1)
         self.assertEqual(self.told()[0], "starting")
         self.house.pass_time(2, step=1)
-        self.assertEqual(self.told(), ("failed", "release command did not end within 600 s"))
+        self.assertEqual(self.told(), ("failed", "did not end within 600 s"))
 
     def test_after_it_ended_its_code_counts(self) -> None:
-        for code, told in ((0, ("done", "")), (3, ("failed", "release command exited with code 3"))):
+        for code, told in ((0, ("done", "")), (3, ("failed", "exited with code 3"))):
             assigned = evolve(MIGRATE, generation=code)
             self.assign(code + 1, assigned)
             self.kill_the_drone()

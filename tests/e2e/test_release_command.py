@@ -78,7 +78,7 @@ def test_one_that_fails_fails_the_deploy_with_its_output_and_nothing_starts(migr
     done = cluster.run_deployctl("deploy", "webapp", "master")
     assert done.returncode == 1
     assert "the release command failed on d1" in done.stderr
-    assert "code 3" in done.stderr
+    assert "the release command failed: exited with code 3\n" in done.stderr
     assert "  | no such table" in done.stderr
     until(lambda: cluster.json("ps") == [], "nothing of it is there")
     assert cluster.ports() == {}
