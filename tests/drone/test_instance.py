@@ -6,6 +6,7 @@ from pathlib import Path
 
 from attrs import evolve
 from twisted.internet.defer import Deferred, execute, fail
+from twisted.logger import LogEvent, capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from deployd.drone.ends import LEFTOVER_GRACE
@@ -28,6 +29,10 @@ class InstanceTestCase(SynchronousTestCase):
         directory.mkdir()
         self.house = House(directory)
         self.addCleanup(self.house.close)
+
+
+def said(events: list[LogEvent]) -> list[str]:
+    return [formatEvent(event) for event in events]
 
 
 class StartingTests(InstanceTestCase):
@@ -291,7 +296,9 @@ class EndingTests(InstanceTestCase):
         instance.stop(line(goal=Goal.STOP))
         self.house.pass_time(4)
         self.assertEqual(self.house.process.signals, [])
-        self.house.pass_time(1.1)
+        with capturedLogs() as events:
+            self.house.pass_time(1.1)
+        self.assertIn("cannot free the row of http-v1 yet: the registry did not answer within 5 s", said(events))
         self.assertEqual((state_of(instance), self.house.process.signals), ("stopped", [TERM]))
 
     def test_kills_after_the_grace(self) -> None:

@@ -87,6 +87,8 @@ def test_who_does_not_pass_its_check_any_more_is_taken_out_and_started_again(clu
     until(lambda: row(cluster, "http")["state"] == "ready", "it is well again")
     until(lambda: row(cluster, "worker")["state"] == "ready", "the worker is, too")
     assert min(row(cluster, role)["restarts"] for role in ("http", "worker")) >= 1
+    said = [line["text"] for line in cluster.json("logs", "webapp", "--role", "http") if line["stream"] == "deployd"]
+    assert said[1:3] == ["2 checks in a row failed: status 500", "exited with code 0"]
 
 
 def test_a_restart_of_an_app_that_is_handed_its_socket_refuses_no_connection(cluster: Cluster, directory: Path) -> None:
