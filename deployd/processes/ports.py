@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import socket
-from collections import deque
 
 from attrs import define, field
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -67,7 +66,7 @@ class Ports:
         self._offset = (start or 0) % self._size
         self._given: dict[int, Port] = {}
         self._resting: dict[int, _Resting] = {}
-        self._claims: deque[_Resting] = deque()
+        self._claims: dict[int, _Resting] = {}
         self._wake: IDelayedCall | None = None
         self._family = _bind_family()
 
@@ -111,9 +110,9 @@ class Ports:
         resting = _Resting(port.number, self._clock.seconds() + self._quarantine, port.claim)
         port.claim = None
         self._resting[port.number] = resting
-        self._claims.append(resting)
+        self._claims[port.number] = resting
         if len(self._claims) > HELD_WHILE_RESTING:
-            self._claims.popleft().unclaim()
+            self._claims.pop(next(iter(self._claims))).unclaim()
         self._schedule()
 
     def close(self) -> None:
@@ -147,6 +146,7 @@ class Ports:
 
     def _give(self, number: int, claim: socket.socket) -> Port:
         rested = self._resting.pop(number, None)
+        self._claims.pop(number, None)
         if rested is not None:
             rested.claim = None
         port = self._given[number] = Port(number, claim)
@@ -170,16 +170,15 @@ class Ports:
         return True
 
     def _expire(self) -> None:
-        """Forget the ports that have rested long enough; dicts and deques keep the order of release."""
+        """Forget the ports that have rested long enough; dicts keep the order of release."""
         now = self._clock.seconds()
         while self._resting:
             number, resting = next(iter(self._resting.items()))
             if resting.until > now:
                 break
             del self._resting[number]
+            self._claims.pop(number, None)
             resting.unclaim()
-        while self._claims and self._claims[0].claim is None:
-            self._claims.popleft()
         self._schedule()
 
     def _schedule(self) -> None:

@@ -118,6 +118,16 @@ class RestTests(PortsCase):
         self.assertEqual([other.allocate().number for _ in range(2)], [FIRST, FIRST + 1])
         self.assertEqual(other.allocate().number, FIRST + 5)
 
+    def test_one_that_comes_and_goes_takes_the_claim_of_no_other_that_rests(self) -> None:
+        self.patch(module, "HELD_WHILE_RESTING", 2)
+        ports, other = self.ports(), self.ports()
+        resting, busy = ports.allocate(), ports.allocate()
+        ports.release(resting)
+        for _ in range(5):
+            ports.release(busy)
+            busy = ports.allocate(preferred=busy.number)
+        self.assertEqual(other.allocate().number, FIRST + 2)
+
     def test_close_leaves_no_claim_and_no_timer(self) -> None:
         ports, other = self.ports(), self.ports()
         ports.release(ports.allocate())
