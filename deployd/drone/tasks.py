@@ -33,6 +33,9 @@ async def run_task(keeper: Keeper, clock: IReactorTime, end: End, launch: Launch
         session = ProcessRef(held.pid, held.created)
         return await done.addTimeout(within, clock)
     except TimeoutError:
+        if launch.log:
+            # Its keeper notes no more than that it was killed.
+            keeper.remark(launch.log, f"did not end within {within:g} s")
         raise NoAnswer(f"it has not ended after {within:g} s") from None
     finally:
         # Nobody waits for it any more, but what it started must be found.

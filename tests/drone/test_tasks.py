@@ -67,6 +67,7 @@ class RunTests(TaskCase):
         self.clock.advance(0.1)
         self.assertEqual(str(self.failureResultOf(running, NoAnswer).value), "it has not ended after 5 s")
         self.assertEqual(process.signals, [signal.SIGKILL])
+        self.assertEqual(self.keeper.remarks, [(TASK.log, "did not end within 5 s")])
         self.assert_nothing_left()
 
     def test_one_that_is_cancelled_is_ended(self) -> None:
