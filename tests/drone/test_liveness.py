@@ -8,11 +8,20 @@ from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
 from deployd.drone.checking import TICK
-from deployd.model.role import Check, RoleSettings, StopRule
+from deployd.drone.isolation import Isolation
+from deployd.model.role import Check, Limits, RoleSettings, StopRule
+from deployd.processes.exits import Exit
 from tests.drone.house import KILL, House, line, state_of
 
 EVERY, TIMES = Check().interval, Check().failures
 LONG = (EVERY + TICK) * TIMES + 0.2
+
+
+class Killing(Isolation):
+    """The kernel has ended what ended."""
+
+    def cause(self, id: str, limits: Limits, how: Exit) -> str:
+        return f"used more than its 64M of memory: {how.text}"
 
 
 class LivenessTests(SynchronousTestCase):
@@ -62,6 +71,23 @@ class LivenessTests(SynchronousTestCase):
         self.house.pass_time(4)
         log = self.house.process.launch.log
         self.assertEqual(self.house.keeper.remarks, [(log, "used 70M of memory, more than its 64M")])
+
+    def test_so_it_does_of_one_whose_end_nobody_has_seen(self) -> None:
+        self.house.keeper.die()
+        (remark,) = self.house.keeper.remarks
+        self.assertEqual(remark, (self.house.process.launch.log, Exit(None, None).text))
+
+    def test_so_it_does_of_one_that_the_kernel_has_ended_for_its_memory(self) -> None:
+        self.house.means = evolve(self.house.means, isolation=Killing())
+        settings = RoleSettings(limits=Limits(memory=64 << 20))
+        self.house.ready(evolve(line("eater", port=False), settings=settings))
+        self.house.process.exit(signal=KILL)
+        said = "used more than its 64M of memory: was ended by SIGKILL"
+        self.assertEqual(self.house.keeper.remarks, [(self.house.process.launch.log, said)])
+
+    def test_it_says_nothing_of_an_end_by_itself(self) -> None:
+        self.house.process.exit(3)
+        self.assertEqual(self.house.keeper.remarks, [])
 
     def test_it_says_nothing_of_what_somebody_has_asked_for(self) -> None:
         self.instance.restart(self.instance.line)
