@@ -60,7 +60,6 @@ class Drone:
     def close(self) -> None:
         while self._held:
             self._release()
-        self._ports.close()
 
     def _allocate(self, preferred: int | None) -> None:
         asked = time.monotonic()
@@ -153,7 +152,9 @@ def main(kind: str, *numbers: str) -> None:
         while drone.counts["given"] < rounds:
             drone.round()
         drone.close()
-        print(json.dumps({"uses": drone.uses, "counts": drone.counts, "wrong": drone.wrong}))
+        print(json.dumps({"uses": drone.uses, "counts": drone.counts, "wrong": drone.wrong}), flush=True)
+        # What it has released rests on, while the other drone has rounds to go.
+        sys.stdin.read()
     else:
         foreigner = Foreigner(*map(int, numbers))
         print(flush=True)
