@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from signal import Signals
@@ -29,6 +30,8 @@ from deployd.testing.keeper import FakeKeeper, FakeProcess
 from deployd.testing.rows import FakeOwnedRows
 
 TERM, KILL = int(Signals.SIGTERM), int(Signals.SIGKILL)
+# Claims are the machine's: no other test process may take one between two lives of a drone.
+FIRST_PORT = 10000 + os.getpid() % 90 * 100
 COMMIT = "c0ffee" * 6 + "abcd"
 PLACE = Place("127.0.0.1", "127.0.0.1:6000", "http://127.0.0.1:6080")
 
@@ -150,7 +153,7 @@ class House:
             self.rows.table, self.rows.revision = before.rows.table, before.rows.revision
         else:
             self.rows.startService()
-        self.ports = Ports(20000, 29999, self.reactor, start=directory.stat().st_ino)
+        self.ports = Ports(FIRST_PORT, FIRST_PORT + 99, self.reactor, start=directory.stat().st_ino)
         self._made: list[Instance] = []
         self.listening: set[int] = before.listening if before else set()
         self.custody = FakeCustody()

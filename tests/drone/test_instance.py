@@ -18,7 +18,7 @@ from deployd.model.role import Check, StopRule
 from deployd.planning.reconcile import CheckoutKey
 from deployd.processes.trees import ProcessRef
 from deployd.testing.keeper import reference
-from tests.drone.house import COMMIT, KILL, TERM, House, line, state_of
+from tests.drone.house import COMMIT, FIRST_PORT, KILL, TERM, House, line, state_of
 
 GRACE, DEADLINE = StopRule().grace, Check().deadline
 
@@ -447,14 +447,14 @@ class AfterARestartOfTheDroneTests(InstanceTestCase):
         blocked: Deferred[None] = Deferred()
         end = lambda *asked: (self.house.ended.append(asked[:3]), blocked)[1]  # noqa: E731
         self.house.means = evolve(self.house.means, end=end)
-        instance = self.house.instance(life=Life(port=20007, pid=4711, created="boot:1"))
+        instance = self.house.instance(life=Life(port=FIRST_PORT + 7, pid=4711, created="boot:1"))
         instance.recall()
         instance.start(instance.line)
         self.assertEqual(self.house.ended, [("http-v1", ProcessRef(4711, "boot:1"), GRACE)])
         self.assertEqual(self.house.keeper.processes, [])
         blocked.callback(None)
         self.house.reactor.advance(0)
-        self.assertEqual((state_of(instance), instance.observed().port), ("ready", 20007))
+        self.assertEqual((state_of(instance), instance.observed().port), ("ready", FIRST_PORT + 7))
 
     def test_ends_what_runs_of_it_even_if_its_process_was_never_saved(self) -> None:
         instance = self.house.instance(life=Life())
