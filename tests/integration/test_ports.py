@@ -69,9 +69,9 @@ def results() -> Any:
 def test_every_round_is_run_and_meets_the_others(results: Any) -> None:
     drones, foreigners = results
     assert sum(drone["counts"]["given"] for drone in drones) >= ROUNDS // 2 * 2
-    assert all(len(foreigner["uses"]) > ROUNDS / 20 for foreigner in foreigners)
+    assert all(len(foreigner["uses"]) > ROUNDS / 100 for foreigner in foreigners)
     shared = [{use[0] for use in drone["uses"]} for drone in drones]
-    assert len(shared[0] & shared[1]) > 20
+    assert len(shared[0] & shared[1]) > 5
 
 
 def test_no_port_is_given_to_two_at_once_or_to_another_before_it_has_rested(results: Any) -> None:
