@@ -78,7 +78,7 @@ def test_the_walk_through_on_five_machines(machines: tuple[Cluster, Network]) ->
 
     # A reboot: the machine and all that ran on it are gone at once; then it comes back.
     cluster.daemons["d2"].kill()
-    for pid in cluster.processes("d2"):
+    for pid in cluster.keepers("d2") + cluster.processes("d2"):
         os.kill(pid, signal.SIGKILL)
     until(lambda: set(cluster.ports().get(first, {})) == {"say"}, "the rebooting drone's row is freed")
     cluster.daemons["d2"].start()
@@ -87,6 +87,7 @@ def test_the_walk_through_on_five_machines(machines: tuple[Cluster, Network]) ->
 
     # And a machine that lost its disk comes back under a new identity only once the old one is forgotten.
     cluster.daemons["d1"].stop()
+    until(lambda: not cluster.keepers("d1"), "its keeper has ended, too")
     shutil.rmtree(cluster.daemons["d1"].state)
     cluster.daemons["d1"].launch()
     process = cluster.daemons["d1"].process
