@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 
 from attrs import define
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from deployd.hub.alarm import Alarm
 from deployd.hub.traffic import Traffic
 from deployd.model.desired import Desired
 from deployd.model.instance import AssignedInstance, Goal, State
@@ -42,10 +43,9 @@ class Drains:
     def __init__(self, clock: IReactorTime, traffic: Traffic, changed: Callable[[], None]) -> None:
         self._clock = clock
         self._traffic = traffic
-        self._changed = changed
         self._begun: dict[str, _Begun] = {}
         self._drained: set[str] = set()
-        self._timer: IDelayedCall | None = None
+        self._alarm = Alarm(clock, changed)
         self._looked = 0.0
 
     def __bool__(self) -> bool:
@@ -64,7 +64,7 @@ class Drains:
                         "{id} has drained for {limit:g} s: work may be cut off", id=each.id, limit=each.limit
                     )
             self._drained |= found
-            self._time(next_look(drains, now, self._settle()))
+            self._alarm.set(next_look(drains, now, self._settle()))
         return self._drained
 
     def follow(self, desired: Desired, lines: Collection[AssignedInstance], told: Revision, seen: Seen) -> None:
@@ -77,19 +77,14 @@ class Drains:
                 self._begun[id] = _Begun(ReleaseKey(line.app, line.release), told, now)
         if self._drained:
             self._drained &= {line.id for line in lines if _goes_on(line, seen)}
-        if self._begun:
-            # Note [As of the last look]
-            self._time(next_look(self._drains(desired), self._looked, self._settle()))
-        elif self._timer is not None:
-            self.close()
+        # Note [As of the last look]
+        self._alarm.set(next_look(self._drains(desired), self._looked, self._settle()) if self._begun else None)
 
     def is_drained(self, id: str) -> bool:
         return id in self._drained
 
     def close(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._alarm.set(None)
 
     def _hear(self, seen: Seen, reported: Revision) -> None:
         for id, begun in self._begun.items():
@@ -113,15 +108,6 @@ class Drains:
 
     def _settle(self) -> float:
         return SETTLE if self._traffic.live() else 0.0
-
-    def _time(self, when: float | None) -> None:
-        self.close()
-        if when is not None:
-            self._timer = self._clock.callLater(max(0.0, when - self._clock.seconds()), self._due)
-
-    def _due(self) -> None:
-        self._timer = None
-        self._changed()
 
 
 def _goes_on(line: AssignedInstance, seen: Seen) -> bool:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 
 from attrs import evolve
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 
+from deployd.hub.alarm import Alarm
 from deployd.hub.fleet import Fleet
 from deployd.hub.ledger import HUB, Ledger
 from deployd.model.desired import Changes, Desired, Key
@@ -22,9 +23,8 @@ class Hooks:
         self._clock = clock
         self._ledger = ledger
         self._fleet = fleet
-        self._changed = changed
         self._away: dict[Key, float] = {}
-        self._timer: IDelayedCall | None = None
+        self._alarm = Alarm(clock, changed)
 
     def look(self, releases: Collection[Release]) -> None:
         """Time how long the drones that run the commands of ``releases`` are away; nothing else is timed any more."""
@@ -36,7 +36,7 @@ class Hooks:
         }
         self._away = away
         due = [since + HOOK_LEASE for since in away.values() if since + HOOK_LEASE > now]
-        self._time(min(due, default=None))
+        self._alarm.set(min(due, default=None))
 
     def decided(self, desired: Desired, release: Release) -> Decision | None:
         """What follows for the command of ``release`` as things are; None: nothing, or it has none to wait for."""
@@ -60,7 +60,7 @@ class Hooks:
         return Changes(releases=(evolve(release, hook=hook),), events=(event,))
 
     def close(self) -> None:
-        self._time(None)
+        self._alarm.set(None)
 
     def _is_away(self, hook: Hook) -> bool:
         return bool(hook.drone) and not self._fleet.is_connected(hook.drone)
@@ -70,14 +70,3 @@ class Hooks:
         if not hook.drone:
             return self._fleet.views()
         return {} if self._is_away(hook) else {hook.drone: self._fleet.view(hook.drone)}
-
-    def _time(self, when: float | None) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if when is not None:
-            self._timer = self._clock.callLater(max(0.0, when - self._clock.seconds()), self._due)
-
-    def _due(self) -> None:
-        self._timer = None
-        self._changed()

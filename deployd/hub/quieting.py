@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 
+from deployd.hub.alarm import Alarm
 from deployd.hub.ledger import Ledger
 from deployd.hub.traffic import Traffic
 from deployd.model.router import ReleaseKey
@@ -35,11 +36,10 @@ class Quieting:
         self._ledger = ledger
         self._traffic = traffic
         self._complete = complete
-        self._changed = changed
         self._returned = clock.seconds() + RETURN
         self._since: dict[ReleaseKey, float] = {}
         self._quiet: set[ReleaseKey] = set()
-        self._timer: IDelayedCall | None = None
+        self._alarm = Alarm(clock, changed)
 
     def loud(self) -> frozenset[ReleaseKey]:
         """The retiring releases that still have to run."""
@@ -56,7 +56,7 @@ class Quieting:
             # Once quiet it stays so: what has begun to drain is not called back.
             if key not in self._quiet:
                 ends[key] = end
-        self._time(min((*ends.values(), self._returned) if waits else ends.values(), default=None))
+        self._alarm.set(min((*ends.values(), self._returned) if waits else ends.values(), default=None))
         return frozenset(ends)
 
     def waits(self) -> bool:
@@ -69,15 +69,4 @@ class Quieting:
         return self._clock.seconds() < self._returned
 
     def close(self) -> None:
-        self._time(None)
-
-    def _time(self, when: float | None) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if when is not None:
-            self._timer = self._clock.callLater(max(0.0, when - self._clock.seconds()), self._due)
-
-    def _due(self) -> None:
-        self._timer = None
-        self._changed()
+        self._alarm.set(None)
