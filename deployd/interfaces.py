@@ -9,6 +9,8 @@ from attrs import frozen
 from twisted.internet.defer import Deferred
 
 from deployd.model.desired import Changes, Desired, Event
+from deployd.model.registration import Registration
+from deployd.model.row_change import RowChange
 
 MAX_EVENTS = 10_000
 OPENED, SAVED = 1, 256
@@ -49,6 +51,44 @@ class HubStore(Protocol):
         """The ``newest`` events (of ``app``, "": of all) with numbers above that, oldest first; of those the ``first``.
 
         Only MAX_EVENTS are kept.
+        """
+        ...
+
+    def close(self) -> Deferred[None]:
+        """Let go of the store; nothing is called after it."""
+        ...
+
+
+@frozen
+class SavedTable:
+    """What a registry's store holds when it is opened.
+
+    ``rows`` are in the order of their revisions; ``changes`` are the newest that are kept, oldest first and without a
+    gap up to ``number``. ``restored`` says that the store was put back from a backup; ``epoch`` is then a new one, and
+    there are no changes.
+    """
+
+    epoch: str
+    number: int
+    rows: tuple[Registration, ...] = ()
+    changes: tuple[RowChange, ...] = ()
+    restored: bool = False
+
+
+class RegistryStore(Protocol):
+    """Where the port table survives a kill. Every method fails with Busy and one sentence where the disk does not allow
+    it; then nothing of that call has happened."""
+
+    def open(self) -> Deferred[SavedTable]:
+        """What is there; a new store starts a new epoch at 0. Fails with Refused for one that cannot be read."""
+        ...
+
+    def save(self, changes: Sequence[RowChange]) -> Deferred[None]:
+        """Append ``changes``, whose numbers go on from the last one saved; durable once this fires.
+
+        Calls come one at a time. Fails with Superseded when somebody else has written to the store since: the caller's
+        table is then no longer that of the store. How many changes are kept is the store's affair; it forgets the
+        oldest, and never a row.
         """
         ...
 

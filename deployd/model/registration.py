@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from json import dumps
+from math import isfinite
+from typing import Any
 
 from attrs import field, frozen
 
@@ -14,6 +16,7 @@ from deployd.model.names import app_name, drone_name, role_name, shown
 Ports = dict[str, dict[str, list[dict[str, str | int]]]]
 
 MAX_META_BYTES = 4096
+MAX_META_DEPTH = 8
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
 _NAMESPACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -25,7 +28,7 @@ _HOST = re.compile(r"[A-Za-z0-9_.:%-]{1,255}")
 class Registration:
     """A process that listens.
 
-    ``namespace`` is the commit for what drones run; ``owner`` is the identity (a UUID) of whoever may change the row;
+    ``namespace`` is the commit for what drones run; ``meta`` is any JSON object within bounds; ``owner`` is the identity (a UUID) of whoever may change the row;
     ``revision`` is the registry's number when the row last changed (0 until the registry has taken it).
     """
 
@@ -38,7 +41,7 @@ class Registration:
     release: str = ""
     drone: str = ""
     version: str = ""
-    meta: dict[str, str] = field(factory=dict, hash=False)
+    meta: dict[str, Any] = field(factory=dict, hash=False)
     owner: str = ""
     revision: int = 0
 
@@ -57,10 +60,30 @@ def checked(row: Registration) -> Registration:
     _check(_VERSION, row.version, "a version: use up to 64 letters, digits, '.', '+', '_' and '-'")
     if not 0 < row.port < 65536:
         raise Invalid(f"{row.id}: a port is a number from 1 to 65535, not {str(row.port)[:20]}")
+    if row.meta:
+        _check_meta(row)
+    return row
+
+
+def _check_meta(row: Registration) -> None:
+    if not _is_json(row.meta, MAX_META_DEPTH):
+        raise Invalid(f"{row.id}: metadata is JSON, nested up to {MAX_META_DEPTH} deep, and numbers in it are finite")
     # Measured as pure ASCII, so that any text in it, lone surrogates too, can be written wherever JSON can.
     if len(dumps(row.meta)) > MAX_META_BYTES:
         raise Invalid(f"{row.id}: the metadata is longer than {MAX_META_BYTES} bytes as JSON")
-    return row
+
+
+def _is_json(value: Any, depth: int) -> bool:
+    """Whether JSON can say ``value``, within ``depth`` levels of lists and objects."""
+    if value is None or isinstance(value, str | bool | int):
+        return True
+    if isinstance(value, float):
+        return isfinite(value)
+    if depth == 0:
+        return False
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and _is_json(item, depth - 1) for key, item in value.items())
+    return isinstance(value, list) and all(_is_json(item, depth - 1) for item in value)
 
 
 def host_name(text: str) -> str:

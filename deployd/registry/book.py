@@ -23,6 +23,7 @@ from deployd.errors import NotOwner, PermissionRefused, Refused, Superseded, Usa
 from deployd.model.names import is_commit
 from deployd.model.registration import Registration, checked
 from deployd.model.revision import Revision
+from deployd.model.row_change import RowChange
 from deployd.planning.leases import Lease, fallen, next_fall
 from deployd.registry.filter import RowFilter
 from deployd.registry.rows import Rows
@@ -52,12 +53,11 @@ class Seat:
 
 
 @frozen
-class Change:
-    """What one call did: the revision since which it holds, the rows that were put, and those that are gone."""
+class Transaction:
+    """What one call did, together, and the revision since which it holds."""
 
     revision: Revision
-    put: tuple[Registration, ...] = ()
-    freed: tuple[Registration, ...] = ()
+    changes: tuple[RowChange, ...] = ()
 
 
 @define
@@ -80,18 +80,18 @@ class Book:
     def __init__(self, epoch: str, limits: Limits | None = None) -> None:
         self.revision = Revision(epoch, 0)
         self._limits = limits or Limits()
-        self._rows = Rows()
+        self.table = Rows()
         self._owners: dict[str, _Owner] = {}
         self._seats = 0
 
     # Reading.
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self.table)
 
     def rows(self, wanted: RowFilter | None = None, after: str = "") -> Iterator[Registration]:
         """The rows that match, in the order of their ids; read it before the book changes."""
-        return self._rows.matching(wanted or RowFilter(), after)
+        return self.table.matching(wanted or RowFilter(), after)
 
     def is_marked(self, row: Registration) -> bool:
         """Whether the row's owner is away, and the row falls unless it comes back."""
@@ -131,26 +131,26 @@ class Book:
             del self._owners[seat.owner]
         return True
 
-    def leave(self, seat: Seat) -> Change:
+    def leave(self, seat: Seat) -> Transaction:
         """An orderly goodbye: free the owner's rows now."""
         self._present(seat).connected = False
         return self._forget((seat.owner,))
 
-    def expire(self, now: float, timeout: float) -> Change:
+    def expire(self, now: float, timeout: float) -> Transaction:
         """Free the rows of every owner that has been away for ``timeout``."""
         return self._forget(fallen(self._leases(), now, timeout))
 
     # Writing.
 
-    def publish(self, seat: Seat, rows: Sequence[Registration]) -> Change:
+    def publish(self, seat: Seat, rows: Sequence[Registration]) -> Transaction:
         """``rows`` replace whatever the owner had; its session stands for them from now on."""
         owner = self._present(seat)
         put = self._admitted(seat, rows)
-        change = self._apply(owner, put, owner.ids - {row.id for row in put}, owner_rows=len(put))
+        done = self._apply(owner, put, owner.ids - {row.id for row in put}, owner_rows=len(put))
         owner.published, owner.lost_at = True, None
-        return change
+        return done
 
-    def update(self, seat: Seat, put: Sequence[Registration], free: Sequence[str]) -> Change:
+    def update(self, seat: Seat, put: Sequence[Registration], free: Sequence[str]) -> Transaction:
         """Put rows and free ids together; an id that nobody has is free already."""
         owner = self._present(seat)
         if not owner.published:
@@ -189,29 +189,25 @@ class Book:
         return admitted
 
     def _check_owner(self, seat: Seat, row_id: str) -> None:
-        row = self._rows.get(row_id)
+        row = self.table.get(row_id)
         if row is not None and row.owner != seat.owner:
             raise NotOwner(f"the registration {row_id} belongs to another owner")
 
-    def _apply(self, owner: _Owner, put: Iterable[Registration], gone: set[str], owner_rows: int) -> Change:
+    def _apply(self, owner: _Owner, put: Iterable[Registration], gone: set[str], owner_rows: int) -> Transaction:
         limits = self._limits
         if owner_rows > limits.rows_per_owner:
             raise Refused(f"an owner may have {limits.rows_per_owner} rows, not {owner_rows}")
-        if len(self._rows) - len(owner.ids) + owner_rows > limits.rows:
+        if len(self.table) - len(owner.ids) + owner_rows > limits.rows:
             raise Refused(f"the registry is full: it holds {limits.rows} rows")
-        changed = [row for row in put if not _is_same(self._rows.get(row.id), row)]
-        if not changed and not gone:
-            return Change(self.revision)
-        self.revision = self.revision.next()
-        freed = tuple(self._rows.remove(row_id) for row_id in sorted(gone))
-        written = tuple(evolve(row, revision=self.revision.number) for row in changed)
-        for row in written:
-            self._rows.put(row)
+        changed = [row for row in put if not _is_same(self.table.get(row.id), row)]
+        # A row that is found by other words than before is gone for those who followed the old ones.
+        renamed = {row.id for row in changed if _is_renamed(self.table.get(row.id), row)}
+        transaction = self._together(gone | renamed, changed)
         owner.ids.difference_update(gone)
-        owner.ids.update(row.id for row in written)
-        return Change(self.revision, written, freed)
+        owner.ids.update(row.id for row in changed)
+        return transaction
 
-    def _forget(self, owners: Iterable[str]) -> Change:
+    def _forget(self, owners: Iterable[str]) -> Transaction:
         ids: list[str] = []
         for name in owners:
             owner = self._owners[name]
@@ -219,13 +215,35 @@ class Book:
             owner.ids, owner.lost_at = set(), None
             if not owner.connected:
                 del self._owners[name]
-        if not ids:
-            return Change(self.revision)
-        self.revision = self.revision.next()
-        return Change(self.revision, freed=tuple(self._rows.remove(row_id) for row_id in sorted(ids)))
+        return self._together(ids, ())
+
+    def _together(self, gone: Iterable[str], put: Sequence[Registration]) -> Transaction:
+        """Take rows away and put others, each with a number of its own."""
+        freed = sorted(gone)
+        number, last = self.revision.number, self.revision.number + len(freed) + len(put)
+        changes: list[RowChange] = []
+        for row_id in freed:
+            number += 1
+            changes.append(RowChange(number, self.table.remove(row_id), freed=True, more=number < last))
+        for row in put:
+            number += 1
+            written = evolve(row, revision=number)
+            self.table.put(written)
+            changes.append(RowChange(number, written, more=number < last))
+        self.revision = Revision(self.revision.epoch, last)
+        return Transaction(self.revision, tuple(changes))
 
     def _leases(self) -> Iterator[Lease]:
         return (Lease(name, owner.lost_at) for name, owner in self._owners.items())
+
+
+def _is_renamed(old: Registration | None, new: Registration) -> bool:
+    """Whether somebody's filter may take only one of them (metadata is not looked at by those who follow)."""
+    return old is not None and _names(old) != _names(new)
+
+
+def _names(row: Registration) -> tuple[str, ...]:
+    return row.namespace, row.app, row.release, row.role, row.version
 
 
 def _is_same(old: Registration | None, new: Registration) -> bool:

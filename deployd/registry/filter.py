@@ -3,27 +3,59 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from functools import lru_cache
+from json import dumps, loads
+from typing import Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 
-from deployd.model.names import is_commit
+from deployd.model.invalid import Invalid
+from deployd.model.names import is_commit, role_name, shown
 from deployd.model.registration import Registration
+from deployd.planning.versions import version_range
+
+MAX_META_KEYS = 16
 
 _PREFIX = re.compile(r"[0-9a-f]{4,39}")
+
+# Wanted metadata: each key with its value as JSON; hashable, as filters are compared and looked up.
+Wanted = tuple[tuple[str, str], ...]
 
 
 @frozen
 class RowFilter:
-    """Every part that is not empty must be equal; ``namespace`` may also be a prefix of a commit, from 4 characters.
+    """Every part that is not empty must hold; ``namespace`` may also be a prefix of a commit, from 4 characters.
 
-    Only commits are found by prefix: nobody can slip rows into a lookup by naming a namespace like one.
+    Only commits are found by prefix: nobody can slip rows into a lookup by naming a namespace like one. ``versions`` is
+    a range as npm writes it; a row without a semantic version is in none. Each key of ``meta`` must have that value.
     """
 
     namespace: str = ""
     app: str = ""
     release: str = ""
     role: str = ""
-    version: str = ""
+    versions: str = ""
+    meta: Wanted = ()
+
+    @classmethod
+    def parse(
+        cls,
+        match: str = "",
+        namespace: str = "",
+        app: str = "",
+        release: str = "",
+        meta: Mapping[str, Any] | None = None,
+    ) -> RowFilter:
+        """``match`` is ``ROLE[@RANGE]`` or "" for all roles; raise Invalid."""
+        role, at, versions = match.partition("@")
+        if match:
+            role_name(role)
+        if at:
+            version_range(versions)
+        if meta and len(meta) > MAX_META_KEYS:
+            raise Invalid(f"metadata is looked for by up to {MAX_META_KEYS} keys, not {len(meta)}")
+        return cls(namespace, app, release, role, versions.strip() or "*" if at else "", _wanted(meta or {}))
 
     @property
     def exact_namespace(self) -> str:
@@ -45,5 +77,62 @@ class RowFilter:
             (not self.role or row.role == self.role)
             and (not self.app or row.app == self.app)
             and (not self.release or row.release == self.release)
-            and (not self.version or row.version == self.version)
+            and (not self.versions or version_range(self.versions).takes(row.version))
+            and (not self.meta or _has(row.meta, self.meta))
         )
+
+
+@frozen
+class Near:
+    """Whose own rows come first: a namespace, or the release ``APP:vN``."""
+
+    namespace: str = ""
+    app: str = ""
+    release: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> Near:
+        """Raise Invalid."""
+        app, colon, release = text.rpartition(":")
+        if not colon:
+            return cls(namespace=text)
+        if not app or not release:
+            raise Invalid(f"{shown(text)} is neither a namespace nor a release: write COMMIT or APP:vN")
+        return cls(app=app, release=release)
+
+    def narrowed(self, wanted: RowFilter) -> RowFilter | None:
+        """``wanted`` looked for among the near ones only; None when nobody said who is near."""
+        if not (self.namespace or self.app):
+            return None
+        return evolve(
+            wanted,
+            namespace=self.namespace or wanted.namespace,
+            app=self.app or wanted.app,
+            release=self.release or wanted.release,
+        )
+
+    def has(self, row: Registration) -> bool:
+        if self.app:
+            return row.app == self.app and row.release == self.release
+        return bool(self.namespace) and row.namespace == self.namespace
+
+
+def _wanted(meta: Mapping[str, Any]) -> Wanted:
+    return tuple((key, dumps(value, sort_keys=True)) for key, value in sorted(meta.items()))
+
+
+def _has(meta: Mapping[str, Any], wanted: Wanted) -> bool:
+    return all(key in meta and _is_value(meta[key], text) for key, text in wanted)
+
+
+def _is_value(value: Any, text: str) -> bool:
+    """Whether ``value`` is the JSON ``text``; a number or a truth value may be asked for by its text as well."""
+    wanted = _loaded(text)
+    if isinstance(wanted, str) and not isinstance(value, str):
+        return dumps(value, sort_keys=True) == wanted
+    return type(wanted) is type(value) and bool(wanted == value)
+
+
+@lru_cache(maxsize=4096)
+def _loaded(text: str) -> Any:
+    return loads(text)

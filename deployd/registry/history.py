@@ -1,149 +1,182 @@
-"""What has changed in the book, one row at a time, for as far back as is kept.
-
-Note [Positions in the history]
-~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~
-A position is ``EPOCH.N``: N single changes of the epoch are behind it. To those who follow it is one opaque text; the
-next one comes with each page. A position that the history does not reach back to, one of another epoch, and "" are
-answered with a reset: whoever asks lists all rows and goes on from the position given. What changes during that listing
-comes again in the pages after it, which does no harm: a change says what a row is now, not how it came about.
-A page ends where a revision ends, unless one revision alone is larger than a page; then it holds a part of that one,
-and the last part's page says that the revision is complete.
-"""
+"""The table's last changes, and what comes next for somebody who is at a position."""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable
+from functools import cached_property
 from itertools import islice
 from typing import Any
 
-from attrs import define, frozen
+from attrs import define, evolve, field
 
 from deployd.model.registration import Registration
 from deployd.model.revision import Revision
-from deployd.registry.book import Change
+from deployd.model.row_change import RowChange
+from deployd.registry.filter import RowFilter
+from deployd.registry.position import Phase, Position
+from deployd.registry.rows import Rows
 from deployd.wire.documents import dump
 from deployd.wire.paging import PAGE_BYTES
 
 MAX_CHANGES = 50_000
-MAX_BYTES = 64 * 1024 * 1024
+# So many are looked at for one page, whether its reader wants them or not.
+MAX_LOOKED = 20_000
 
-# What a change costs beside its metadata, roughly.
-_PLAIN = 600
-# The longest number that a position has.
-_DIGITS = 18
+Line = dict[str, Any]
 
 
-@frozen
+@define(slots=False)
 class Page:
-    """What follows a position (deployd.wire.lookup.Watch)."""
+    """What follows a position: lines as docs/registry has them, and where to go on.
 
-    reset: bool
-    position: str
-    revision: Revision
-    changes: tuple[dict[str, Any], ...] = ()
+    ``whole``: with these lines the table is as it was at some revision; else lines that belong with them follow.
+    """
 
-
-@define
-class _Entry:
-    """One row that was put, or freed (``row`` is None then), by the change of this revision number."""
-
-    number: int
-    row_id: str
-    row: Registration | None
+    position: Position
+    lines: tuple[Line, ...] = ()
+    whole: bool = True
 
     @property
-    def size(self) -> int:
-        meta = self.row.meta if self.row else {}
-        return _PLAIN + sum(len(key) + len(value) for key, value in meta.items())
+    def revision(self) -> Revision:
+        return Revision(self.position.epoch, self.position.number)
 
-    def document(self) -> dict[str, Any]:
-        return {"delete": self.row_id} if self.row is None else {"put": document(self.row)}
+    @cached_property
+    def text(self) -> bytes:
+        """The lines as a JSON list; those at the same place share it."""
+        return dump(self.lines)
 
 
 class History:
-    """The last changes after ``revision``, bounded in number and bytes."""
+    """Follows ``rows``, which are ``revision``'s, and keeps the last changes after it."""
 
     def __init__(
         self,
+        rows: Rows,
         revision: Revision,
+        changes: Iterable[RowChange] = (),
         max_changes: int = MAX_CHANGES,
-        max_bytes: int = MAX_BYTES,
         page_bytes: int = PAGE_BYTES,
     ) -> None:
         self.revision = revision
+        self._rows = rows
         self._page_bytes = page_bytes
         self._max_changes = max_changes
-        self._max_bytes = max_bytes
-        self._entries: deque[_Entry] = deque()
-        self._bytes = 0
-        # How many changes of this epoch came before the first entry.
-        self._first = 0
-        # Most who follow are at the same place and ask for the same page.
-        self._last: tuple[int, Page] | None = None
+        # Their numbers follow each other, and the last one's is the revision's.
+        self._changes = list(changes)
+        self._pages: dict[tuple[Position, RowFilter], Page] = {}
+
+    def add(self, changes: Iterable[RowChange]) -> None:
+        """Take what was done to the rows."""
+        self._changes.extend(changes)
+        if not self._changes:
+            return
+        self.revision = Revision(self.revision.epoch, self._changes[-1].number)
+        self._pages.clear()
+        # A tenth more than is promised, so that the list is not moved for each change.
+        if len(self._changes) > self._max_changes * 1.1:
+            del self._changes[: -self._max_changes]
+
+    def after(self, position: Position | None, wanted: RowFilter) -> Page:
+        """What comes after ``position``, as much as fits into a page; no lines at the end."""
+        start = self._start(position)
+        if start is None:
+            end = self.revision.number
+            start = Position(self.revision.epoch, 0, Phase.SNAPSHOT, end)
+            page = self._page(start, wanted)
+            reset = {"type": "reset", "revision": 0, "row": None, "epoch": self.revision.epoch}
+            if page.lines or not page.whole:
+                reset["more"] = True
+            return Page(page.position, (reset, *page.lines), page.whole)
+        return self._page(start, wanted)
+
+    def _start(self, position: Position | None) -> Position | None:
+        """Where to go on from ``position``; None when only a reset helps."""
+        if position is None or position.epoch not in ("", self.revision.epoch):
+            return None
+        position = evolve(position, epoch=self.revision.epoch)
+        # In a snapshot the history is needed from its end on.
+        needed = position.until if position.phase is Phase.SNAPSHOT else position.number
+        furthest = max(position.number, position.until)
+        return position if self._first <= needed and furthest <= self.revision.number else None
 
     @property
-    def position(self) -> str:
-        """Where the history ends now."""
-        return self._named(self._end)
+    def _first(self) -> int:
+        """The oldest position from which the history goes on."""
+        return self.revision.number - len(self._changes)
 
-    def add(self, change: Change) -> bool:
-        """Take what the book did; whether that was anything."""
-        if change.revision == self.revision:
+    def _page(self, start: Position, wanted: RowFilter) -> Page:
+        key = (start, wanted)
+        if key not in self._pages:
+            make = self._snapshot if start.phase is Phase.SNAPSHOT else self._going_on
+            self._pages[key] = make(start, wanted)
+        return self._pages[key]
+
+    def _snapshot(self, start: Position, wanted: RowFilter) -> Page:
+        """The rows that are left of what was there at the reset."""
+        page = _Filling(start.number, self._page_bytes)
+        for row in self._rows.since(start.number, wanted):
+            if row.revision > start.until:
+                break
+            if not page.take(RowChange(row.revision, row), wanted):
+                return page.ended(evolve(start, number=page.number))
+        now = self.revision.number
+        if start.until < now:
+            return page.ended(Position(start.epoch, start.until, Phase.CATCHING_UP, now))
+        page.whole()
+        return page.ended(Position(start.epoch, now))
+
+    def _going_on(self, start: Position, wanted: RowFilter) -> Page:
+        page = _Filling(start.number, self._page_bytes)
+        page.is_whole = start.phase is Phase.LIVE
+        for change in islice(self._changes, start.number - self._first, None):
+            if not page.take(change, wanted):
+                break
+            if not change.more and change.number >= start.until:
+                page.whole()
+        if page.number < start.until:
+            return page.ended(evolve(start, number=page.number))
+        return page.ended(Position(start.epoch, page.number))
+
+
+@define
+class _Filling:
+    """A page being made; ``number`` is of the last change that it covers."""
+
+    number: int
+    _bytes: int
+    lines: list[Line] = field(factory=list)
+    is_whole: bool = False
+    _size: int = 0
+    _looked: int = 0
+
+    def take(self, change: RowChange, wanted: RowFilter) -> bool:
+        """Whether there was room for it; what ``wanted`` does not take needs little."""
+        self._looked += 1
+        if self._looked > MAX_LOOKED:
             return False
-        self.revision, self._last = change.revision, None
-        for entry in _entries(change):
-            self._entries.append(entry)
-            self._bytes += entry.size
-        while len(self._entries) > self._max_changes or self._bytes > self._max_bytes:
-            self._bytes -= self._entries.popleft().size
-            self._first += 1
+        if wanted.takes(change.row):
+            line = _line(change)
+            self._size += len(dump(line)) + 1
+            if self.lines and self._size > self._bytes:
+                return False
+            self.lines.append(line)
+        self.number, self.is_whole = change.number, False
         return True
 
-    def after(self, position: str) -> Page:
-        """What comes after ``position``, as much as fits into a page; without changes if it is the end."""
-        start = self._number(position)
-        if start is None:
-            return Page(True, self.position, self.revision)
-        if self._last is None or self._last[0] != start:
-            self._last = (start, self._page(start))
-        return self._last[1]
+    def whole(self) -> None:
+        """The table is as it was at some revision, here."""
+        self.is_whole = True
+        if self.lines:
+            self.lines[-1].pop("more", None)
 
-    @property
-    def _end(self) -> int:
-        return self._first + len(self._entries)
+    def ended(self, position: Position) -> Page:
+        return Page(position, tuple(self.lines), self.is_whole)
 
-    def _named(self, number: int) -> str:
-        return f"{self.revision.epoch}.{number}"
 
-    def _number(self, position: str) -> int | None:
-        epoch, _, text = position.rpartition(".")
-        if epoch != self.revision.epoch or not (text.isascii() and text.isdecimal()) or len(text) > _DIGITS:
-            return None
-        number = int(text)
-        return number if self._first <= number <= self._end else None
-
-    def _page(self, start: int) -> Page:
-        changes: list[dict[str, Any]] = []
-        size = 0
-        # How many of ``changes`` are whole revisions, and the newest of them.
-        whole, complete = 0, self.revision.number
-        earlier: _Entry | None = None
-        for entry in islice(self._entries, start - self._first, None):
-            if earlier is None:
-                complete = entry.number - 1
-            elif entry.number != earlier.number:
-                whole, complete = len(changes), earlier.number
-            document = entry.document()
-            size += len(dump(document)) + 1
-            if changes and size > self._page_bytes:
-                break
-            changes.append(document)
-            earlier = entry
-        else:
-            whole, complete = len(changes), self.revision.number
-        changes = changes[: whole or None]
-        return Page(False, self._named(start + len(changes)), Revision(self.revision.epoch, complete), tuple(changes))
+def _line(change: RowChange) -> Line:
+    """A line that belongs with the next one, until it is said that it does not."""
+    kind = "delete" if change.freed else "put"
+    return {"type": kind, "revision": change.number, "row": document(change.row), "more": True}
 
 
 def document(row: Registration) -> dict[str, Any]:
@@ -162,11 +195,3 @@ def document(row: Registration) -> dict[str, Any]:
         "owner": row.owner,
         "revision": row.revision,
     }
-
-
-def _entries(change: Change) -> Iterator[_Entry]:
-    number = change.revision.number
-    for row in change.freed:
-        yield _Entry(number, row.id, None)
-    for row in change.put:
-        yield _Entry(number, row.id, row)

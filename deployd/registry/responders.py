@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from deployd.errors import Malformed, PermissionRefused, Refused
@@ -10,12 +11,15 @@ from deployd.net.conversation import Conversation, responder
 from deployd.net.peer import Peer
 from deployd.net.server import Conversations, Session
 from deployd.registry.book import Seat
-from deployd.registry.filter import RowFilter
+from deployd.registry.filter import Near, RowFilter
+from deployd.registry.position import Position
 from deployd.registry.service import Registry
 from deployd.wire.documents import dump
-from deployd.wire.lookup import ListRows, Watch
+from deployd.wire.lookup import Follow, ListRows, Query
 from deployd.wire.paging import PAGE_BYTES, Assembly
 from deployd.wire.registry import Attach, Leave, Publish, Update
+
+MAX_WAIT = 60.0
 
 ANONYMOUS = frozenset({"read"})
 
@@ -26,7 +30,7 @@ MAX_PUBLISHED = 20_000
 def conversations(registry: Registry) -> Conversations:
     """The sessions that a registry has; "read" may go without the secret."""
     return {
-        "read": lambda peer, session: ReaderSession(registry),
+        "read": lambda peer, session: ReaderSession(registry, session),
         "register": lambda peer, session: OwnerSession(registry, peer, session),
     }
 
@@ -34,25 +38,43 @@ def conversations(registry: Registry) -> Conversations:
 class ReaderSession(Conversation):
     """The responders of a "read" session; it needs no secret and changes nothing."""
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, session: Session) -> None:
         self._registry = registry
+        self._address = session.host
 
     @responder(ListRows)
     def list_rows(self, namespace: str, app: str, release: str, role: str, after: str) -> dict[str, Any]:
+        rows = self._registry.rows(RowFilter(namespace, app, release, role), after)
+        return self._page((row.id, row) for row in rows)
+
+    @responder(Query)
+    async def query(self, match: str, near: str, wait: float, after: str, **rest: Any) -> dict[str, Any]:
+        wanted = RowFilter.parse(match, **rest)
+        found = Near.parse(near)
+        if wait > 0:
+            await self._registry.wait(wanted, min(wait, MAX_WAIT), self._address)
+        return self._page(self._registry.query(wanted, found, after)) | {"revision": self._registry.revision}
+
+    @responder(Follow)
+    async def follow(
+        self, position: str, wait: float, match: str, namespace: str, app: str, release: str
+    ) -> dict[str, Any]:
+        wanted = RowFilter.parse(match, namespace, app, release)
+        page = await self._registry.follow(Position.parse(position), wanted, wait, self, self._address)
+        return {"lines": page.text, "position": str(page.position), "whole": page.whole, "revision": page.revision}
+
+    def _page(self, found: Iterable[tuple[str, Registration]]) -> dict[str, Any]:
+        """As many rows as fit, each given with its place."""
         page: list[dict[str, Any]] = []
-        size = 0
-        for row in self._registry.rows(RowFilter(namespace, app, release, role), after):
+        size, last = 0, ""
+        for place, row in found:
             document = self._registry.document(row)
             size += len(dump(document)) + 1
             if page and size > PAGE_BYTES:
-                return {"rows": page, "next": page[-1]["id"]}
+                return {"rows": page, "next": last}
             page.append(document)
+            last = place
         return {"rows": page, "next": ""}
-
-    @responder(Watch)
-    async def watch(self, position: str, wait: float) -> dict[str, Any]:
-        page = await self._registry.watch(position, wait, self)
-        return {"reset": page.reset, "changes": page.changes, "position": page.position, "revision": page.revision}
 
     def closed(self) -> None:
         self._registry.stop_watching(self)
@@ -62,7 +84,7 @@ class OwnerSession(ReaderSession):
     """The responders of a "register" session: one owner's, for as long as no newer one takes over."""
 
     def __init__(self, registry: Registry, peer: Peer, session: Session) -> None:
-        super().__init__(registry)
+        super().__init__(registry, session)
         self._peer = peer
         self._session = session
         self._seat: Seat | None = None

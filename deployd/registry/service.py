@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from ipaddress import IPv6Address, ip_address
 from typing import Any
 
@@ -17,9 +17,10 @@ from deployd.model.address import is_loopback
 from deployd.model.registration import Registration, host_name, owner_name
 from deployd.model.revision import Revision
 from deployd.net.secret import Secret, drone_credential
-from deployd.registry.book import Book, Change, Seat
-from deployd.registry.filter import RowFilter
+from deployd.registry.book import Book, Seat, Transaction
+from deployd.registry.filter import Near, RowFilter
 from deployd.registry.history import History, Page, document
+from deployd.registry.position import Position
 from deployd.registry.waiting import WaitingRoom
 from deployd.registry.watching import Watchers
 
@@ -53,7 +54,7 @@ class Registry(Service):
         self._book = book
         self._waiting = waiting or WaitingRoom(clock)
         self._watchers = watchers or Watchers(clock)
-        self._history = history or History(book.revision)
+        self._history = history or History(book.table, book.revision)
         self._hang_up: dict[str, Callable[[], None]] = {}
         self._next_fall: IDelayedCall | None = None
 
@@ -87,13 +88,24 @@ class Registry(Service):
             return succeed(True)
         return self._waiting.wait(wanted, seconds, address)
 
-    async def watch(self, position: str, seconds: float, who: object) -> Page:
-        """What has changed after ``position``, at the latest after ``seconds`` or once ``who`` leaves; raise Busy."""
-        page = self._history.after(position)
-        if page.reset or page.changes or not seconds > 0 or not self.running:
+    def query(self, wanted: RowFilter, near: Near, after: str = "") -> Iterator[tuple[str, Registration]]:
+        """The rows that match, those near first, each with its place; read it before the table changes."""
+        return self._book.table.near_first(wanted, near, after)
+
+    async def follow(
+        self, position: Position | None, wanted: RowFilter, seconds: float, who: object, address: str
+    ) -> Page:
+        """What comes after ``position`` (None: from nowhere), at the latest after ``seconds`` or once ``who`` leaves.
+
+        Raise Busy. ``address`` is where ``who`` watches from.
+        """
+        page = self._history.after(position, wanted)
+        if page.lines or not page.whole or not seconds > 0 or not self.running:
             return page
-        await self._watchers.wait(min(seconds, MAX_WATCH), who)
-        return self._history.after(position)
+        before = await self._watchers.wait(wanted, min(seconds, MAX_WATCH), who, address)
+        # Until then nothing changed that is wanted, however much else did.
+        number = self._history.revision.number if before is None else before
+        return self._history.after(Position(page.position.epoch, number), wanted)
 
     def stop_watching(self, who: object) -> None:
         self._watchers.leave(who)
@@ -133,7 +145,7 @@ class Registry(Service):
         change = self._book.leave(seat)
         self._hang_up.pop(seat.owner, None)
         self._changed(change)
-        self._log.info("{name} said goodbye: {count} rows are free", name=seat.name, count=len(change.freed))
+        self._log.info("{name} said goodbye: {count} rows are free", name=seat.name, count=len(change.changes))
 
     def lost(self, seat: Seat) -> None:
         """The session's connection is gone."""
@@ -150,11 +162,11 @@ class Registry(Service):
             return advertise
         return (self._advertise or "127.0.0.1") if here else peer
 
-    def _changed(self, change: Change) -> Revision:
-        if self._history.add(change):
-            self._watchers.changed()
-        self._waiting.rows_put(change.put)
-        return change.revision
+    def _changed(self, done: Transaction) -> Revision:
+        self._history.add(done.changes)
+        self._watchers.changed(done.changes)
+        self._waiting.rows_put(change.row for change in done.changes if not change.freed)
+        return done.revision
 
     def _plan(self) -> None:
         """See to it that ``_expire`` runs when the next rows may fall, while the service runs.
@@ -171,9 +183,9 @@ class Registry(Service):
     def _expire(self) -> None:
         change = self._book.expire(self._clock.seconds(), self._timeout)
         self._changed(change)
-        if change.freed:
-            owners = {row.drone or row.owner for row in change.freed}
-            self._log.info("{count} rows of {owners} fell", count=len(change.freed), owners=", ".join(sorted(owners)))
+        if change.changes:
+            owners = {freed.row.drone or freed.row.owner for freed in change.changes}
+            self._log.info("{count} rows of {owners} fell", count=len(change.changes), owners=", ".join(sorted(owners)))
         self._plan()
 
 

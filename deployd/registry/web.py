@@ -9,6 +9,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import Request
 
 from deployd.errors import Busy
+from deployd.model.invalid import Invalid
 from deployd.model.names import shown
 from deployd.model.registration import port_table
 from deployd.registry.filter import RowFilter
@@ -19,7 +20,6 @@ MAX_WAIT = 60.0
 MAX_VALUE = 200
 
 _SECONDS = re.compile(r"[0-9]{1,3}(\.[0-9]{1,6})?")
-_EXACT_VERSION = re.compile(r"[0-9]+\.[0-9]+\.[0-9]+([-+][A-Za-z0-9.+-]*)?")
 
 
 def root(registry: Registry) -> Resource:
@@ -120,9 +120,9 @@ def _seconds(text: str) -> float:
 
 
 def _pattern(text: str) -> RowFilter:
-    role, at, version = text.partition("@")
-    if not role:
-        raise BadRequest("say which role: ?match=ROLE or ?match=ROLE@VERSION")
-    if at and not _EXACT_VERSION.fullmatch(version):
-        raise BadRequest(f"{shown(version)} is not an exact version like 1.2.3; ranges are not supported yet")
-    return RowFilter(role=role, version=version)
+    if not text:
+        raise BadRequest("say which role: ?match=ROLE or ?match=ROLE@RANGE")
+    try:
+        return RowFilter.parse(text)
+    except Invalid as error:
+        raise BadRequest(str(error)) from None

@@ -1,4 +1,8 @@
-"""Readers (deployctl, routers; no secret needed) - registry."""
+"""Readers (deployctl, routers, any program; no secret needed) - registry.
+
+A row is ``{id namespace app release role version host port drone meta owner revision}``; ``marked`` beside them says
+that its owner is away, so that the row is unconfirmed and will fall.
+"""
 
 from __future__ import annotations
 
@@ -25,11 +29,17 @@ class RevisionArgument(amp.Argument):
         raise Malformed("not a Revision as the protocol asks for")
 
 
+class JsonText(Json):
+    """As Json; whoever sends it has written it as JSON already."""
+
+    def toString(self, inObject: Any) -> bytes:
+        return bytes(inObject)
+
+
 class ListRows(amp.Command):
     """Anyone to registry: the rows that match (empty: any), in pages by id; go on with ``after`` = ``next``.
 
-    ``namespace`` may be a prefix of a commit, from 4 characters. A row is ``{id namespace app release role version
-    host port drone meta owner revision}``; ``next`` is empty on the last page.
+    ``namespace`` may be a prefix of a commit, from 4 characters. ``next`` is empty on the last page.
     """
 
     arguments = [
@@ -43,8 +53,57 @@ class ListRows(amp.Command):
     errors = declared()
 
 
+class Query(amp.Command):
+    """Anyone to registry: the rows that match (empty: any), those of ``near`` first, in pages; go on with ``after``.
+
+    ``match`` is ``ROLE[@RANGE]`` with npm's ranges; ``namespace`` may be a prefix of a commit, from 4 characters; each
+    key of ``meta`` must have that value. ``near`` is a namespace or ``APP:vN``. Where nothing matches, the answer comes
+    once something does, or empty after ``wait`` seconds (60 at most). ``next`` is empty on the last page.
+    """
+
+    arguments = [
+        (b"match", amp.Unicode()),
+        (b"namespace", amp.Unicode()),
+        (b"app", amp.Unicode()),
+        (b"release", amp.Unicode()),
+        (b"meta", Json()),
+        (b"near", amp.Unicode()),
+        (b"wait", amp.Float()),
+        (b"after", amp.Unicode()),
+    ]
+    response = [(b"rows", Json()), (b"next", amp.Unicode()), (b"revision", RevisionArgument())]
+    errors = declared()
+
+
+class Follow(amp.Command):
+    """Anyone to registry, one at a time: what comes after ``position`` of the rows that match (as in Query).
+
+    The answer comes at once if there is anything, else with the next change of such a row, or without lines after
+    ``wait`` seconds (30 at most). Go on with its ``position``; "" at first, or the epoch and number that somebody has
+    kept, ``EPOCH.N``, or ``N``. A line is ``{type: put|delete|reset, revision, row}``; after a ``reset`` everything
+    known is void, and the table's rows follow as lines of type ``put``. Lines with ``more`` belong with the next one;
+    ``whole`` says that with these lines the table is as it was at ``revision``; if not, hold them until it is.
+    """
+
+    arguments = [
+        (b"position", amp.Unicode()),
+        (b"wait", amp.Float()),
+        (b"match", amp.Unicode()),
+        (b"namespace", amp.Unicode()),
+        (b"app", amp.Unicode()),
+        (b"release", amp.Unicode()),
+    ]
+    response = [
+        (b"lines", JsonText()),
+        (b"position", amp.Unicode()),
+        (b"whole", amp.Boolean()),
+        (b"revision", RevisionArgument()),
+    ]
+    errors = declared()
+
+
 class Watch(amp.Command):
-    """Router to registry, one at a time: what has changed after ``position``, or nothing once ``wait`` s have passed.
+    """Router of an earlier deployd to registry (now Follow), one at a time: what has changed after ``position``, or nothing once ``wait`` s have passed.
 
     ``position`` is what the last answer gave, "" at first. Each change is ``{"put": ROW}`` or ``{"delete": ID}``,
     in the order of things; ``revision`` is the newest that is complete with them: a page ends where a revision does,

@@ -19,10 +19,16 @@ class Attach(amp.Command):
 
     ``name`` is what ``drone`` of its rows will say; ``credential`` is what the hub gave a drone it accepted, and
     opens the namespaces that are commits; ``advertise`` is the host of its rows (empty: the peer's address).
+    ``stands`` in the answer is the revision at which the owner's rows last changed (number 0: it has none): an owner
+    that knows them to be as it wants them since then may Confirm instead of publishing.
     """
 
     arguments = [(b"name", amp.Unicode()), (b"credential", amp.String()), (b"advertise", amp.Unicode())]
-    response = [(b"host", amp.Unicode()), (b"revision", Structure(Revision))]
+    response = [
+        (b"host", amp.Unicode()),
+        (b"revision", Structure(Revision)),
+        (b"stands", Structure(Revision, optional=True)),
+    ]
     errors = declared()
 
 
@@ -36,6 +42,18 @@ class Publish(amp.Command):
     arguments = [(b"part", amp.Integer()), (b"parts", amp.Integer()), (b"rows", Structure(Rows))]
     response = [(b"revision", Structure(Revision))]
     errors = declared(NotOwner, Superseded)
+
+
+class Confirm(amp.Command):
+    """Owner to registry, after Attach in place of Publish: its rows stand as they last changed at ``stands``.
+
+    Refused when that is not where they stand, or when they would carry another host or name than before; then the owner
+    publishes.
+    """
+
+    arguments = [(b"stands", Structure(Revision))]
+    response = [(b"revision", Structure(Revision))]
+    errors = declared(Superseded)
 
 
 class Update(amp.Command):
