@@ -28,8 +28,9 @@ _HOST = re.compile(r"[A-Za-z0-9_.:%-]{1,255}")
 class Registration:
     """A process that listens.
 
-    ``namespace`` is the commit for what drones run; ``meta`` is any JSON object within bounds; ``owner`` is the identity (a UUID) of whoever may change the row;
-    ``revision`` is the registry's number when the row last changed (0 until the registry has taken it).
+    ``namespace`` is the commit for what drones run; ``meta`` is a JSON object within bounds; ``owner`` is the identity
+    (a UUID) of whoever may change the row; ``revision`` is the registry's number when the row last changed (0 until the
+    registry has taken it).
     """
 
     id: str

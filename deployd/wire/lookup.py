@@ -103,8 +103,9 @@ class Follow(amp.Command):
 
 
 class Watch(amp.Command):
-    """Router of an earlier deployd to registry (now Follow), one at a time: what has changed after ``position``, or nothing once ``wait`` s have passed.
+    """Router of an earlier deployd to registry (now Follow), one at a time: what has changed after ``position``.
 
+    Or nothing once ``wait`` seconds have passed.
     ``position`` is what the last answer gave, "" at first. Each change is ``{"put": ROW}`` or ``{"delete": ID}``,
     in the order of things; ``revision`` is the newest that is complete with them: a page ends where a revision does,
     unless one is larger than a page (then it does not grow before its last part). With ``reset`` there are none:
