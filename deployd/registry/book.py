@@ -95,7 +95,8 @@ class Book:
 
     def is_marked(self, row: Registration) -> bool:
         """Whether the row's owner is away, and the row falls unless it comes back."""
-        return self._owners[row.owner].lost_at is not None
+        owner = self._owners.get(row.owner)
+        return owner is None or owner.lost_at is not None
 
     def next_fall(self, timeout: float) -> float | None:
         """When the next owner's rows may fall."""

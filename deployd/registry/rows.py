@@ -45,6 +45,13 @@ class Rows:
         _leave(self._roles, row.role, row_id)
         return row
 
+    def candidates(self, wanted: RowFilter) -> list[Registration]:
+        """Rows by id as they are now, among which are all that ``wanted`` takes; quickly made."""
+        found = self._narrowest(wanted)
+        if found is None:
+            return list(self._by_id.values())
+        return [self._by_id[row_id] for row_id in sorted(found)]
+
     def matching(self, wanted: RowFilter, after: str = "") -> Iterator[Registration]:
         """The rows that ``wanted`` takes, by id, those after ``after``; the table must not change meanwhile."""
         for row_id in self._candidates(wanted, after):

@@ -78,6 +78,10 @@ class Registry(Service):
     def rows(self, wanted: RowFilter, after: str = "") -> Iterable[Registration]:
         return self._book.rows(wanted, after)
 
+    def candidates(self, wanted: RowFilter) -> list[Registration]:
+        """The rows as they are now, among which are those that ``wanted`` takes, by id."""
+        return self._book.table.candidates(wanted)
+
     def document(self, row: Registration) -> dict[str, Any]:
         """A row as readers get it; ``marked``: its owner is away."""
         return document(row) | {"marked": self._book.is_marked(row)}
