@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from enum import Enum
 from hashlib import sha256
 
@@ -9,6 +10,8 @@ from attrs import field, frozen
 
 from deployd.model.revision import Revision
 from deployd.model.role import BuildStep, RoleSettings
+
+_INSTANCE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}-[0-9a-f]{10}")
 
 
 class Goal(Enum):
@@ -107,3 +110,8 @@ def instance_id(owner: str, app: str, release: str, commit: str, role: str, inde
         words += [str(index), extra]
     digest = sha256("\0".join(words).encode()).hexdigest()
     return f"{role}-{digest[:10]}"
+
+
+def is_instance_id(text: str) -> bool:
+    """Whether some instance may have this id."""
+    return _INSTANCE_ID.fullmatch(text) is not None

@@ -53,7 +53,7 @@ def checked(row: Registration) -> Registration:
     ``host``, ``owner``, ``drone`` and ``revision`` are not looked at: the registry fills them in itself.
     """
     _check(_ID, row.id, "a registration's id: use up to 128 letters, digits, '.', '_', ':' and '-'")
-    _check(_NAMESPACE, row.namespace, "a namespace: use up to 100 letters, digits, '.', '_' and '-'")
+    namespace_name(row.namespace)
     role_name(row.role)
     if row.app:
         app_name(row.app)
@@ -85,6 +85,11 @@ def _is_json(value: Any, depth: int) -> bool:
     if isinstance(value, dict):
         return all(isinstance(key, str) and _is_json(item, depth - 1) for key, item in value.items())
     return isinstance(value, list) and all(_is_json(item, depth - 1) for item in value)
+
+
+def namespace_name(text: str) -> str:
+    """Return ``text`` if it can name a namespace, else raise Invalid."""
+    return _check(_NAMESPACE, text, "a namespace: use up to 100 letters, digits, '.', '_' and '-'")
 
 
 def host_name(text: str) -> str:
