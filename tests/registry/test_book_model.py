@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from deployd.errors import NotOwner, Refused, Superseded
 from deployd.model.registration import Registration
 from deployd.registry.book import Book, Limits, Seat
-from tests.registry.rows import row
+from tests.registry.rows import freed, row
 
 TIMEOUT = 45.0
 QUOTA = 4
@@ -118,13 +118,13 @@ class BookMachine(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([1.0, 20.0, 45.0, 100.0]))
     def pass_time(self, seconds: float) -> None:
         self.now += seconds
-        freed = {gone.id for gone in self.book.expire(self.now, TIMEOUT).freed}
+        gone = set(freed(self.book.expire(self.now, TIMEOUT)))
         fell = set()
         for known in self.known.values():
             if known.lost_at is not None and known.lost_at + TIMEOUT <= self.now:
                 fell |= set(known.rows)
                 known.rows, known.lost_at = {}, None
-        assert freed == fell
+        assert gone == fell
 
     # What always holds.
 

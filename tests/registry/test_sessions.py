@@ -294,7 +294,7 @@ class BadBytesTests(SessionCase):
 
         rows = ["null", "5", '"x"', "{}", "[null]", "[[]]", '["register","x"]', "[" * 5000, "\x00", ""]
         rows += [with_more(f',"port":{port}') for port in ('"80"', "80.5", "true", "null", "[]")]
-        rows += [with_more(f',"port":80,"meta":{meta}') for meta in ("null", "[]", '"x"', '{"k":null}', '{"k":{}}')]
+        rows += [with_more(f',"port":80,"meta":{meta}') for meta in ("null", "[]", '"x"', "7")]
         rows += [with_more(""), with_more(',"port":80,"app":null'), with_more(',"port":80,"id":{}')]
         for text in rows:
             for command, arguments in (
