@@ -14,7 +14,7 @@ from twisted.internet.protocol import Factory
 
 from deployd.errors import DeploydError, NoAnswer, SecretRefused, Unreachable
 from deployd.net.conversation import Conversation
-from deployd.net.handshake import NONCE, Credentials, Transcript, agreed_version, check_server
+from deployd.net.handshake import NONCE, Credentials, Transcript, agreed_version, check_server, check_server_key
 from deployd.net.peer import Peer
 from deployd.wire.handshake import NEWEST_VERSION, OLDEST_VERSION, Hello, Prove
 
@@ -54,6 +54,8 @@ class ClientPeer(Peer):
         )
         if mine.secret is not None:
             check_server(transcript, mine.secret, owner, answer["proof"])
+        if mine.server_key is not None:
+            check_server_key(transcript, mine.server_key, owner, dict(answer["facts"]))
         self.facts = {str(key): str(value) for key, value in dict(answer["facts"]).items()}
         self.established(conversation(self), answer["heartbeat"], answer["timeout"])
 

@@ -6,11 +6,19 @@ The client proves first, so that a stranger who dials a server gets nothing to g
 everything that was said (version, kind, purpose, owner, both nonces) under different labels, so neither can be replayed
 nor reflected. A client that has a secret leaves a server that has none: it may be an impostor. Only a registry serves
 sessions that prove nothing, and only for reading.
+
+Note [A key instead of the secret]
+~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~
+A registry may take an owner whose key is authorized there for one that may write a little (deployd.model.grant). Such a
+client has no secret by which it could check the server. So a registry has a key of its own and signs the same words
+with it; a client that was given that key (``Credentials.server_key``) leaves a server that cannot sign with it, and
+one that was not takes whoever answers at the address.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
@@ -26,12 +34,16 @@ NONCE = 32
 
 @frozen
 class Credentials:
-    """What a client brings: ``purpose`` names the conversation it wants."""
+    """What a client brings: ``purpose`` names the conversation it wants.
+
+    ``server_key`` is the public key that the server must have (Note [A key instead of the secret]).
+    """
 
     program: str
     purpose: str
     secret: Secret | None = None
     identity: Identity | None = None
+    server_key: bytes | None = None
 
 
 @frozen
@@ -55,7 +67,16 @@ class Transcript:
         return proof(secret.key(self.purpose), b"server", *self.said(owner))
 
     def signature(self, identity: Identity) -> bytes:
-        return identity.sign(b"\0".join((b"deployd owner", *self.said(identity.owner))))
+        return identity.sign(self.owner_words(identity.owner))
+
+    def server_signature(self, identity: Identity, owner: str) -> bytes:
+        return identity.sign(self.server_words(owner))
+
+    def owner_words(self, owner: str) -> bytes:
+        return b"\0".join((b"deployd owner", *self.said(owner)))
+
+    def server_words(self, owner: str) -> bytes:
+        return b"\0".join((b"deployd server", *self.said(owner)))
 
 
 def agreed_version(oldest: int, newest: int, program: str, purpose: str) -> int:
@@ -72,17 +93,10 @@ def agreed_version(oldest: int, newest: int, program: str, purpose: str) -> int:
     return min(newest, NEWEST_VERSION)
 
 
-def check_client(transcript: Transcript, secret: Secret | None, owner: str, offered: bytes, anonymous: bool) -> bool:
-    """Whether the client proved the secret (or there is none); False for a session that may go without.
-
-    Raise SecretRefused for a wrong proof, or a missing one where ``anonymous`` is false.
-    """
-    if secret is None:
-        return True
-    if not offered:
-        if anonymous:
-            return False
-        raise SecretRefused("this needs the secret, and none was given")
+def check_client(transcript: Transcript, secret: Secret | None, owner: str, offered: bytes) -> bool:
+    """Whether the client proved the secret; raise SecretRefused for a wrong proof."""
+    if secret is None or not offered:
+        return False
     if not proves(offered, secret.key(transcript.purpose), b"client", *transcript.said(owner)):
         raise SecretRefused("the secret is wrong")
     return True
@@ -99,6 +113,22 @@ def check_owner(transcript: Transcript, owner: str, key: bytes, signature: bytes
     # Here and not above: deployctl has no identity, and `cryptography` would be a third of its start.
     from deployd.net.identity import owner_of, signed
 
-    message = b"\0".join((b"deployd owner", *transcript.said(owner)))
-    if owner_of(key) != owner or not signed(key, signature, message):
+    if owner_of(key) != owner or not signed(key, signature, transcript.owner_words(owner)):
         raise SecretRefused("the owner's key does not fit the owner's name")
+
+
+def server_facts(transcript: Transcript, identity: Identity, owner: str) -> dict[str, str]:
+    """What a server with a key says of itself, for ``check_server_key``."""
+    return {"key": identity.key.hex(), "signature": transcript.server_signature(identity, owner).hex()}
+
+
+def check_server_key(transcript: Transcript, key: bytes, owner: str, facts: Mapping[str, Any]) -> None:
+    """Raise SecretRefused unless the server proved that it has ``key``."""
+    from deployd.net.identity import signed
+
+    try:
+        signature = bytes.fromhex(str(facts.get("signature", "")))
+    except ValueError:
+        signature = b""
+    if not signed(key, signature, transcript.server_words(owner)):
+        raise SecretRefused("the server could not prove that it has the key it should have; nothing was sent to it")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
@@ -14,10 +14,13 @@ from twisted.python.failure import Failure
 
 from deployd.errors import Malformed, PermissionRefused, SecretRefused
 from deployd.net.conversation import Conversation, responder
-from deployd.net.handshake import NONCE, Transcript, agreed_version, check_client, check_owner
+from deployd.net.handshake import NONCE, Transcript, agreed_version, check_client, check_owner, server_facts
 from deployd.net.peer import CONNECTION_DONE, Peer
 from deployd.net.secret import Secret
 from deployd.wire.handshake import Hello, Prove
+
+if TYPE_CHECKING:
+    from deployd.net.identity import Identity
 
 HANDSHAKE_DEADLINE = 10.0
 MAX_CONNECTIONS = 10_000
@@ -27,7 +30,7 @@ MAX_CONNECTIONS = 10_000
 class Session:
     """What the handshake established. ``proven``: the client knows the secret (or there is none to know).
 
-    ``owner`` is "" or the UUID that the client's key stands for.
+    ``owner`` is "" or the UUID that the client's key stands for; ``authorized``: that key may go without the secret.
     """
 
     purpose: str
@@ -35,6 +38,7 @@ class Session:
     owner: str
     host: str
     program: str
+    authorized: bool = False
 
 
 Conversations = Mapping[str, Callable[[Peer, Session], Conversation]]
@@ -45,7 +49,9 @@ class ServerTerms:
     """How a server meets its clients.
 
     ``conversations`` maps each purpose to what makes its responders, ``anonymous`` names those that need no secret;
-    ``facts`` is asked anew for each session. ``heartbeat`` and ``timeout`` are seconds.
+    ``facts`` is asked anew for each session. ``authorized`` says which keys may go without the secret, where any may
+    (Note [A key instead of the secret]); a server with neither it nor a secret lets everybody do everything.
+    ``identity`` is the server's own key. ``heartbeat`` and ``timeout`` are seconds.
     """
 
     kind: str
@@ -53,6 +59,8 @@ class ServerTerms:
     conversations: Conversations
     facts: Callable[[], dict[str, str]] = dict
     anonymous: frozenset[str] = frozenset()
+    authorized: Callable[[bytes], bool] | None = None
+    identity: Identity | None = None
     heartbeat: float = 15.0
     timeout: float = 45.0
 
@@ -124,22 +132,35 @@ class ServerPeer(Peer):
             raise Malformed("Prove out of order")
         # One guess a connection, also of those that were sent together.
         self._tried = True
-        secret = self._terms.secret
+        terms = self._terms
         try:
-            proven = check_client(transcript, secret, owner, proof, transcript.purpose in self._terms.anonymous)
+            proven = check_client(transcript, terms.secret, owner, proof)
             if owner:
                 check_owner(transcript, owner, key, signature)
+            authorized = bool(owner) and terms.authorized is not None and terms.authorized(key)
+            if terms.secret is None and terms.authorized is None:
+                proven = True
+            elif not proven and not authorized and transcript.purpose not in terms.anonymous:
+                raise SecretRefused(self._missing(owner))
         except SecretRefused as error:
             self._log.info("refusing {peer}: {error}", peer=self.peer_name(), error=error)
             self._clock.callLater(0, self.hang_up)
             raise
         self._met_deadline()
-        session = Session(transcript.purpose, proven, owner, self.peer_host(), self._program)
-        conversation = self._terms.conversations[session.purpose](self, session)
-        self.established(conversation, self._terms.heartbeat, self._terms.timeout)
-        answer = transcript.server_proof(secret, owner) if secret and proven else b""
-        times = {"heartbeat": float(self._terms.heartbeat), "timeout": float(self._terms.timeout)}
-        return {"proof": answer, "facts": self._terms.facts(), **times}
+        session = Session(transcript.purpose, proven, owner, self.peer_host(), self._program, authorized)
+        conversation = terms.conversations[session.purpose](self, session)
+        self.established(conversation, terms.heartbeat, terms.timeout)
+        answer = transcript.server_proof(terms.secret, owner) if terms.secret and proven else b""
+        facts = terms.facts() | (server_facts(transcript, terms.identity, owner) if terms.identity else {})
+        times = {"heartbeat": float(terms.heartbeat), "timeout": float(terms.timeout)}
+        return {"proof": answer, "facts": facts, **times}
+
+    def _missing(self, owner: str) -> str:
+        if self._terms.authorized is None:
+            return "this needs the secret, and none was given"
+        if owner:
+            return f"this needs the secret or an authorized key, and the key of {owner} is not authorized here"
+        return "this needs the secret or an authorized key, and neither was given"
 
     def _met_deadline(self) -> None:
         if self._deadline is not None and self._deadline.active():

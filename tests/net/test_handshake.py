@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.protocols import amp
 from twisted.test.iosim import connect
 from twisted.trial.unittest import SynchronousTestCase
 
-from deployd.errors import IncompatibleVersion, InternalError, Malformed, PermissionRefused, SecretRefused, UsageError
+from deployd.errors import (
+    IncompatibleVersion,
+    InternalError,
+    Malformed,
+    PermissionRefused,
+    Refused,
+    SecretRefused,
+    UsageError,
+)
 from deployd.net.conversation import Conversation
-from deployd.net.handshake import Transcript, agreed_version
+from deployd.net.handshake import Credentials, Transcript, agreed_version
 from deployd.net.identity import Identity, owner_of, signed
 from deployd.net.peer import Peer
 from deployd.net.secret import Secret, drone_credential, proof, proves
@@ -147,6 +156,94 @@ class HandshakeTests(SynchronousTestCase):
         self.failureResultOf(hello, Malformed)
 
 
+class AuthorizedKeyTests(SynchronousTestCase):
+    """A key instead of the secret, both ways."""
+
+    def setUp(self) -> None:
+        self.sessions: list[Session] = []
+        self.listed = Identity.create()
+        self.server_identity = Identity.create()
+
+    def ends(self, **changes: Any) -> Ends:
+        def conversation(peer: Peer, session: Session) -> Conversation:
+            self.sessions.append(session)
+            return Conversation()
+
+        plain: dict[str, Any] = {
+            "kind": "registry",
+            "conversations": {"register": conversation, "read": conversation},
+            "authorized": lambda key: key == self.listed.key,
+            "identity": self.server_identity,
+        }
+        return Ends(terms(**(plain | changes)))
+
+    def refused(self, ends: Ends, mine: Credentials) -> str:
+        error = self.failureResultOf(ends.greet(mine), SecretRefused).value
+        self.assertEqual(error.exit_code, 4)
+        self.assertEqual(self.sessions, [])
+        return str(error)
+
+    def test_an_authorized_key_is_let_in_without_the_secret_and_proves_no_secret(self) -> None:
+        for purpose in ("register", "read"):
+            self.successResultOf(self.ends().greet(credentials(None, purpose, identity=self.listed)))
+        self.assertEqual([(s.proven, s.authorized) for s in self.sessions], [(False, True)] * 2)
+
+    def test_whoever_knows_the_secret_is_as_free_as_ever(self) -> None:
+        self.successResultOf(self.ends().greet(credentials(purpose="register", identity=Identity.create())))
+        self.assertEqual([(s.proven, s.authorized) for s in self.sessions], [(True, False)])
+
+    def test_another_key_is_refused_by_name(self) -> None:
+        stranger = Identity.create()
+        said = self.refused(self.ends(), credentials(None, "register", identity=stranger))
+        self.assertIn(f"the key of {stranger.owner} is not authorized here", said)
+
+    def test_neither_secret_nor_key_is_refused(self) -> None:
+        said = self.refused(self.ends(), credentials(None, "read"))
+        self.assertIn("needs the secret or an authorized key, and neither was given", said)
+
+    def test_a_wrong_secret_is_refused_whatever_the_key(self) -> None:
+        mine = credentials(Secret("wrong"), "register", identity=self.listed)
+        self.assertIn("the secret is wrong", self.refused(self.ends(), mine))
+
+    def test_an_authorized_key_that_somebody_else_has_seen_is_worth_nothing(self) -> None:
+        """The public key is no secret: without its other half nobody signs for it."""
+
+        class Disguised(Identity):
+            key = self.listed.key
+            owner = self.listed.owner
+
+        thief = Disguised.create()
+        self.assertIn("does not fit", self.refused(self.ends(), credentials(None, "register", identity=thief)))
+
+    def test_a_server_that_takes_keys_is_not_open_to_all_for_want_of_a_secret(self) -> None:
+        ends = self.ends(secret=None)
+        self.assertIn("needs the secret", self.refused(ends, credentials(None, "register", identity=Identity.create())))
+        self.successResultOf(self.ends(secret=None).greet(credentials(None, "register", identity=self.listed)))
+        self.assertEqual([(s.proven, s.authorized) for s in self.sessions], [(False, True)])
+
+    def test_a_client_may_ask_for_the_servers_own_key(self) -> None:
+        for secret in (None, SECRET):
+            mine = credentials(secret, "register", identity=self.listed, server_key=self.server_identity.key)
+            self.successResultOf(self.ends().greet(mine))
+
+    def test_a_server_with_another_key_or_none_is_left(self) -> None:
+        pinned = credentials(None, "register", identity=self.listed, server_key=self.server_identity.key)
+        for other in (Identity.create(), None):
+            error = self.failureResultOf(self.ends(identity=other).greet(pinned), SecretRefused)
+            self.assertIn("could not prove that it has the key", str(error.value))
+
+    def test_what_a_server_signed_for_one_session_is_worth_nothing_in_another(self) -> None:
+        replayed: dict[str, str] = {}
+        ends = self.ends()
+        self.successResultOf(ends.greet(credentials(None, "register", identity=self.listed)))
+        replayed |= {name: ends.client.facts[name] for name in ("key", "signature")}
+        mine = credentials(None, "register", identity=self.listed, server_key=self.server_identity.key)
+        ends = self.ends(identity=None, facts=lambda: replayed)
+        self.failureResultOf(ends.greet(mine), SecretRefused)
+        ends = self.ends(identity=None, facts=lambda: {"signature": "no hex"})
+        self.failureResultOf(ends.greet(mine), SecretRefused)
+
+
 class VersionTests(SynchronousTestCase):
     def test_a_peer_too_new_or_too_old_hears_which_side_to_upgrade(self) -> None:
         for oldest, newest, words in ((7, 9, "upgrade this side"), (0, 0, "upgrade old")):
@@ -195,6 +292,29 @@ class IdentityTests(SynchronousTestCase):
         self.assertEqual(Identity.load(path).owner, first.owner)
         self.assertEqual(path.stat().st_mode & 0o777, 0o600)
         self.assertNotIn(path.read_bytes().hex(), repr(first))
+
+    def test_a_new_one_never_overwrites_a_file(self) -> None:
+        path = Path(self.mktemp())
+        mine = Identity.new(path)
+        self.assertEqual(path.stat().st_mode & 0o777, 0o600)
+        self.assertEqual((Identity.read(path).owner, Identity.load(path).owner), (mine.owner, mine.owner))
+        before = path.read_bytes()
+        with self.assertRaises(Refused) as caught:
+            Identity.new(path)
+        self.assertIn("never overwritten", str(caught.exception))
+        self.assertEqual(path.read_bytes(), before)
+        with self.assertRaises(Refused):
+            Identity.new(path / "below a file")
+
+    def test_a_file_that_somebody_names_has_to_be_a_key(self) -> None:
+        """One that is named for reading is never made, unlike a daemon's own."""
+        path = Path(self.mktemp())
+        for content, why in ((None, "no such file"), (b"", "is not a key"), (b"x" * 33, "is not a key")):
+            if content is not None:
+                path.write_bytes(content)
+            with self.assertRaises(UsageError) as caught:
+                Identity.read(path)
+            self.assertIn(why, str(caught.exception))
 
     def test_only_the_owner_signs_for_itself(self) -> None:
         mine, other = Identity.create(), Identity.create()
