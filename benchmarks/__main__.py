@@ -8,13 +8,23 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import deploy_latency, idle_memory, instances, logs, rollback, router_size, router_speed
+from benchmarks import (
+    deploy_latency,
+    idle_memory,
+    instances,
+    logs,
+    registry_speed,
+    rollback,
+    router_size,
+    router_speed,
+)
 
 ALL = {
     "deploy_latency": deploy_latency.run,
     "idle_memory": idle_memory.run,
     "instances": instances.run,
     "logs": logs.run,
+    "registry_speed": registry_speed.run,
     "rollback": rollback.run,
     "router_size": router_size.run,
     "router_speed": router_speed.run,
