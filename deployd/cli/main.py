@@ -15,6 +15,8 @@ INTERRUPTED = 130
 VERBS = {
     "deploy": ("deployd.cli.deploy:deploy", "Put a commit on every drone, beside the earlier ones."),
     "ports": ("deployd.cli.ports:ports", "The port table: what listens where, per commit."),
+    "query": ("deployd.cli.query:query", "What is registered as ROLE[@RANGE]."),
+    "watch": ("deployd.cli.watch:watch", "What is registered as ROLE[@RANGE], and each change of it."),
     "ps": ("deployd.cli.listing:ps", "The processes on all drones."),
     "drones": ("deployd.cli.listing:drones", "The machines that run apps."),
     "apps": ("deployd.cli.listing:apps", "The repositories on the hub."),

@@ -15,6 +15,7 @@ from deployd import __version__
 
 MAX_WORD = 250
 MAX_SECONDS = 1e7
+HELP = {"help_option_names": ["-h", "--help"]}
 
 
 class Word(click.ParamType[str]):
@@ -81,7 +82,7 @@ def _global_options() -> list[click.Parameter]:
 
 class _WithGlobalOptions(click.Command):
     def __init__(self, *arguments: Any, **attributes: Any) -> None:
-        super().__init__(*arguments, **attributes)
+        super().__init__(*arguments, **({"context_settings": HELP} | attributes))
         self.params = [*self.params, *_global_options()]
 
     def format_options(self, context: click.Context, formatter: click.HelpFormatter) -> None:

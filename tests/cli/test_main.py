@@ -88,6 +88,10 @@ class UsageTests(SynchronousTestCase):
             self.assertEqual(len(ran.error.splitlines()), 1, ran.error)
             self.assertTrue(ran.error.startswith("deployctl: "), ran.error)
 
+    def test_help_has_a_short_name(self) -> None:
+        for arguments in ([], ["ports"], ["route", "set"]):
+            self.assertEqual(deployctl(*arguments, "-h"), deployctl(*arguments, "--help"))
+
     def test_no_verb_shows_the_help(self) -> None:
         ran = deployctl()
         self.assertEqual(ran.code, 2)

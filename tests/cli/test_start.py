@@ -37,9 +37,10 @@ class StartTests(SynchronousTestCase):
     def test_wrong_usage_is_told_without_twisted(self) -> None:
         self.assertEqual(imported("deploy", "../x", "master") - {"attr"}, {"click"})
 
-    def test_ports_imports_nothing_heavy(self) -> None:
-        """The registry refuses; by then all that `ports` needs is there."""
-        self.assertEqual(imported("--registry", "127.0.0.1:1", "ports"), {"click", "attr", "twisted"})
+    def test_readers_of_the_port_table_import_nothing_heavy(self) -> None:
+        """The registry refuses; by then all that they need is there."""
+        for verb in ("ports", "query", "watch"):
+            self.assertEqual(imported("--registry", "127.0.0.1:1", verb), {"click", "attr", "twisted"})
 
     def test_deploy_imports_nothing_heavy_either(self) -> None:
         found = imported("--hub", "127.0.0.1:1", "--secret", "x", "deploy", "webapp", "master")
