@@ -31,7 +31,7 @@ class RegistryDaemon(DaemonService):
         self.registry.setServiceParent(self)
         self._http = ""
         self._factory = ServerFactory(reactor, self._terms())
-        self._site = JsonSite(root(self.registry), reactor)
+        self._site = JsonSite(root(self.registry, reactor), reactor)
 
     def begin(self) -> None:
         options = self.options

@@ -1,22 +1,31 @@
-"""An HTTP server that costs little whoever talks to it: JSON answers; bounded bodies, connections and idle time."""
+"""An HTTP server that costs little whoever talks to it: bounded bodies, connections and idle time."""
 
 from __future__ import annotations
 
-import json
+import socket
+from collections import Counter
 from io import BytesIO
 from typing import Any
 
-from attrs import frozen
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
-from deployd.net.http import MAX_CONNECTIONS, BoundedChannel, BoundedSite
+from deployd.errors import Busy
+from deployd.net.http import CONNECTION_DONE, MAX_CONNECTIONS, BoundedChannel, BoundedSite
+from deployd.registry.answers import Answer, Sendable
 
 MAX_BODY = 4096
 IDLE = 30.0
+
+# Of MAX_CONNECTIONS, so that one address alone does not shut out the others; many programs may share it.
+CONNECTIONS_PER_ADDRESS = 3500
+
+# So long a peer may leave unacknowledged what was sent to it: one whose machine is gone never says so.
+UNACKNOWLEDGED = 60.0
 
 _TOO_LARGE = b'{"error": "the request is larger than the registry takes"}\n'
 
@@ -29,31 +38,19 @@ class BadRequest(Exception):
         self.code = code
 
 
-@frozen
-class Answer:
-    """A JSON document and its HTTP status."""
-
-    document: Any
-    code: int = 200
-
-
 class JsonResource(Resource):
     """Answers GET and HEAD with what ``answer`` returns; every error is ``{"error": SENTENCE}``."""
 
     _log = Logger()
 
-    async def answer(self, request: Request) -> Answer:
-        """What is at this path; raise BadRequest. Cancelled when the client goes away."""
-        raise BadRequest("there is nothing at this path; try /v1/ports, /v1/services?match=ROLE or /healthz", 404)
+    async def answer(self, request: Request) -> Sendable:
+        """What is at this path; raise BadRequest or Busy. Cancelled when the client goes away."""
+        raise BadRequest("there is nothing at this path; try /v1/ports, /v1/services or /v1/openapi.json", 404)
 
     def getChild(self, path: bytes, request: Request) -> Resource:
         return JsonResource()
 
     def render(self, request: Request) -> Any:
-        if request.method not in (b"GET", b"HEAD"):
-            request.setHeader(b"allow", b"GET, HEAD")
-            _write(request, Answer({"error": "only GET and HEAD are answered here"}, 405))
-            return NOT_DONE_YET
         answering = Deferred.fromCoroutine(self._answer(request))
         request.notifyFinish().addErrback(lambda _: answering.cancel())
         answering.addErrback(lambda failure: failure.trap(CancelledError))
@@ -61,27 +58,40 @@ class JsonResource(Resource):
 
     async def _answer(self, request: Request) -> None:
         try:
-            answer = await self.answer(request)
+            answer = await self._admitted(request)
+            await answer.send(request)
         except CancelledError:
             raise
+        except Busy as error:
+            await Answer({"error": str(error)}, 429).send(request)
         except BadRequest as error:
-            answer = Answer({"error": str(error)}, error.code)
+            await Answer({"error": str(error)}, error.code).send(request)
         except Exception:  # one request's trouble is not the next one's
             self._log.failure("while answering a request")
-            answer = Answer({"error": "the registry failed inside; its log says more"}, 500)
-        _write(request, answer)
+            if request.startedWriting:
+                _cut_off(request)
+            else:
+                await Answer({"error": "the registry failed inside; its log says more"}, 500).send(request)
+
+    async def _admitted(self, request: Any) -> Sendable:
+        site: JsonSite = request.site
+        if site.is_public:
+            request.setHeader(b"access-control-allow-origin", b"*")
+            request.setHeader(b"access-control-expose-headers", b"x-deployd-revision, retry-after")
+        if request.method not in (b"GET", b"HEAD"):
+            request.setHeader(b"allow", b"GET, HEAD")
+            raise BadRequest("only GET and HEAD are answered here", 405)
+        return await self.answer(request)
 
 
-def _write(request: Request, answer: Answer) -> None:
-    body = json.dumps(answer.document).encode() + b"\n"
-    request.setResponseCode(answer.code)
-    request.setHeader(b"content-type", b"application/json")
-    request.setHeader(b"content-length", b"%d" % len(body))
-    request.setHeader(b"cache-control", b"no-store")
-    request.setHeader(b"x-content-type-options", b"nosniff")
-    if request.method != b"HEAD":
-        request.write(body)
-    request.finish()
+def _cut_off(request: Any) -> None:
+    if request.channel is not None:
+        request.channel.transport.abortConnection()
+
+
+def address_of(request: Request) -> str:
+    """Who asks, for the bounds per address; all who come through a UNIX socket are one."""
+    return str(getattr(request.getClientAddress(), "host", ""))
 
 
 class SmallRequest(Request):
@@ -114,15 +124,54 @@ class SmallRequest(Request):
 class SmallChannel(BoundedChannel):
     """The time for a request to arrive is bounded, its little body included."""
 
+    _host = ""
+
+    def connectionMade(self) -> None:
+        self._host = str(getattr(self.transport.getPeer(), "host", ""))
+        self.factory.addresses[self._host] += 1
+        super().connectionMade()
+        _notice_silence(self.transport)
+
+    def connectionLost(self, reason: Failure = CONNECTION_DONE) -> None:
+        addresses = self.factory.addresses
+        addresses[self._host] -= 1
+        if not addresses[self._host]:
+            del addresses[self._host]
+        super().connectionLost(reason)
+
     def resetTimeout(self) -> None:
         """Each request has IDLE seconds, however it trickles."""
 
 
+def _notice_silence(transport: Any) -> None:
+    """Have the kernel end connections whose peer acknowledges nothing."""
+    handle = getattr(transport, "getHandle", lambda: None)()
+    if handle is not None and handle.family in (socket.AF_INET, socket.AF_INET6):
+        handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(UNACKNOWLEDGED * 1000))
+
+
 class JsonSite(BoundedSite):
-    """A site of JsonResources on ``reactor``'s clock; more than ``limit`` connections are closed at once."""
+    """A site of JsonResources on ``reactor``'s clock; more than ``limit`` connections are closed at once.
+
+    ``is_public``: everybody may read, and so may any page in a browser.
+    """
 
     protocol: Any = SmallChannel
+    is_public = True
 
-    def __init__(self, resource: Resource, reactor: IReactorTime, limit: int = MAX_CONNECTIONS) -> None:
+    def __init__(
+        self,
+        resource: Resource,
+        reactor: IReactorTime,
+        limit: int = MAX_CONNECTIONS,
+        per_address: int = CONNECTIONS_PER_ADDRESS,
+    ) -> None:
         super().__init__(resource, requestFactory=SmallRequest, timeout=IDLE, reactor=reactor)
         self.limit = limit
+        self.addresses: Counter[str] = Counter()
+        self._per_address = per_address
+
+    def buildProtocol(self, addr: IAddress | None) -> Any:
+        if self.addresses.get(str(getattr(addr, "host", "")), 0) >= self._per_address:
+            return None
+        return super().buildProtocol(addr)

@@ -1,78 +1,135 @@
-"""The port table over HTTP: read-only, no secret asked for (docs/reference, HTTP)."""
+"""The port table over HTTP: read-only (docs/reference, HTTP; deployd.registry.openapi says it all)."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
+from typing import Any
 
+from twisted.internet.interfaces import IReactorTime
 from twisted.web.resource import Resource
 from twisted.web.server import Request
 
-from deployd.errors import Busy
-from deployd.model.invalid import Invalid
-from deployd.model.names import shown
-from deployd.model.registration import port_table
+from deployd.registry.answers import Answer, Sendable, Table, Tables, Text
+from deployd.registry.events import Events, Streams
 from deployd.registry.filter import RowFilter
+from deployd.registry.metrics import METRICS_TYPE, metrics_text
+from deployd.registry.openapi import DESCRIPTION
+from deployd.registry.parameters import FILTERS, arguments, near, row_filter, seconds
+from deployd.registry.parts import groups, port_lists, row_list
+from deployd.registry.position import Position
 from deployd.registry.service import Registry
-from deployd.registry.site import Answer, BadRequest, JsonResource
-
-MAX_WAIT = 60.0
-MAX_VALUE = 200
-
-_SECONDS = re.compile(r"[0-9]{1,3}(\.[0-9]{1,6})?")
+from deployd.registry.site import BadRequest, JsonResource, address_of
+from deployd.registry.targets import TargetPort, alike, target_group
 
 
-def root(registry: Registry) -> Resource:
+def root(
+    registry: Registry, clock: IReactorTime, tables: Tables | None = None, streams: Streams | None = None
+) -> Resource:
     """The registry's resource tree."""
+    tables = tables or Tables(clock)
+    streams = streams or Streams(registry, clock, tables.turns)
     top, versioned = JsonResource(), JsonResource()
     top.putChild(b"healthz", Health(registry))
+    top.putChild(b"metrics", Metrics(registry, tables, streams))
     top.putChild(b"v1", versioned)
-    versioned.putChild(b"ports", Ports(registry))
-    versioned.putChild(b"services", Services(registry))
+    versioned.putChild(b"ports", Ports(registry, tables))
+    versioned.putChild(b"services", Services(registry, tables))
+    versioned.putChild(b"targets", Targets(registry, tables))
+    versioned.putChild(b"watch", Watch(streams))
+    versioned.putChild(b"openapi.json", Description())
     return top
 
 
-class Ports(JsonResource):
-    """``/v1/ports[/COMMIT]?app=&release=&role=&wait=``: ``{COMMIT: {ROLE: [{"host", "port"}]}}``."""
+class TableResource(JsonResource):
+    """What is made of the rows as they are when the answer begins."""
 
-    def __init__(self, registry: Registry, namespace: str = "") -> None:
+    def __init__(self, registry: Registry, tables: Tables) -> None:
         super().__init__()
         self._registry = registry
+        self._tables = tables
+
+    async def found(self, request: Request, wanted: RowFilter, wait: str) -> int:
+        """The answer's status, once there is something or ``wait`` is over."""
+        if not wait:
+            return 200
+        return 200 if await self._registry.wait(wanted, seconds(wait), address_of(request)) else 404
+
+    def table(self, request: Request, parts: Any, code: int = 200) -> Table:
+        return Table(self._tables, address_of(request), parts, code, self.revision())
+
+    def revision(self) -> Mapping[str, str]:
+        """From where a watch goes on after what is there now."""
+        revision = self._registry.revision
+        return {"x-deployd-revision": str(Position(revision.epoch, revision.number))}
+
+
+class Ports(TableResource):
+    """``/v1/ports[/COMMIT]?app=&release=&role=&wait=``: ``{COMMIT: {ROLE: [{"host", "port"}]}}``."""
+
+    def __init__(self, registry: Registry, tables: Tables, namespace: str = "") -> None:
+        super().__init__(registry, tables)
         self._namespace = namespace
 
     def getChild(self, path: bytes, request: Request) -> Resource:
         if self._namespace:
             return JsonResource()
-        return Ports(self._registry, path.decode("utf-8", "replace")) if path else self
+        return Ports(self._registry, self._tables, path.decode("utf-8", "replace")) if path else self
 
-    async def answer(self, request: Request) -> Answer:
+    async def answer(self, request: Request) -> Sendable:
         asked = arguments(request, "app", "release", "role", "wait")
         wanted = RowFilter(self._namespace, asked["app"], asked["release"], asked["role"])
-        if not asked["wait"]:
-            return Answer(port_table(self._registry.rows(wanted)))
-        try:
-            found = await self._registry.wait(wanted, _seconds(asked["wait"]), _address(request))
-        except Busy as error:
-            raise BadRequest(str(error), 429) from None
-        return Answer(port_table(self._registry.rows(wanted)), 200 if found else 404)
+        code = await self.found(request, wanted, asked["wait"])
+        return self.table(request, port_lists(self._registry.candidates(wanted), wanted), code)
 
 
-class Services(JsonResource):
-    """``/v1/services?match=ROLE[@VERSION]``: the rows of a role, whole."""
+class Services(TableResource):
+    """``/v1/services?match=ROLE[@RANGE]&...``: rows whole, those of ``near`` first."""
 
     isLeaf = True
 
-    def __init__(self, registry: Registry) -> None:
-        super().__init__()
-        self._registry = registry
+    async def answer(self, request: Request) -> Sendable:
+        asked = arguments(request, *FILTERS, "near", "wait", meta=True)
+        wanted, first = row_filter(asked), near(asked["near"])
+        code = await self.found(request, wanted, asked["wait"])
+        rows = self._registry.candidates(wanted)
+        return self.table(request, row_list(rows, wanted, first, self._registry.document), code)
 
-    async def answer(self, request: Request) -> Answer:
-        wanted = _pattern(arguments(request, "match")["match"])
-        return Answer([self._registry.document(row) for row in self._registry.rows(wanted)])
+
+class Targets(TableResource):
+    """``/v1/targets?match=...&port=``: what Prometheus' http_sd asks for."""
+
+    isLeaf = True
+
+    async def answer(self, request: Request) -> Sendable:
+        asked = arguments(request, *FILTERS, "port", meta=True)
+        wanted, port = row_filter(asked), TargetPort.parse(asked["port"])
+        rows = self._registry.candidates(wanted)
+        return self.table(request, groups(rows, wanted, alike, target_group(port)))
+
+
+class Watch(JsonResource):
+    """``/v1/watch?since=POSITION&...``: server-sent events."""
+
+    isLeaf = True
+
+    def __init__(self, streams: Streams) -> None:
+        super().__init__()
+        self._streams = streams
+
+    async def answer(self, request: Request) -> Sendable:
+        asked = arguments(request, *FILTERS, "since")
+        since = Position.parse(asked["since"])
+        if asked["since"] and since is None:
+            raise BadRequest("since is a position as an event's id has it, EPOCH.NUMBER, or a revision's number")
+        # A browser that comes back cannot mend what it sends: it starts anew.
+        last = request.getHeader("last-event-id")
+        if last:
+            since = Position.parse(last)
+        return Events(self._streams, address_of(request), since, row_filter(asked))
 
 
 class Health(JsonResource):
-    """``/healthz``: 200 while the registry serves."""
+    """``/healthz``: 200 while the registry serves, 503 when it cannot take what its owners write."""
 
     isLeaf = True
 
@@ -80,49 +137,40 @@ class Health(JsonResource):
         super().__init__()
         self._registry = registry
 
-    async def answer(self, request: Request) -> Answer:
+    async def answer(self, request: Request) -> Sendable:
+        arguments(request)
+        trouble = str(getattr(self._registry, "trouble", ""))
         revision = self._registry.revision
-        return Answer({"ok": True, "epoch": revision.epoch, "revision": revision.number})
+        said = {"ok": not trouble, "epoch": revision.epoch, "revision": revision.number}
+        return Answer(said | {"error": trouble}, 503) if trouble else Answer(said)
 
 
-def arguments(request: Request, *known: str) -> dict[str, str]:
-    """The query's parameters by name, "" for those not given; raise BadRequest for anything else."""
-    given: Mapping[bytes, list[bytes]] = request.args or {}
-    found = dict.fromkeys(known, "")
-    for key, values in given.items():
-        name = key.decode("utf-8", "replace")
-        if name not in found:
-            raise BadRequest(f"there is no parameter {shown(name)} here; there are {', '.join(known)}")
-        if len(values) > 1:
-            raise BadRequest(f"the parameter {name!r} is given more than once")
-        found[name] = _text(name, values[0])
-    return found
+class Metrics(JsonResource):
+    """``/metrics``: the registry's figures for Prometheus."""
+
+    isLeaf = True
+
+    def __init__(self, registry: Registry, tables: Tables, streams: Streams) -> None:
+        super().__init__()
+        self._registry = registry
+        self._tables = tables
+        self._streams = streams
+
+    async def answer(self, request: Any) -> Sendable:
+        arguments(request)
+        figures = dict(getattr(self._registry, "figures", dict)())
+        figures["revision"] = self._registry.revision.number
+        figures["streams"] = self._streams.count
+        figures["large_answers"] = self._tables.count
+        figures["connections"] = len(request.site.channels)
+        return Text(metrics_text(figures), METRICS_TYPE)
 
 
-def _text(name: str, value: bytes) -> str:
-    if len(value) > MAX_VALUE:
-        raise BadRequest(f"the parameter {name!r} has more than {MAX_VALUE} bytes")
-    try:
-        return value.decode("utf-8")
-    except UnicodeDecodeError:
-        raise BadRequest(f"the parameter {name!r} is not UTF-8") from None
+class Description(JsonResource):
+    """``/v1/openapi.json``: all of this."""
 
+    isLeaf = True
 
-def _address(request: Request) -> str:
-    """Who asks, for the bound per address; all who come through a UNIX socket are one."""
-    return str(getattr(request.getClientAddress(), "host", ""))
-
-
-def _seconds(text: str) -> float:
-    if not _SECONDS.fullmatch(text) or float(text) > MAX_WAIT:
-        raise BadRequest(f"wait is a number of seconds from 0 to {MAX_WAIT:.0f}, not {shown(text)}")
-    return float(text)
-
-
-def _pattern(text: str) -> RowFilter:
-    if not text:
-        raise BadRequest("say which role: ?match=ROLE or ?match=ROLE@RANGE")
-    try:
-        return RowFilter.parse(text)
-    except Invalid as error:
-        raise BadRequest(str(error)) from None
+    async def answer(self, request: Request) -> Sendable:
+        arguments(request)
+        return Answer(DESCRIPTION)

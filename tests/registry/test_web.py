@@ -2,72 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
-
 from twisted.internet.address import IPv4Address
-from twisted.internet.task import Clock
-from twisted.internet.testing import StringTransport
-from twisted.trial.unittest import SynchronousTestCase
 
-from deployd.model.registration import Registration
-from deployd.registry.book import Book, Seat
-from deployd.registry.service import Registry
-from deployd.registry.site import IDLE, MAX_BODY, JsonSite
-from deployd.registry.waiting import WaitingRoom
-from deployd.registry.web import root
+from deployd.registry.site import IDLE, MAX_BODY
 from tests.registry.rows import COMMIT, OTHER, row
-
-
-class Transport(StringTransport):
-    """A client whose end closes when the server closes its own."""
-
-    def loseConnection(self) -> None:
-        self.disconnecting = True
-
-    def abortConnection(self) -> None:
-        self.disconnecting = True
-
-    def unregisterProducer(self) -> None:
-        self.producer = None
-
-
-class WebCase(SynchronousTestCase):
-    def setUp(self) -> None:
-        self.clock = Clock()
-        waiting = WaitingRoom(self.clock, per_address=3, limit=5)
-        self.registry = Registry(self.clock, Book("epoch"), waiting=waiting)
-        self.waiting = waiting
-        self.site = JsonSite(root(self.registry), self.clock, limit=10)
-        self.seat = self.attach("alice")
-
-    def attach(self, owner: str) -> Seat:
-        from deployd.net.secret import drone_credential
-
-        return self.registry.attach(owner, owner, drone_credential(None, owner), "", "127.0.0.1", lambda: None)
-
-    def put(self, *rows: Registration) -> None:
-        self.registry.publish(self.seat, rows)
-
-    def connect(self, host: str = "10.0.0.9") -> tuple[Any, Transport]:
-        channel = self.site.buildProtocol(IPv4Address("TCP", host, 4000))
-        transport = Transport(peerAddress=IPv4Address("TCP", host, 4000))
-        channel.makeConnection(transport)
-        return channel, transport
-
-    def ask(self, path: str, method: str = "GET", host: str = "10.0.0.9", more: str = "") -> Transport:
-        self.channel, transport = self.connect(host)
-        request = f"{method} {path} HTTP/1.1\r\nHost: r\r\n{more}\r\n"
-        self.channel.dataReceived(request.encode("latin-1"))
-        return transport
-
-    def answer(self, transport: Transport) -> tuple[int, Any]:
-        head, _, body = transport.value().partition(b"\r\n\r\n")
-        self.assertIn(b"application/json", head)
-        return int(head.split()[1]), json.loads(body)
-
-    def get(self, path: str) -> tuple[int, Any]:
-        return self.answer(self.ask(path))
+from tests.registry.web import WebCase, gone
 
 
 class PortsTests(WebCase):
@@ -152,7 +91,7 @@ class WaitTests(WebCase):
     def test_is_dropped_when_the_client_goes_away(self) -> None:
         self.ask("/v1/ports?wait=10")
         self.assertEqual(self.waiting.count, 1)
-        self.channel.connectionLost(_gone())
+        self.channel.connectionLost(gone())
         self.assertEqual(self.waiting.count, 0)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
@@ -189,10 +128,47 @@ class ServicesTests(WebCase):
         self.assertEqual(self.get("/v1/services?match=say@1.2.4"), (200, []))
         self.assertEqual(self.get("/v1/services?match=none"), (200, []))
 
-    def test_need_a_role_and_know_no_ranges_yet(self) -> None:
-        for query in ("", "?match=", "?match=@1.0.0", "?match=say@", "?match=say@1.x", "?match=say@%5E1.0.0"):
+    def test_with_a_wrong_pattern_are_refused(self) -> None:
+        for query in ("?match=@1.0.0", "?match=say@%5E%5E1", "?match=say%20hi", "?near=:v1", "?meta.=1", "?meta=1"):
             code, document = self.get(f"/v1/services{query}")
             self.assertEqual((code, list(document)), (400, ["error"]), query)
+
+    def test_are_found_by_any_part_and_by_metadata(self) -> None:
+        self.put(
+            row("a", role="say", meta={"zone": "b", "weight": 3}, version="1.2.3"),
+            row("b", namespace=OTHER, release="v2", meta={"zone": "b"}),
+            row("c", app="other"),
+        )
+        for query, ids in (
+            ("", "abc"),
+            ("match=say@^1.2", "a"),
+            ("match=say@2", ""),
+            ("app=webapp", "ab"),
+            ("app=webapp&release=v2", "b"),
+            (f"namespace={COMMIT[:5]}", "ac"),
+            ("meta.zone=b", "ab"),
+            ("meta.zone=b&meta.weight=3", "a"),
+            ("meta.zone=c", ""),
+        ):
+            self.assertEqual("".join(found["id"] for found in self.get(f"/v1/services?{query}")[1]), ids, query)
+
+    def test_of_the_same_release_or_namespace_come_first(self) -> None:
+        self.put(row("a"), row("b", namespace=OTHER, release="v2"), row("c"), row("d", namespace=OTHER, release="v2"))
+        for query in ("near=webapp:v2", f"near={OTHER}", f"match=http&near={OTHER}"):
+            found = self.get(f"/v1/services?{query}")[1]
+            self.assertEqual("".join(one["id"] for one in found), "bdac", query)
+
+    def test_may_be_waited_for(self) -> None:
+        transport = self.ask("/v1/services?match=say&wait=10")
+        self.put(row("a", role="say"))
+        self.assertEqual([found["id"] for found in self.answer(transport)[1]], ["a"])
+        transport = self.ask("/v1/services?match=none&wait=10")
+        self.clock.advance(10)
+        self.assertEqual(self.answer(transport), (404, []))
+
+    def test_say_from_where_to_watch(self) -> None:
+        self.put(row("a"))
+        self.assertIn(b"X-Deployd-Revision: epoch.1\r\n", self.ask("/v1/services").value())
 
 
 class BadRequestTests(WebCase):
@@ -204,6 +180,12 @@ class BadRequestTests(WebCase):
             f"/v1/ports?role={'x' * 300}",
             "/v1/services?match=a&x=1",
             "/v1/services?match=%ff",
+            "/v1/services?bogus",
+            "/healthz?x=1",
+            "/metrics?x=1",
+            "/v1/openapi.json?x=1",
+            "/v1/ports?" + "&".join(f"x{number}=" for number in range(60)),
+            "/v1/services?" + "&".join(f"meta.{number}=" for number in range(17)),
         ):
             code, document = self.get(path)
             self.assertEqual((code, list(document)), (400, ["error"]), path)
@@ -245,7 +227,7 @@ class BadRequestTests(WebCase):
             channel.dataReceived(garbage)
             self.clock.advance(IDLE)
             self.assertTrue(transport.disconnecting, garbage[:9])
-            channel.connectionLost(_gone())
+            channel.connectionLost(gone())
         self.assertEqual(self.get("/healthz")[0], 200)
 
     def test_a_request_that_trickles_is_cut_off(self) -> None:
@@ -256,18 +238,22 @@ class BadRequestTests(WebCase):
         self.assertTrue(transport.disconnecting)
 
     def test_connections_are_bounded(self) -> None:
-        channels = [self.connect()[0] for _ in range(10)]
+        channels = [self.connect(f"10.0.0.{number}")[0] for number in range(30)]
         self.assertIsNone(self.site.buildProtocol(IPv4Address("TCP", "10.0.0.1", 1)))
-        channels[0].connectionLost(_gone())
+        channels[0].connectionLost(gone())
         self.assertEqual(self.get("/healthz")[0], 200)
+
+    def test_connections_are_bounded_per_address(self) -> None:
+        for _ in range(25):
+            self.connect("10.0.0.1")
+        self.assertIsNone(self.site.buildProtocol(IPv4Address("TCP", "10.0.0.1", 1)))
+        self.assertEqual(self.get("/healthz")[0], 200)
+
+    def test_any_page_in_a_browser_may_read_a_public_table(self) -> None:
+        self.assertIn(b"Access-Control-Allow-Origin: *\r\n", self.ask("/v1/ports").value())
+        self.site.is_public = False
+        self.assertNotIn(b"Access-Control", self.ask("/v1/ports").value())
 
     def test_health_names_the_revision(self) -> None:
         self.put(row())
         self.assertEqual(self.get("/healthz"), (200, {"ok": True, "epoch": "epoch", "revision": 1}))
-
-
-def _gone() -> Any:
-    from twisted.internet.error import ConnectionLost
-    from twisted.python.failure import Failure
-
-    return Failure(ConnectionLost())
