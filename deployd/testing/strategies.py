@@ -43,6 +43,10 @@ def _of_type(kind: Any) -> st.SearchStrategy[Any]:
         return values(kind)
     origin: Any = getattr(kind, "__origin__", None)
     parts: tuple[Any, ...] = getattr(kind, "__args__", ())
+    if kind is Any:
+        return documents
+    if origin is dict:
+        return st.dictionaries(*map(_of_type, parts), max_size=3)
     if origin is tuple and len(parts) == 2 and parts[1] is Ellipsis:
         return st.lists(_of_type(parts[0]), max_size=3).map(tuple)
     if parts and type(None) in parts:

@@ -75,6 +75,13 @@ class Structure(amp.Argument):
         return from_json(load(inString), self.kind)
 
 
+class Written(Structure):
+    """As Structure; whoever sends it may have written it as JSON already."""
+
+    def toString(self, inObject: Any) -> bytes:
+        return inObject if isinstance(inObject, bytes) else super().toString(inObject)
+
+
 class LongStructure(Structure):
     """A Structure that may be longer than one AMP value; the rest of it goes into values called NAME.1, NAME.2, ..."""
 

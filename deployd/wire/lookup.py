@@ -30,10 +30,10 @@ class RevisionArgument(amp.Argument):
 
 
 class JsonText(Json):
-    """As Json; whoever sends it has written it as JSON already."""
+    """As Json; whoever sends it may have written it as JSON already."""
 
     def toString(self, inObject: Any) -> bytes:
-        return bytes(inObject)
+        return inObject if isinstance(inObject, bytes) else dump(inObject)
 
 
 class ListRows(amp.Command):

@@ -7,7 +7,7 @@ from twisted.protocols import amp
 from deployd.errors import NotOwner, Superseded
 from deployd.model.registration import Registration
 from deployd.model.revision import Revision
-from deployd.wire.codec import Structure
+from deployd.wire.codec import Structure, Written
 from deployd.wire.command import declared
 
 Rows = tuple[Registration, ...]
@@ -36,11 +36,11 @@ class Publish(amp.Command):
     """Owner to registry, after Attach and on every reconnect: all its rows, in parts (Note [Whole state in pages]).
 
     With the last part the rows replace whatever the owner had at once. The answer's revision is the table's since
-    which that is so (in the last part's answer).
+    which that is so, and its ``stands`` is as after Attach (both in the last part's answer).
     """
 
-    arguments = [(b"part", amp.Integer()), (b"parts", amp.Integer()), (b"rows", Structure(Rows))]
-    response = [(b"revision", Structure(Revision))]
+    arguments = [(b"part", amp.Integer()), (b"parts", amp.Integer()), (b"rows", Written(Rows))]
+    response = [(b"revision", Structure(Revision)), (b"stands", Structure(Revision, optional=True))]
     errors = declared(NotOwner, Superseded)
 
 
@@ -57,10 +57,10 @@ class Confirm(amp.Command):
 
 
 class Update(amp.Command):
-    """Owner to registry, after Publish: rows to put and ids to free, applied at once and together."""
+    """Owner to registry, after Publish or Confirm: rows to put and ids to free, applied at once and together."""
 
-    arguments = [(b"put", Structure(Rows)), (b"free", Structure(Ids))]
-    response = [(b"revision", Structure(Revision))]
+    arguments = [(b"put", Written(Rows)), (b"free", Structure(Ids))]
+    response = [(b"revision", Structure(Revision)), (b"stands", Structure(Revision, optional=True))]
     errors = declared(NotOwner, Superseded)
 
 
