@@ -44,7 +44,8 @@ class Grant:
             raise Invalid(f"the line has more than {MAX_LINE} characters")
         kind, *words = _SPACE.split(text.strip(" \t"))
         if kind != _KIND:
-            raise Invalid(f"a line begins with {_KIND!r}, not with {shown(kind)}")
+            # Not what it is instead, which may be a private key.
+            raise Invalid(f"a line begins with {_KIND!r}")
         if len(words) < 2:
             raise Invalid("after 'ed25519' come the key, a name, roles=... and namespaces=...")
         given = _options(words[2:])

@@ -4,13 +4,15 @@ Note [One key for each purpose]
 ~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~
 The secret itself proves nothing on a link. Each purpose has a key of its own, ``PBKDF2-HMAC-SHA256(secret, "deployd 1
 PURPOSE")``, so that a role of its own can later be given one key without learning the others, and a proof made for one
-purpose is worth nothing for another. The stretching makes guessing from a recorded handshake slower, not impossible:
-the docs ask for a long random secret.
+purpose is worth nothing for another. A *read token* is such a key as text: it opens the reading of a registry's HTTP
+pages and nothing else, and may be given to whoever should not know the secret. The stretching makes guessing from a
+recorded handshake, or from a read token, slower, not impossible: the docs ask for a long random secret.
 """
 
 from __future__ import annotations
 
 import hmac
+from base64 import urlsafe_b64encode
 from functools import lru_cache
 from hashlib import pbkdf2_hmac, sha256
 from pathlib import Path
@@ -42,6 +44,15 @@ class Secret:
     def key(self, purpose: str) -> bytes:
         """The 32-byte key of one purpose (Note [One key for each purpose])."""
         return _stretched(self._bytes, purpose)
+
+    def read_token(self) -> str:
+        """What opens the reading of a private registry over HTTP: 43 characters that any URL may have."""
+        return urlsafe_b64encode(self.key("read token")).rstrip(b"=").decode("ascii")
+
+
+def read_url(url: str, token: str) -> str:
+    """The registry's ``url`` with a read token in its path, where every HTTP client sends it (docs/registry)."""
+    return f"{url.rstrip('/')}/token/{token}"
 
 
 def secret_from_file(path: str) -> Secret:

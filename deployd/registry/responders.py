@@ -94,7 +94,7 @@ class OwnerSession(ReaderSession):
     def attach(self, name: str, credential: bytes, advertise: str) -> dict[str, Any]:
         if self._seat is not None:
             raise Malformed("a second Attach in one session")
-        if not self._session.proven:
+        if not (self._session.proven or self._session.authorized):
             raise PermissionRefused("registering needs the secret")
         self._seat = self._registry.attach(
             self._session.owner, name, credential, advertise, self._session.host, self._hang_up
