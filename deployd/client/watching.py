@@ -2,11 +2,10 @@
 
 Note [Following the table]
 ~~~~~~~~~~~~~~~~~~~~~~~~~~
-The registry answers with single changes after a position (deployd.registry.history says how it gives them). What has
-come of a revision that is not complete yet is held back, over a lost link too, so that whoever listens sees the table
-only as it was at some revision. A listing takes a while, and its pages show the table at different moments; so the
-changes since the position from before it are applied on top until the revision at its end is reached: from there on
-the rows are again those of one revision.
+The registry answers with single changes after a position (deployd.registry.position says which positions there are).
+What has come before the table is *whole* again is held back, over a lost link too, so that whoever listens sees the
+table only as it was at some revision: the lines of one transaction together, and after a reset no row before the
+snapshot is there and caught up with.
 """
 
 from __future__ import annotations
@@ -20,23 +19,21 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from deployd.client.owner import seen_from_here
-from deployd.client.reader import each_page
+from deployd.client.reader import Document, follow
 from deployd.errors import DeploydError, Malformed
 from deployd.model.invalid import Invalid
 from deployd.model.registration import Registration, checked, host_name
 from deployd.model.revision import Revision
 from deployd.net.client import Dial
 from deployd.net.link import RETRY, Link
-from deployd.net.peer import CALL_TIMEOUT, Peer
+from deployd.net.peer import Peer
 from deployd.wire.codec import from_json
-from deployd.wire.lookup import Watch
 
-# The registry answers after this many seconds at the latest, if nothing changes.
-WAIT = 25.0
 # So soon no registry at work says that nothing has changed.
 SOON = 1.0
 MAX_HELD = 50_000
-MAX_CATCHING_UP = 20_000
+# Of a whole table: more than any registry has.
+MAX_SNAPSHOT = 400_000
 
 # A row that was put, or None for one that is gone.
 Changes = dict[str, Registration | None]
@@ -62,6 +59,7 @@ class RowWatcher(MultiService):
         changed: Callable[[tuple[Registration, ...], tuple[str, ...], Revision], None],
         failed: Callable[[DeploydError], None] | None = None,
         max_held: int = MAX_HELD,
+        max_snapshot: int = MAX_SNAPSHOT,
     ) -> None:
         super().__init__()
         self.http = ""
@@ -71,8 +69,11 @@ class RowWatcher(MultiService):
         self._changed = changed
         self._failed = failed or self._log_failure
         self._max_held = max_held
+        self._max_snapshot = max_snapshot
         self._position = ""
         self._held: Changes = {}
+        # Whether what is held begins with a reset.
+        self._anew = False
         self._failures = 0
         self._peer: Peer | None = None
         self._following: Deferred[None] | None = None
@@ -123,95 +124,73 @@ class RowWatcher(MultiService):
                 raise
             except Exception:  # whoever listens may have taken a part of it only
                 self._log.failure("while following {shown}", shown=self._dial.shown)
-                self._position = ""
+                self._forget()
             self._failures += 1
             await deferLater(self._dial.clock, RETRY(self._failures), lambda: None)
 
     async def _step(self, peer: Peer) -> None:
         asked, clock = self._position, self._dial.clock
         since = clock.seconds()
-        answer = await _watch(peer, asked, WAIT)
-        if answer["reset"]:
-            await self._list(peer, answer["position"])
-            return
-        if self.revision is None or not answer["revision"].reached(self.revision):
+        came = await follow(peer, asked)
+        try:
+            self._hold(came.lines)
+            if not self._anew and (self.revision is None or not came.revision.reached(self.revision)):
+                raise Malformed("the registry's revisions do not go on: beginning anew")
+        except Malformed:
             self._forget()
-            raise Malformed("the registry's revisions do not go on: listing all rows")
-        self._hold(answer["changes"])
-        self._position = answer["position"]
-        if answer["revision"] == self.revision:
-            if self._position == asked and clock.seconds() - since < SOON:
+            raise
+        self._position = came.position
+        if came.whole and (self._held or self._anew):
+            self._tell(came.revision)
+        elif came.whole:
+            self.revision = came.revision
+            if came.position == asked and clock.seconds() - since < SOON:
                 # It did not wait, perhaps because it is about to end.
                 await deferLater(clock, SOON, lambda: None)
-            return
-        held, self._held, self.revision = self._held, {}, answer["revision"]
+
+    def _tell(self, revision: Revision) -> None:
+        held, self._held, anew, self._anew = self._held, {}, self._anew, False
+        before, self.revision = self.revision, revision
         put = tuple(row for row in held.values() if row is not None)
-        gone = tuple(row_id for row_id, row in held.items() if row is None)
-        self._changed(put, gone, answer["revision"])
-
-    def _hold(self, changes: Any) -> None:
-        self._apply(changes, self._held)
-        if len(self._held) > self._max_held:
-            self._forget()
-            raise Malformed(f"a single change of more than {self._max_held} rows: listing them all")
-
-    def _forget(self) -> None:
-        self._position, self._held = "", {}
-
-    async def _list(self, peer: Peer, position: str) -> None:
-        """All rows, as of one revision (Note [Following the table])."""
-        self._forget()
-        rows: Changes = {}
-        await each_page(peer, lambda page: self._apply([{"put": row} for row in page], rows))
-        end: Revision = (await _watch(peer, "", 0.0))["revision"]
-        revision = None
-        for _ in range(MAX_CATCHING_UP):
-            answer = await _watch(peer, position, 0.0)
-            if answer["reset"]:
-                raise Malformed("the table changed too much while it was listed: listing it again")
-            self._apply(answer["changes"], rows)
-            position, revision = answer["position"], answer["revision"]
-            if revision.reached(end):
-                break
+        if anew:
+            self._reset(put, revision, before is not None and revision.reached(before))
         else:
-            raise Malformed("the registry's changes do not go on")
-        same_epoch = self.revision is not None and self.revision.epoch == revision.epoch
-        self._position, self.revision = position, revision
-        self._reset(tuple(row for row in rows.values() if row is not None), revision, same_epoch)
+            self._changed(put, tuple(row_id for row_id, row in held.items() if row is None), revision)
 
-    def _apply(self, changes: Any, rows: Changes) -> None:
-        """Write what changed into ``rows``; a row that cannot be read is none; one line of the log says so."""
-        if not isinstance(changes, list):
-            raise Malformed("the registry's changes are not what the protocol asks for")
+    def _hold(self, lines: list[Document]) -> None:
+        """Take ``lines`` to what is told next; a row that cannot be read is none; one line of the log says so."""
         bad = []
-        for change in changes:
-            row_id, row = _read(change)
-            if row is None and "put" in change:
+        for line in lines:
+            if line["type"] == "reset":
+                self._held, self._anew = {}, True
+                continue
+            row_id = line["row"]["id"]
+            row = _read(line["row"]) if line["type"] == "put" else None
+            if row is None and line["type"] == "put":
                 bad.append(row_id[:130])
-            rows[row_id] = row
+            if row is None and self._anew:
+                self._held.pop(row_id, None)
+            else:
+                self._held[row_id] = row
         if bad:
             said = "{shown} has {count} rows that are no good, like {id!r}"
             self._log.warn(said, shown=self._dial.shown, count=len(bad), id=bad[0])
+        if len(self._held) > (self._max_snapshot if self._anew else self._max_held):
+            what = "a table" if self._anew else "a single change"
+            raise Malformed(f"{what} of more than {len(self._held)} rows: beginning anew")
+
+    def _forget(self) -> None:
+        self._position, self._held, self._anew = "", {}, False
 
     def _log_failure(self, error: DeploydError) -> None:
         self._log.warn("{error}", error=error)
 
 
-async def _watch(peer: Peer, position: str, wait: float) -> dict[str, Any]:
-    answer: dict[str, Any] = await peer.call(Watch, timeout=wait + CALL_TIMEOUT, position=position, wait=wait)
-    return answer
-
-
-def _read(change: Any) -> tuple[str, Registration | None]:
-    """The row's id, and the row if there is one that can be read; raise Malformed."""
-    if isinstance(change, dict) and isinstance(change.get("delete"), str):
-        return change["delete"], None
-    put = change.get("put") if isinstance(change, dict) else None
-    if not isinstance(put, dict) or not isinstance(put.get("id"), str):
-        raise Malformed("the registry's changes are not what the protocol asks for")
+def _read(document: Document) -> Registration | None:
+    """The row, if it is one."""
     try:
-        row = checked(from_json(put, Registration))
+        row: Registration = checked(from_json(document, Registration))
         host_name(row.host)
     except (Malformed, Invalid):
-        return put["id"], None
-    return put["id"], row
+        return None
+    return row

@@ -16,7 +16,9 @@ from deployd.net.peer import Peer
 from deployd.net.secret import drone_credential
 from deployd.registry.filter import RowFilter
 from deployd.registry.history import History, Page
+from deployd.registry.position import Position
 from deployd.registry.watching import Watchers
+from deployd.wire.documents import dump
 from deployd.wire.registry import Attach, Publish, Update
 from tests.client.network import SECRET, TIMEOUT, Network
 from tests.registry.rows import row
@@ -190,7 +192,8 @@ class RowWatcherTests(WatchingCase):
         self.assertEqual(self.table.resets, [False, True])
 
     def test_who_is_too_far_behind_lists_again(self) -> None:
-        self.network.registry._history = History(self.network.registry.revision, max_changes=3)
+        registry = self.network.registry
+        registry._history = History(registry._book.table, registry.revision, max_changes=3)
         owner = self.owner()
         self.watcher()
         self.publish(owner, row("a"), row("b"), row("c"), row("d"))
@@ -213,11 +216,11 @@ class RowWatcherTests(WatchingCase):
         self.watcher()
         asked = []
 
-        async def watch(position: str, seconds: float, who: object) -> Page:
+        async def follow(position: Any, wanted: RowFilter, *rest: Any) -> Page:
             asked.append(position)
-            return self.network.registry._history.after(position)
+            return self.network.registry._history.after(position, wanted)
 
-        self.network.registry.watch = watch  # type: ignore[method-assign]
+        self.network.registry.follow = follow  # type: ignore[method-assign]
         self.network.advance(60)
         self.assertLess(len(asked), 65)
 
@@ -227,24 +230,25 @@ class RowWatcherTests(WatchingCase):
         self.watcher()
         several: tuple[Any, ...] = (
             "x",
-            {"put": 1},
+            {"type": "put"},
             7,
             None,
             [None],
             [{}],
-            [{"put": {}}],
-            [{"delete": 3}],
+            [{"type": "put", "revision": 1, "row": {}}],
+            [{"type": "delete", "revision": 1, "row": None}],
             [["put"]],
             [],
         )
         for number, nonsense in enumerate(several):
-            page = Page(False, "p", Revision("epoch 1", 1000) if nonsense else Revision("e", 1), nonsense)
-            history.after = lambda position, page=page: page  # type: ignore[method-assign,misc]
+            page = Page(Position("epoch 1" if nonsense else "e", 1000), ())
+            page.text = dump(nonsense)
+            history.after = lambda position, wanted, page=page: page  # type: ignore[method-assign,misc]
             self.publish(owner, row("a", port=number + 1))
             self.network.advance(30)
         del history.after
         self.network.advance(10)
-        for sentence in ("changes are not what the protocol asks for", "revisions do not go on: listing all rows"):
+        for sentence in ("changes are not what the protocol asks for", "revisions do not go on: beginning anew"):
             self.assertIn(f"registry:6000: the registry's {sentence}", self.failures)
         self.assert_in_step()
 
@@ -261,12 +265,13 @@ class RowWatcherTests(WatchingCase):
             {"host": "a b"},
             {"role": 3},
         ]
-        puts = [{"put": good | {"id": f"bad{number}"} | change} for number, change in enumerate(bad)]
-        puts += [{"put": {"id": "a"}}, {"put": good | {"id": "fine", "news": 1}}]
-        history = self.network.registry._history
+        rows = [good | {"id": f"bad{number}"} | change for number, change in enumerate(bad)]
+        rows += [{"id": "a"}, good | {"id": "fine", "news": 1}]
         number = self.network.registry.revision.number + 1
-        page = Page(False, history.position, Revision("epoch 1", number), tuple(puts))
-        history.after = lambda position: page  # type: ignore[method-assign]
+        end = Position("epoch 1", number)
+        page = Page(end, tuple({"type": "put", "revision": number, "row": one} for one in rows))
+        history = self.network.registry._history
+        history.after = lambda at, wanted: Page(end) if at == end else page  # type: ignore[method-assign]
         self.publish(owner, row("b"))
         self.settle()
         self.assertEqual(list(self.table.rows), ["fine"])
@@ -308,29 +313,47 @@ class RowWatcherTests(WatchingCase):
             self.network.advance(3)
         self.assertEqual((list(self.table.rows), watcher.connected), (["a"], False))
 
-    def test_changes_while_the_rows_are_listed_are_in_the_table(self) -> None:
-        """One revision, though the pages of the list show many."""
+    def test_changes_while_the_snapshot_is_read_are_in_the_table(self) -> None:
+        """One revision, though the pages of the snapshot come at many."""
         owner = self.owner()
         self.publish(owner, *(row(f"r{number:04}") for number in range(500)))
-        answering = self.network.registry.rows
+        history = self.network.registry._history
+        answering = history.after
         changes = iter(range(10**6))
 
-        def rows(wanted: RowFilter, after: str = "") -> Any:
-            found = list(answering(wanted, after))
+        def after(position: Position | None, wanted: RowFilter) -> Page:
+            page = answering(position, wanted)
             number = next(changes)
             if number < 20:
-                seat = self.network.registry._book._owners[found[0].owner].seat if found else None
-                if seat is not None:
-                    put = [row(f"r{number * 7 % 500:04}", port=number + 1), row(f"new{number:03}")]
-                    self.network.registry.update(seat, put, [f"r{number * 31 % 500:04}"] if number % 7 else [])
-            return found
+                put = (row(f"r{number * 7 % 500:04}", port=number + 1), row(f"new{number:03}"))
+                gone = (f"r{number * 31 % 500:04}",) if number % 7 else ()
+                owner.call(Update, put=put, free=gone).addErrback(lambda _: None)
+            return page
 
-        self.network.registry.rows = rows  # type: ignore[method-assign]
+        history.after = after  # type: ignore[method-assign]
         self.watcher()
         self.settle()
-        del self.network.registry.rows
+        del history.after
+        self.network.advance(1)
         self.assert_in_step()
         self.assertEqual(self.table.resets, [False])
+
+    def test_a_table_larger_than_any_is_not_held(self) -> None:
+        owner = self.owner()
+        self.publish(owner, *(row(f"r{number:04}") for number in range(500)))
+        watcher = RowWatcher(
+            dial=self.network.dial("read", secret=None),
+            reset=self.table.reset,
+            changed=self.table.changed,
+            failed=lambda error: self.failures.append(str(error)),
+            max_snapshot=400,
+        )
+        watcher.startService()
+        self.addCleanup(watcher.stopService)
+        self.network.advance(3)
+        self.assertEqual(self.table.resets, [])
+        self.assertIn("a table of more than", self.failures[0])
+        self.assertLessEqual(len(watcher._held), 400)
 
 
 class CutTests(WatchingCase):
@@ -343,16 +366,15 @@ class CutTests(WatchingCase):
             watcher = RowWatcher(
                 dial=self.network.dial("read", secret=None), reset=self.table.reset, changed=self.table.changed
             )
+            owner_pump = self.network.pumps[-1]
             watcher.startService()
             pump = self.network.pumps[-1]
             for moved in range(cut_after):
                 pump.pump()
                 if moved % 5 == 4:
-                    self.network.registry.update(
-                        self.network.registry._book._owners[self.owned(owner)].seat,
-                        [row(f"r{moved:03}", port=moved + 1)],
-                        [f"r{moved + 100:03}"],
-                    )
+                    changed = row(f"r{moved:03}", port=moved + 1)
+                    owner.call(Update, put=(changed,), free=(f"r{moved + 100:03}",)).addErrback(lambda _: None)
+                    owner_pump.pump()
                     self.network.clock.advance(0.001)
             pump.serverIO.loseConnection()
             self.network.flush()
@@ -360,9 +382,6 @@ class CutTests(WatchingCase):
             self.network.advance(3)
             self.assert_in_step()
             watcher.stopService()
-
-    def owned(self, owner: Peer) -> str:
-        return next(iter(self.network.registry.rows(RowFilter()))).owner
 
     def test_the_table_is_right_after_random_changes_cuts_and_restarts(self) -> None:
         chance, identity = random.Random(7), Identity.create()
