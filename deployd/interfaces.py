@@ -76,19 +76,35 @@ class SavedTable:
 
 
 class RegistryStore(Protocol):
-    """Where the port table survives a kill. Every method fails with Busy and one sentence where the disk does not allow
-    it; then nothing of that call has happened."""
+    """Where the port table survives a kill. Calls come one at a time; every method fails with one sentence.
+
+    What an implementation promises, wherever it keeps the table (tests/storage/registry_store_contract.py):
+
+    - What ``save`` has fired for is there after a kill of anything at any instant, and so are its numbers: within an
+      epoch no number ever stands for something else. A store that cannot know (it was put back from a backup) starts a
+      new epoch, above all numbers that it can know of.
+    - A save is done whole or not at all, and before it answers the store knows which. If the answer of a remote store
+      is lost, it is for the implementation to ask what became of the save (the table's number tells) before it says
+      done or Busy; where it cannot find out, Superseded is the answer that is never wrong.
+    - There is one writer. Two registries may be started on one remote store: the save whose changes do not go on from
+      the number that the store has is refused, by the store itself and in the same transaction.
+    """
 
     def open(self) -> Deferred[SavedTable]:
-        """What is there; a new store starts a new epoch at 0. Fails with Refused for one that cannot be read."""
+        """What is there; a new store starts a new epoch at 0. Fails with Refused for one that cannot be read.
+
+        Also called again after Superseded, and then as if for the first time.
+        """
         ...
 
     def save(self, changes: Sequence[RowChange]) -> Deferred[None]:
-        """Append ``changes``, whose numbers go on from the last one saved; durable once this fires.
+        """Append ``changes``, whose numbers follow each other and go on from the last one saved; durable once this
+        fires.
 
-        Calls come one at a time. Fails with Superseded when somebody else has written to the store since: the caller's
-        table is then no longer that of the store. How many changes are kept is the store's affair; it forgets the
-        oldest, and never a row.
+        Fails with Busy when it could not be done (a full disk, a store that is away): nothing was done, and it may be
+        tried again with the same numbers. Fails with Superseded when somebody else has written to the store since, or
+        when it is not known what was done: the caller's table is then no longer that of the store. How many changes are
+        kept is the store's affair; it forgets the oldest, and never a row.
         """
         ...
 

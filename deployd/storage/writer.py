@@ -9,10 +9,11 @@ from typing import Any
 
 from attrs import define, field
 from twisted.internet.defer import Deferred, fail
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 IDLE = 0.02
-"""Seconds without a call after which the writer tidies up."""
+"""Seconds without a call after which the writer begins to tidy up."""
 
 
 @define(eq=False)
@@ -29,6 +30,8 @@ class Writer:
     pause, does a little work, and returns whether it wants to be called in a pause again. The thread begins with the
     first call, ends with ``close``, and keeps no process alive.
     """
+
+    _log = Logger()
 
     def __init__(self, reactor: Any, name: str, tidy: Callable[[bool], bool] = lambda idle: False) -> None:
         self._reactor = reactor
@@ -55,12 +58,12 @@ class Writer:
         self._calls.put(None)
 
     def _work(self) -> None:
-        untidy = False
+        wait: float | None = None
         while True:
             try:
-                call = self._calls.get(timeout=IDLE if untidy else None)
+                call = self._calls.get(timeout=wait)
             except Empty:
-                untidy = self._tidy(True)
+                wait = 0.0 if self._tidied(True) else None
                 continue
             if call is None:
                 return
@@ -69,4 +72,11 @@ class Writer:
             except BaseException:
                 result = Failure()
             self._reactor.callFromThread(call.done.callback, result)
-            untidy = self._tidy(False)
+            wait = IDLE if self._tidied(False) else None
+
+    def _tidied(self, idle: bool) -> bool:
+        try:
+            return self._tidy(idle)
+        except Exception:
+            self._reactor.callFromThread(self._log.failure, "{name} is not tidied up", Failure(), name=self._name)
+            return False
