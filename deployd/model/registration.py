@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from json import dumps
 from math import isfinite
 from typing import Any
@@ -21,6 +22,7 @@ MAX_META_DEPTH = 8
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
 _NAMESPACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _VERSION = re.compile(r"[A-Za-z0-9.+_-]{0,64}")
+_PLAIN = (str, int)
 _HOST = re.compile(r"[A-Za-z0-9_.:%-]{1,255}")
 
 
@@ -53,17 +55,23 @@ def checked(row: Registration) -> Registration:
     ``host``, ``owner``, ``drone`` and ``revision`` are not looked at: the registry fills them in itself.
     """
     _check(_ID, row.id, "a registration's id: use up to 128 letters, digits, '.', '_', ':' and '-'")
-    namespace_name(row.namespace)
-    role_name(row.role)
-    if row.app:
-        app_name(row.app)
-    _check(_VERSION, row.release, "a release")
-    _check(_VERSION, row.version, "a version: use up to 64 letters, digits, '.', '+', '_' and '-'")
+    _check_words(row.namespace, row.role, row.app, row.release, row.version)
     if not 0 < row.port < 65536:
         raise Invalid(f"{row.id}: a port is a number from 1 to 65535, not {str(row.port)[:20]}")
     if row.meta:
         _check_meta(row)
     return row
+
+
+# Thousands of rows share these; what is refused is not remembered, so each is short.
+@lru_cache(maxsize=4096)
+def _check_words(namespace: str, role: str, app: str, release: str, version: str) -> None:
+    namespace_name(namespace)
+    role_name(role)
+    if app:
+        app_name(app)
+    _check(_VERSION, release, "a release")
+    _check(_VERSION, version, "a version: use up to 64 letters, digits, '.', '+', '_' and '-'")
 
 
 def _check_meta(row: Registration) -> None:
@@ -74,16 +82,25 @@ def _check_meta(row: Registration) -> None:
         raise Invalid(f"{row.id}: the metadata is longer than {MAX_META_BYTES} bytes as JSON")
 
 
+def meta_bytes(row: Registration) -> int:
+    """How long the row's metadata is, as it is bounded."""
+    return len(dumps(row.meta)) if row.meta else 0
+
+
 def _is_json(value: Any, depth: int) -> bool:
     """Whether JSON can say ``value``, within ``depth`` levels of lists and objects."""
-    if value is None or isinstance(value, str | bool | int):
+    if value is None or isinstance(value, _PLAIN):
         return True
     if isinstance(value, float):
         return isfinite(value)
     if depth == 0:
         return False
+    # Loops, and the plain ones are not asked about further: this is done for each row that is written.
     if isinstance(value, dict):
-        return all(isinstance(key, str) and _is_json(item, depth - 1) for key, item in value.items())
+        for key, item in value.items():
+            if not isinstance(key, str) or not (isinstance(item, _PLAIN) or _is_json(item, depth - 1)):
+                return False
+        return True
     return isinstance(value, list) and all(_is_json(item, depth - 1) for item in value)
 
 

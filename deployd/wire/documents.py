@@ -10,8 +10,12 @@ from twisted.protocols import amp
 from deployd.errors import Malformed
 
 
+# Made once: json.dumps makes one for each call with arguments of its own.
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
 def dump(value: Any) -> bytes:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
+    return _encode(value).encode("utf-8", "surrogatepass")
 
 
 def load(text: bytes) -> Any:
