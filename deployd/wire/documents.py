@@ -9,7 +9,6 @@ from twisted.protocols import amp
 
 from deployd.errors import Malformed
 
-
 # Made once: json.dumps makes one for each call with arguments of its own.
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
