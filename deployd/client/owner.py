@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from attrs import evolve
@@ -43,7 +43,8 @@ class OwnedRows(MultiService):
     ``dial`` carries the owner's identity, for sessions to "register"; the rows will say ``name``. ``credential`` (what
     the hub gave) and ``advertise`` may be set anew, and the next session brings them. ``host`` is what the registry
     says our rows carry, "" before it said so; ``http`` is its HTTP address as reached from here. ``failed`` hears, with
-    a sentence, of each attempt to connect that failed and of each row that the registry refused.
+    a sentence, of each attempt to connect that failed and of each row that the registry refused. ``before(peer)`` is
+    awaited in each new session before it takes over from any other of this owner; raising a DeploydError prevents that.
     """
 
     _log = Logger()
@@ -56,8 +57,10 @@ class OwnedRows(MultiService):
         credential: bytes,
         advertise: str = "",
         failed: Callable[[DeploydError], None] | None = None,
+        before: Callable[[Peer], Awaitable[None]] | None = None,
     ) -> None:
         super().__init__()
+        self._before = before
         self._name = name
         self.credential = credential
         self.advertise = advertise
@@ -116,6 +119,8 @@ class OwnedRows(MultiService):
 
     async def _attach(self, peer: Peer) -> None:
         """A connection is up: say who we are and what was ours, then what has changed since."""
+        if self._before is not None:
+            await self._before(peer)
         answer = await peer.call(Attach, name=self._name, credential=self.credential, advertise=self.advertise)
         self.host = answer["host"]
         self.http = seen_from_here(peer, self._dial.shown)
