@@ -38,6 +38,11 @@ class DaemonOptions(usage.Options):
     state_dir: Path
     interface: str = ""
 
+    @property
+    def is_open(self) -> bool:
+        """Whether everybody who gets there may do everything."""
+        return self.secret is None
+
     def parseOptions(self, options: list[str] | None = None) -> None:
         try:
             super().parseOptions(options)

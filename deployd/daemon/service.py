@@ -55,7 +55,7 @@ class DaemonService(MultiService):
     def startService(self) -> None:
         try:
             self.state.hold()
-            if self.options.secret is None:
+            if self.options.is_open:
                 self._log.warn("no secret: everybody who reaches {host} may do everything", host="this machine")
             self.begin()
         except (DeploydError, OSError) as error:

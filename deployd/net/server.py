@@ -51,7 +51,7 @@ class ServerTerms:
     ``conversations`` maps each purpose to what makes its responders, ``anonymous`` names those that need no secret;
     ``facts`` is asked anew for each session. ``authorized`` says which keys may go without the secret, where any may
     (Note [A key instead of the secret]); a server with neither it nor a secret lets everybody do everything.
-    ``identity`` is the server's own key. ``heartbeat`` and ``timeout`` are seconds.
+    ``identity`` gives the server's own key, where it has one. ``heartbeat`` and ``timeout`` are seconds.
     """
 
     kind: str
@@ -60,7 +60,7 @@ class ServerTerms:
     facts: Callable[[], dict[str, str]] = dict
     anonymous: frozenset[str] = frozenset()
     authorized: Callable[[bytes], bool] | None = None
-    identity: Identity | None = None
+    identity: Callable[[], Identity | None] = lambda: None
     heartbeat: float = 15.0
     timeout: float = 45.0
 
@@ -151,7 +151,8 @@ class ServerPeer(Peer):
         conversation = terms.conversations[session.purpose](self, session)
         self.established(conversation, terms.heartbeat, terms.timeout)
         answer = transcript.server_proof(terms.secret, owner) if terms.secret and proven else b""
-        facts = terms.facts() | (server_facts(transcript, terms.identity, owner) if terms.identity else {})
+        identity = terms.identity()
+        facts = terms.facts() | (server_facts(transcript, identity, owner) if identity else {})
         times = {"heartbeat": float(terms.heartbeat), "timeout": float(terms.timeout)}
         return {"proof": answer, "facts": facts, **times}
 

@@ -11,10 +11,9 @@ from deployd.daemon.service import DaemonService
 from deployd.net.addresses import listening_address
 from deployd.net.server import ServerFactory, ServerTerms
 from deployd.registry.book import Book
+from deployd.registry.doors import Doors
 from deployd.registry.options import RegistryOptions
-from deployd.registry.responders import ANONYMOUS, conversations
 from deployd.registry.service import Registry
-from deployd.registry.site import JsonSite
 from deployd.registry.web import root
 
 
@@ -30,16 +29,21 @@ class RegistryDaemon(DaemonService):
         self.registry = Registry(reactor, book, options.secret, options.timeout, options["advertise"])
         self.registry.setServiceParent(self)
         self._http = ""
+        self._doors = Doors(reactor, options)
+        self._doors.setServiceParent(self)
         self._factory = ServerFactory(reactor, self._terms())
-        self._site = JsonSite(root(self.registry, reactor), reactor)
+        self._site = self._doors.site(root(self.registry, reactor))
 
     def begin(self) -> None:
         options = self.options
+        self._doors.open(self.state.path)
         amp = self.listen(options.amp_listener(options.amp_port), self._factory)
         http = self.listen(options.http_listener(), self._site)
         self._http = listening_address(http, options["advertise"])
         self._log.info("AMP on {amp}, HTTP on {http}", amp=amp.getHost(), http=http.getHost())
-        self.state.publish_addresses(amp=listening_address(amp, options["advertise"]), http=self._http)
+        self.state.publish_addresses(
+            amp=listening_address(amp, options["advertise"]), http=self._http, key=self._doors.key
+        )
 
     def stopService(self) -> Deferred[Any]:
         stopping = super().stopService()
@@ -51,9 +55,11 @@ class RegistryDaemon(DaemonService):
         return ServerTerms(
             kind="registry",
             secret=self.options.secret,
-            conversations=conversations(self.registry),
-            facts=lambda: {"http": self._http},
-            anonymous=ANONYMOUS,
+            conversations=self._doors.conversations(self.registry),
+            facts=lambda: {"http": self._http, **self._doors.facts},
+            anonymous=self._doors.anonymous,
+            authorized=self._doors.authorized,
+            identity=lambda: self._doors.identity,
             heartbeat=self.options.heartbeat,
             timeout=self.options.timeout,
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from twisted.python import usage
 
 from deployd.daemon.options import DaemonOptions
@@ -19,7 +21,7 @@ class RegistryOptions(DaemonOptions):
     kind = "registry"
     default_port = AMP_PORT
     synopsis = "[options]"
-    longdesc = "Holds the port table: who listens where, by commit. Reading it needs no secret."
+    longdesc = "Holds the port table: who listens where, by commit. Reading it needs no secret, unless --private."
 
     optParameters = [
         ["port", "p", str(AMP_PORT), "The AMP port; 0 takes a free one."],
@@ -29,6 +31,12 @@ class RegistryOptions(DaemonOptions):
         ["heartbeat", None, "15", "Seconds of silence after which a peer is asked for a sign of life."],
         ["timeout", None, "45", "Seconds of silence after which a peer is lost, and after which lost rows fall."],
         ["advertise", None, "", "The host by which other machines reach this one."],
+        ["authorized-keys", None, None, "A directory of the Ed25519 keys that may register without the secret."],
+    ]
+
+    optFlags = [
+        ["private", None, "Reading needs the secret, a read token or an authorized key, too."],
+        ["dns-public", None, "Let --dns-port answer everybody although the registry is --private."],
     ]
 
     amp_port: int
@@ -49,6 +57,25 @@ class RegistryOptions(DaemonOptions):
             self["advertise"] = host_name(self["advertise"]) if self["advertise"] else ""
         except Invalid as error:
             raise usage.UsageError(f"--advertise: {error}") from None
+
+        self._check_keys()
+
+    @property
+    def is_open(self) -> bool:
+        return super().is_open and self.authorized_keys is None
+
+    @property
+    def authorized_keys(self) -> Path | None:
+        """The directory, if there is one."""
+        return Path(self["authorized-keys"]) if self["authorized-keys"] else None
+
+    def _check_keys(self) -> None:
+        if self["authorized-keys"] == "":
+            raise usage.UsageError("--authorized-keys is empty; name a directory, or leave the option away")
+        if self["private"] and self.is_open:
+            raise usage.UsageError("--private needs a secret or --authorized-keys, or nobody could read")
+        if self["private"] and self.get("dns-port") and not self["dns-public"]:
+            raise usage.UsageError("--dns-port would tell everybody what --private closes; add --dns-public if so")
 
     def http_listener(self) -> str:
         """The server endpoint string of the HTTP port: ``--http-listen``, else TCP."""

@@ -173,7 +173,7 @@ class AuthorizedKeyTests(SynchronousTestCase):
             "kind": "registry",
             "conversations": {"register": conversation, "read": conversation},
             "authorized": lambda key: key == self.listed.key,
-            "identity": self.server_identity,
+            "identity": lambda: self.server_identity,
         }
         return Ends(terms(**(plain | changes)))
 
@@ -228,8 +228,9 @@ class AuthorizedKeyTests(SynchronousTestCase):
 
     def test_a_server_with_another_key_or_none_is_left(self) -> None:
         pinned = credentials(None, "register", identity=self.listed, server_key=self.server_identity.key)
-        for other in (Identity.create(), None):
-            error = self.failureResultOf(self.ends(identity=other).greet(pinned), SecretRefused)
+        other = Identity.create()
+        for identity in (lambda: other, lambda: None):
+            error = self.failureResultOf(self.ends(identity=identity).greet(pinned), SecretRefused)
             self.assertIn("could not prove that it has the key", str(error.value))
 
     def test_what_a_server_signed_for_one_session_is_worth_nothing_in_another(self) -> None:
@@ -238,9 +239,9 @@ class AuthorizedKeyTests(SynchronousTestCase):
         self.successResultOf(ends.greet(credentials(None, "register", identity=self.listed)))
         replayed |= {name: ends.client.facts[name] for name in ("key", "signature")}
         mine = credentials(None, "register", identity=self.listed, server_key=self.server_identity.key)
-        ends = self.ends(identity=None, facts=lambda: replayed)
+        ends = self.ends(identity=lambda: None, facts=lambda: replayed)
         self.failureResultOf(ends.greet(mine), SecretRefused)
-        ends = self.ends(identity=None, facts=lambda: {"signature": "no hex"})
+        ends = self.ends(identity=lambda: None, facts=lambda: {"signature": "no hex"})
         self.failureResultOf(ends.greet(mine), SecretRefused)
 
 

@@ -50,3 +50,38 @@ class OptionsTests(SynchronousTestCase):
         ):
             with self.assertRaises(UsageError):
                 self.parsed(*words)
+
+
+class KeyOptionsTests(SynchronousTestCase):
+    def parsed(self, *words: str) -> Options:
+        options = Options()
+        options.parseOptions([*words])
+        return options
+
+    def refusal(self, *words: str) -> str:
+        with self.assertRaises(UsageError) as caught:
+            self.parsed(*words)
+        return str(caught.exception)
+
+    def test_reading_is_closed_by_a_secret_or_by_keys_and_never_by_nothing(self) -> None:
+        self.assertTrue(self.parsed("--private", "--secret", "x")["private"])
+        self.assertTrue(self.parsed("--private", "--authorized-keys", "keys")["private"])
+        self.assertIn("--private needs a secret or --authorized-keys", self.refusal("--private"))
+
+    def test_a_registry_with_authorized_keys_is_not_open_to_all_for_want_of_a_secret(self) -> None:
+        self.assertTrue(self.parsed().is_open)
+        self.assertFalse(self.parsed("--secret", "x").is_open)
+        self.assertFalse(self.parsed("--authorized-keys", "keys").is_open)
+        self.assertEqual(str(self.parsed("--authorized-keys", "keys").authorized_keys), "keys")
+
+    def test_an_empty_directory_name_is_a_mistake(self) -> None:
+        self.assertIn("--authorized-keys is empty", self.refusal("--authorized-keys", "", "--secret", "x"))
+
+    def test_names_in_the_dns_are_for_everybody_and_so_not_for_a_private_registry(self) -> None:
+        options = self.parsed("--private", "--secret", "x")
+        options["dns-port"] = "53"
+        with self.assertRaises(UsageError) as caught:
+            options._check_keys()
+        self.assertIn("add --dns-public", str(caught.exception))
+        options["dns-public"] = 1
+        options._check_keys()
