@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.interfaces import IStreamClientEndpoint
@@ -31,6 +31,9 @@ from deployd.net.client import Dial, connect
 from deployd.net.handshake import Credentials
 from deployd.net.peer import CALL_TIMEOUT, Peer
 from deployd.wire.control import AwaitChange, ForgetDrone, List, Promote, RemoveRoute, Restart, RollBack
+
+if TYPE_CHECKING:
+    from deployd.net.identity import Identity
 
 REDIAL = 0.2
 MAX_PAGES = 2000
@@ -175,8 +178,15 @@ class Cluster:
 
     async def registry(self) -> Peer:
         """A reading session with the registry: the one of ``--registry``, else the one that the hub names."""
-        address = self.settings.registry or await self._registry_of_hub()
-        return await self._dial(address, REGISTRY_PORT, "read", "registry")
+        return await self._dial(await self.registry_address(), REGISTRY_PORT, "read", "registry")
+
+    async def registry_address(self) -> str:
+        """As the person gave it, else as the hub names it."""
+        return self.settings.registry or await self._registry_of_hub()
+
+    def owner_dial(self, address: str, identity: Identity) -> Dial:
+        """How an owner of rows gets to the registry."""
+        return self._dial_of(address, REGISTRY_PORT, "register", identity)
 
     async def _registry_of_hub(self) -> str:
         try:
@@ -191,10 +201,15 @@ class Cluster:
             _start_over(address)
         return address
 
-    async def _dial(self, text: str, port: int, purpose: str, kind: str) -> Peer:
+    def _dial_of(self, text: str, port: int, purpose: str, identity: Identity | None = None) -> Dial:
         endpoint, shown = self._endpoint(self.clock, text, port)
-        credentials = Credentials(f"deployctl {__version__}", purpose, self.settings.secret)
-        dialling: Deferred[Peer] = Deferred.fromCoroutine(connect(Dial(self.clock, endpoint, shown, credentials)))
+        credentials = Credentials(f"deployctl {__version__}", purpose, self.settings.secret, identity)
+        return Dial(self.clock, endpoint, shown, credentials)
+
+    async def _dial(self, text: str, port: int, purpose: str, kind: str) -> Peer:
+        dial = self._dial_of(text, port, purpose)
+        shown = dial.shown
+        dialling: Deferred[Peer] = Deferred.fromCoroutine(connect(dial))
         dialling.addTimeout(self.remaining(), self.clock)
         try:
             return await dialling
