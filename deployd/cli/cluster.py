@@ -24,9 +24,10 @@ from deployd.errors import (
     UnknownRoute,
     Unreachable,
 )
-from deployd.model.address import Address, reachable
+from deployd.model.address import Address, is_several, reachable, reachable_text
 from deployd.model.invalid import Invalid
-from deployd.net.addresses import client_endpoint, host_of
+from deployd.net.addresses import client_endpoints, host_of
+from deployd.net.choices import Choices
 from deployd.net.client import Dial, connect
 from deployd.net.handshake import Credentials
 from deployd.net.peer import CALL_TIMEOUT, Peer
@@ -39,6 +40,8 @@ REDIAL = 0.2
 MAX_PAGES = 2000
 # Seconds that one AwaitChange may take; a hub that is gone without a word is noticed after twice that at the latest.
 WATCH = 5.0
+# What the registry has sessions for.
+OF_REGISTRY = ("read", "register")
 # The share of the whole time, and at most the seconds, before the deadline that are kept for looking once more.
 LAST_LOOK_SHARE = 0.05
 LAST_LOOK = 0.3
@@ -53,7 +56,7 @@ ONCE: dict[type[Command], str] = {
 DONE_ALREADY: dict[type[Command], type[DeploydError]] = {ForgetDrone: UnknownDrone, RemoveRoute: UnknownRoute}
 
 Row = dict[str, Any]
-FindEndpoint = Callable[[Any, str, int], tuple[IStreamClientEndpoint, str]]
+FindEndpoint = Callable[[Any, str, int], tuple[IStreamClientEndpoint | Choices, str]]
 
 
 class Cluster:
@@ -63,7 +66,7 @@ class Cluster:
     """
 
     def __init__(
-        self, reactor: Any, settings: Settings, seconds: float, endpoint: FindEndpoint = client_endpoint
+        self, reactor: Any, settings: Settings, seconds: float, endpoint: FindEndpoint = client_endpoints
     ) -> None:
         self.clock: Any = reactor
         self._endpoint = endpoint
@@ -168,7 +171,7 @@ class Cluster:
         try:
             return str(reachable(Address.parse(said), await self.hub_host()))
         except Invalid:
-            return said
+            return reachable_text(said, await self.hub_host()) if is_several(said) else said
 
     async def hub_host(self) -> str:
         """The host under which the hub was dialled."""
@@ -177,7 +180,10 @@ class Cluster:
     # The registry.
 
     async def registry(self) -> Peer:
-        """A reading session with the registry: the one of ``--registry``, else the one that the hub names."""
+        """A reading session with the registry: the one of ``--registry``, else the one that the hub names.
+
+        By our own key where there is no secret: a private registry may know it.
+        """
         return await self._dial(await self.registry_address(), REGISTRY_PORT, "read", "registry")
 
     async def registry_address(self) -> str:
@@ -203,7 +209,11 @@ class Cluster:
 
     def _dial_of(self, text: str, port: int, purpose: str, identity: Identity | None = None) -> Dial:
         endpoint, shown = self._endpoint(self.clock, text, port)
-        credentials = Credentials(f"deployctl {__version__}", purpose, self.settings.secret, identity)
+        settings = self.settings
+        pinned = settings.registry_key if purpose in OF_REGISTRY else None
+        if purpose == "read" and settings.secret is None:
+            identity = settings.identity()
+        credentials = Credentials(f"deployctl {__version__}", purpose, settings.secret, identity, pinned)
         return Dial(self.clock, endpoint, shown, credentials)
 
     async def _dial(self, text: str, port: int, purpose: str, kind: str) -> Peer:
@@ -228,6 +238,8 @@ def _advice(error: DeploydError, kind: str, settings: Settings) -> str:
         return f"is the {kind} busy, or something else listening there?"
     if isinstance(error, Unreachable):
         return f"start the {kind} or give --{kind} HOST:PORT"
+    if isinstance(error, SecretRefused) and kind == "registry" and (settings.key or settings.registry_key):
+        return "check --key, its line in the registry's --authorized-keys, and --registry-key"
     if isinstance(error, SecretRefused) and settings.secret is None:
         return "give --secret-file or set DEPLOYD_SECRET"
     if isinstance(error, SecretRefused):

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
 from deployd.errors import UsageError
+from deployd.model.address import is_several
 from deployd.net.secret import Secret, secret_from_file
+
+if TYPE_CHECKING:
+    from deployd.net.identity import Identity
 
 DEFAULT_HUB = "localhost:6001"
 HUB_PORT = 6001
@@ -17,24 +22,40 @@ REGISTRY_PORT = 6000
 
 @frozen
 class Settings:
-    """The global options. ``registry`` None: ask the hub; ``timeout`` (seconds) None: the verb's own default."""
+    """The global options. ``registry`` None: ask the hub; ``timeout`` (seconds) None: the verb's own default.
+
+    ``key`` names the file of a key of our own, for the registry; ``registry_key`` is the registry's public key.
+    """
 
     hub: str = DEFAULT_HUB
     registry: str | None = None
     secret: Secret | None = None
     json: bool = False
     timeout: float | None = None
+    key: str | None = None
+    registry_key: bytes | None = None
 
     @classmethod
     def read(cls, given: Mapping[str, Any], environ: Mapping[str, str]) -> Settings:
         """Options first, then the environment; raise UsageError."""
         return cls(
-            hub=_address("--hub", given.get("hub"), environ.get("DEPLOYD_HUB")) or DEFAULT_HUB,
+            hub=_one(_address("--hub", given.get("hub"), environ.get("DEPLOYD_HUB")) or DEFAULT_HUB),
             registry=_address("--registry", given.get("registry"), environ.get("DEPLOYD_REGISTRY")),
             secret=_secret(given.get("secret"), given.get("secret_file"), environ.get("DEPLOYD_SECRET")),
             json=bool(given.get("json")),
             timeout=given.get("timeout"),
+            key=_file("--key", given.get("key"), environ.get("DEPLOYD_KEY")),
+            registry_key=_public_key(given.get("registry_key"), environ.get("DEPLOYD_REGISTRY_KEY")),
         )
+
+    def identity(self) -> Identity | None:
+        """Our own key, where one is given; raise UsageError."""
+        if self.key is None:
+            return None
+        # Not above: few commands have one, and `cryptography` takes a third of their start.
+        from deployd.net.identity import Identity
+
+        return Identity.read(Path(self.key))
 
 
 def _address(option: str, given: str | None, fallback: str | None) -> str | None:
@@ -44,6 +65,35 @@ def _address(option: str, given: str | None, fallback: str | None) -> str | None
     if not given.strip():
         raise UsageError(f"{option} is empty; write HOST:PORT")
     return given
+
+
+def _one(hub: str) -> str:
+    """There is one hub; registries may be several."""
+    if is_several(hub):
+        raise UsageError("--hub takes one address: HOST:PORT")
+    return hub
+
+
+def _file(option: str, given: str | None, fallback: str | None) -> str | None:
+    """As ``_address``."""
+    if given is None:
+        return fallback or None
+    if not given:
+        raise UsageError(f"{option} is empty; name a file")
+    return given
+
+
+def _public_key(given: str | None, fallback: str | None) -> bytes | None:
+    text = fallback or None if given is None else given
+    if text is None:
+        return None
+    from deployd.model.grant import public_key
+    from deployd.model.invalid import Invalid
+
+    try:
+        return public_key(text)
+    except Invalid:
+        raise UsageError("--registry-key is not a key; the registry's log and addresses.json have it") from None
 
 
 def _secret(text: str | None, path: str | None, fallback: str | None) -> Secret | None:

@@ -51,7 +51,7 @@ class Grant:
         given = _options(words[2:])
         return cls(
             public_key(words[0]),
-            drone_name(words[1]),
+            _name(words[1]),
             frozenset(map(_role, given["roles"])),
             frozenset(map(_namespace, given["namespaces"])),
         )
@@ -61,7 +61,7 @@ class Grant:
         """A grant by its parts, none meaning any; raise Invalid."""
         return cls(
             key,
-            drone_name(name),
+            _name(name),
             frozenset(map(_role, roles)) or ANY,
             frozenset(map(_namespace, namespaces)) or ANY,
         )
@@ -123,6 +123,13 @@ def _options(words: list[str]) -> dict[str, list[str]]:
         if name not in given:
             raise Invalid(f"{name}=... is missing; {name}=* opens all of them")
     return given
+
+
+def _name(text: str) -> str:
+    try:
+        return drone_name(text)
+    except Invalid:
+        raise Invalid(f"{shown(text)} is no name for a key: use up to 63 letters, digits, '.', '_' and '-'") from None
 
 
 def _role(text: str) -> str:

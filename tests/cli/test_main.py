@@ -135,7 +135,8 @@ class GlobalOptionTests(SynchronousTestCase):
 
     def test_every_global_option_is_one_of_the_contract(self) -> None:
         names = {option.name for option in root.params if isinstance(option, GlobalOption)}
-        self.assertEqual(names, {"hub", "registry", "secret", "secret_file", "json", "timeout", "version"})
+        named = {"hub", "registry", "secret", "secret_file", "key", "registry_key", "json", "timeout", "version"}
+        self.assertEqual(names, named)
 
 
 class ErrorTests(SynchronousTestCase):

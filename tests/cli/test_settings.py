@@ -9,6 +9,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from deployd.cli.running import needs_tls
 from deployd.cli.settings import Settings
 from deployd.errors import UsageError
+from deployd.model.grant import key_text
+from deployd.net.identity import Identity
 
 
 class SettingsTests(SynchronousTestCase):
@@ -61,3 +63,27 @@ class SettingsTests(SynchronousTestCase):
             self.assertFalse(needs_tls(plain), plain)
         for other in ("tls:hub:6001", "ssl:hub:6001", "tls:hub:6001:trustRoots=/etc/ca", "plugin:x"):
             self.assertTrue(needs_tls(other), other)
+
+    def test_a_key_is_the_one_in_the_file_that_is_named_and_none_is_made(self) -> None:
+        """The ancestor's ``--key`` was sent along as metadata and signed nothing."""
+        path = Path(self.mktemp())
+        for settings in (Settings.read({"key": str(path)}, {}), Settings.read({}, {"DEPLOYD_KEY": str(path)})):
+            with self.assertRaises(UsageError):
+                settings.identity()
+            self.assertFalse(path.exists())
+        mine = Identity.new(path)
+        found = Settings.read({"key": str(path)}, {"DEPLOYD_KEY": "other"}).identity()
+        assert found is not None
+        self.assertEqual(found.owner, mine.owner)
+        self.assertIsNone(Settings.read({}, {"DEPLOYD_KEY": ""}).identity())
+        with self.assertRaises(UsageError):
+            Settings.read({"key": ""}, {})
+
+    def test_the_registrys_key_is_as_its_log_has_it(self) -> None:
+        text = key_text(bytes(32))
+        self.assertEqual(Settings.read({"registry_key": text}, {}).registry_key, bytes(32))
+        self.assertEqual(Settings.read({}, {"DEPLOYD_REGISTRY_KEY": text}).registry_key, bytes(32))
+        self.assertIsNone(Settings.read({}, {"DEPLOYD_REGISTRY_KEY": ""}).registry_key)
+        for wrong in ("", "x", text[:-1]):
+            with self.assertRaises(UsageError):
+                Settings.read({"registry_key": wrong}, {})

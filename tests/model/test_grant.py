@@ -62,7 +62,7 @@ class LineTests(SynchronousTestCase):
             (f"ed25519 {TEXT} ci roles=web", "namespaces=... is missing"),
             (f"ed25519 {TEXT} ci namespaces=default", "roles=... is missing"),
             (f"ed25519 {TEXT} a b roles=web namespaces=default", "a name is one word"),
-            (f"ed25519 {TEXT} a/b roles=web namespaces=default", "not a drone name"),
+            (f"ed25519 {TEXT} a/b roles=web namespaces=default", "no name for a key"),
             (f"ed25519 {TEXT} ci roles=web roles=say namespaces=default", "roles= is there twice"),
             (f"ed25519 {TEXT} ci roles= namespaces=default", "not a role"),
             (f"ed25519 {TEXT} ci roles=web, namespaces=default", "not a role"),
