@@ -1,0 +1,93 @@
+"""DNS over UDP and TCP."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any
+
+from twisted.internet.error import ConnectionDone, MessageLengthError
+from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
+from twisted.internet.protocol import DatagramProtocol, ServerFactory
+from twisted.protocols.basic import Int16StringReceiver
+from twisted.protocols.policies import TimeoutMixin
+from twisted.python.failure import Failure
+
+from deployd.registry.dns_messages import MAX_QUESTION, reply
+from deployd.registry.dns_zone import Zone
+
+MAX_CONNECTIONS = 500
+IDLE = 10.0
+
+_CONNECTION_DONE = Failure(ConnectionDone())
+
+
+class Datagrams(DatagramProtocol):
+    """Questions over UDP."""
+
+    noisy = False
+    transport: Any
+
+    def __init__(self, zone: Zone) -> None:
+        self._zone = zone
+
+    def datagramReceived(self, datagram: bytes, addr: Any) -> None:
+        answer = reply(self._zone, datagram, is_stream=False)
+        if answer is None:
+            return
+        # To where nobody can be (port 0), or the network takes no more: whoever is there asks again.
+        with suppress(OSError, MessageLengthError):
+            self.transport.write(answer, addr)
+
+
+class Stream(Int16StringReceiver, TimeoutMixin):
+    """Questions over TCP, one after the other; the next is read once the answers before it are with the client."""
+
+    MAX_LENGTH = MAX_QUESTION
+    factory: Streams
+    transport: Any
+
+    def connectionMade(self) -> None:
+        self.factory.open.add(self)
+        self.transport.registerProducer(self, True)
+        self.setTimeout(IDLE)
+
+    def connectionLost(self, reason: Failure = _CONNECTION_DONE) -> None:
+        self.setTimeout(None)
+        self.factory.open.discard(self)
+
+    def stringReceived(self, string: bytes) -> None:
+        self.resetTimeout()
+        answer = reply(self.factory.zone, string, is_stream=True)
+        if answer is None:
+            self.transport.abortConnection()
+        else:
+            self.sendString(answer)
+
+    def lengthLimitExceeded(self, length: int) -> None:
+        self.transport.abortConnection()
+
+    def timeoutConnection(self) -> None:
+        self.transport.abortConnection()
+
+    def callLater(self, period: float, func: Any) -> IDelayedCall:
+        return self.factory.clock.callLater(period, func)
+
+
+class Streams(ServerFactory):
+    """More than ``limit`` connections are closed at once."""
+
+    noisy = False
+    protocol: Any = Stream
+
+    def __init__(self, zone: Zone, clock: IReactorTime, limit: int = MAX_CONNECTIONS) -> None:
+        self.zone = zone
+        self.clock = clock
+        self.open: set[Stream] = set()
+        self._limit = limit
+
+    def buildProtocol(self, addr: IAddress | None) -> Any:
+        return None if len(self.open) >= self._limit else super().buildProtocol(addr)
+
+    def close_all(self) -> None:
+        for stream in list(self.open):
+            stream.transport.abortConnection()
