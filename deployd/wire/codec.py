@@ -10,9 +10,12 @@ from cattrs import Converter
 from twisted.protocols import amp
 
 from deployd.errors import Malformed
+from deployd.model.registration import Registration
 from deployd.wire.documents import dump, load
+from deployd.wire.rows import document, registration
 
-_converter = Converter(forbid_extra_keys=False, prefer_attrib_converters=False)
+# Nobody is told which of a value's fields was wrong.
+_converter = Converter(forbid_extra_keys=False, prefer_attrib_converters=False, detailed_validation=False)
 
 
 def _strict(kind: type) -> None:
@@ -43,9 +46,15 @@ def _tuple_from_list(kind: Any, converter: Converter) -> Callable[[Any, Any], An
     def structure(value: Any, _: Any) -> Any:
         if not isinstance(value, list):
             raise TypeError(f"expected a list, got {type(value).__name__}")
-        return tuple(converter.structure(item, inner) for item in value)
+        hook = converter.get_structure_hook(inner)
+        return tuple([hook(item, inner) for item in value])
 
     return structure
+
+
+# Note [Rows by hand]
+_converter.register_structure_hook(Registration, lambda value, _: registration(value))
+_converter.register_unstructure_hook(Registration, document)
 
 
 def to_json(value: Any) -> Any:
