@@ -42,9 +42,10 @@ class OwnedRows(MultiService):
 
     ``dial`` carries the owner's identity, for sessions to "register"; the rows will say ``name``. ``credential`` (what
     the hub gave) and ``advertise`` may be set anew, and the next session brings them. ``host`` is what the registry
-    says our rows carry, "" before it said so; ``http`` is its HTTP address as reached from here. ``failed`` hears, with
-    a sentence, of each attempt to connect that failed and of each row that the registry refused. ``before(peer)`` is
-    awaited in each new session before it takes over from any other of this owner; raising a DeploydError prevents that.
+    says our rows carry, "" before it said so; ``http`` is its HTTP address as reached from here, where reading takes the
+    secret if the registry is ``private``. ``failed`` hears, with a sentence, of each attempt to connect that failed and
+    of each row that the registry refused. ``before(peer)`` is awaited in each new session before it takes over from any
+    other of this owner; raising a DeploydError prevents that.
     """
 
     _log = Logger()
@@ -66,6 +67,7 @@ class OwnedRows(MultiService):
         self.advertise = advertise
         self.host = ""
         self.http = ""
+        self.private = False
         self._dial = dial
         self._failed = failed or self._log_failure
         self._pending = Pending()
@@ -124,6 +126,7 @@ class OwnedRows(MultiService):
         answer = await peer.call(Attach, name=self._name, credential=self.credential, advertise=self.advertise)
         self.host = answer["host"]
         self.http = seen_from_here(peer, self._dial.shown)
+        self.private = peer.facts.get("private", "") == "yes"
         kept = self._pending.kept()
         try:
             await _publish(peer, kept)

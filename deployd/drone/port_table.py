@@ -59,6 +59,11 @@ class PortTable:
         """``HOST:PORT`` of the registry's HTTP side; empty until it was reached."""
         return self._rows.http if self._rows is not None else ""
 
+    @property
+    def private(self) -> bool:
+        """Whether that asks for the secret, or a read token."""
+        return self._rows is not None and self._rows.private
+
     def reached(self) -> Deferred[Revision]:
         """Fires once the registry has been spoken to; freeing nothing is the smallest thing to say."""
         return self.free("nothing")

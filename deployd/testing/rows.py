@@ -41,6 +41,7 @@ class FakeOwnedRows(Service):
         self.advertise = advertise
         self.host = ""
         self.http = ""
+        self.private = False
         self.connected = False
         self.table: dict[str, Registration] = {}
         self.tables: list[frozenset[str]] = []
