@@ -32,7 +32,7 @@ from deployd.model.registration import Registration
 from deployd.model.row_change import RowChange
 from deployd.storage.registry_kept import STEP, Kept
 from deployd.storage.registry_mark import Mark, MarkFile
-from deployd.storage.registry_text import change_text, changes_of
+from deployd.storage.registry_text import changes_of, text_of_changes
 
 SCHEMA_VERSION = 1
 MAX_CHANGES = 50_000
@@ -70,7 +70,7 @@ class TableFile:
         self._mark = MarkFile(path)
         self._marked = Mark("", 0, 0)
         self._connection: sqlite3.Connection | None = None
-        self._kept = Kept(0, 0, max_changes, max_bytes)
+        self._kept = Kept(0, max_changes, max_bytes)
         # About how many bytes are in the WAL, and how many steps the last save makes necessary.
         self._in_wal = 0
         self._owed = 0
@@ -97,11 +97,13 @@ class TableFile:
         """Raise Busy, Superseded; nothing was done then."""
         if not changes:
             return
-        texts = [change_text(change) for change in changes]
-        self._append(changes[0].number - 1, texts)
-        self._owed = 1 + 2 * len(texts) // STEP
-        for change, text in zip(changes, texts, strict=True):
-            self._kept.add(change, len(text))
+        text = text_of_changes(changes)
+        self._append(changes[0].number - 1, text, len(changes))
+        self._owed = 1 + 2 * len(changes) // STEP
+        self._in_wal += _PAGE + len(text)
+        size = len(text) // len(changes)
+        for change in changes:
+            self._kept.add(change, size)
 
     def tidy(self, idle: bool) -> bool:
         """Do a step of what can wait, if ``idle`` or too much waits; whether there is more."""
@@ -171,7 +173,7 @@ class TableFile:
         floor = max(begun, number - self._max_changes)
         ((gap,),) = connection.execute(_LAST_GAP, (floor,)).fetchall()
         floor = floor if gap is None else gap
-        self._kept = Kept(number, floor, self._max_changes, self._max_bytes)
+        self._kept = Kept(floor, self._max_changes, self._max_bytes)
         rows: dict[str, Registration] = {}
         newest: list[RowChange] = []
         try:
@@ -190,16 +192,15 @@ class TableFile:
 
     # Saving.
 
-    def _append(self, before: int, texts: list[str]) -> None:
+    def _append(self, before: int, text: str, count: int) -> None:
         try:
             connection = self._connection or self._connect()
-            saved = connection.execute(_APPEND, (before, dumps(texts))).rowcount
+            saved = connection.execute(_APPEND, (before, text)).rowcount
         except (sqlite3.Error, OSError) as error:
             self._find_out(before, error)
             raise Busy(f"cannot save to the registry's table {self.path}: {error}") from error
-        if saved != len(texts):
+        if saved != count:
             raise Superseded(f"somebody else has written to the registry's table {self.path}")
-        self._in_wal += _PAGE + sum(map(len, texts))
 
     def _find_out(self, before: int, error: Exception) -> None:
         """A disk that fails does not say what it has kept: read anew. Raise Superseded if it has kept the changes."""
@@ -226,11 +227,7 @@ class TableFile:
             kept.deleted(len(dead))
             self._in_wal += len(dead) * _PAGE // 8
             return True
-        if (ceiling := kept.ceiling) is not None:
-            between = "select number, body from changes where number > ? and number <= ?"
-            kept.rise(changes_of(connection.execute(between, (kept.floor, ceiling)).fetchall()), ceiling)
-            return True
-        return False
+        return kept.rise()
 
     def _checkpoint(self, connection: sqlite3.Connection, limit: int) -> bool:
         if self._in_wal > limit:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from json import dumps, loads
+from collections.abc import Sequence
+from json import JSONEncoder, loads
 from sys import intern
 from typing import Any
 
@@ -12,13 +13,20 @@ from deployd.model.row_change import RowChange
 _FREED, _MORE = 1, 2
 
 
-def change_text(change: RowChange) -> str:
-    """Pure ASCII, so that lone surrogates in metadata are kept too."""
+# The interpreter's lock is held meanwhile, so all at once: a third of the time that one by one takes.
+_dump = JSONEncoder(separators=(",", ":"), check_circular=False).encode
+
+
+def text_of_changes(changes: Sequence[RowChange]) -> str:
+    """A JSON list with an item, itself a list, for each; pure ASCII, so that lone surrogates in metadata are kept."""
+    return _dump([_fields(change) for change in changes])
+
+
+def _fields(change: RowChange) -> list[Any]:
     row = change.row
-    flags = (_FREED if change.freed else 0) | (_MORE if change.more else 0)
-    # Of a row that was put, the revision is the change's number.
-    fields = [
-        flags,
+    return [
+        (_FREED if change.freed else 0) | (_MORE if change.more else 0),
+        # Of a row that was put, it is the change's number.
         row.revision if change.freed else 0,
         row.id,
         row.namespace,
@@ -32,11 +40,10 @@ def change_text(change: RowChange) -> str:
         row.meta,
         row.owner,
     ]
-    return dumps(fields, separators=(",", ":"))
 
 
-def change_of(number: int, fields: list[Any]) -> RowChange:
-    """The change ``number`` of a text's ``fields``; raise an exception of any kind for what is none.
+def _change_of(number: int, fields: list[Any]) -> RowChange:
+    """The change ``number`` that ``_fields`` made ``fields`` of.
 
     Names that many rows have in common are held once (``sys.intern``).
     """
@@ -59,7 +66,7 @@ def change_of(number: int, fields: list[Any]) -> RowChange:
     return RowChange(number, row, freed, bool(flags & _MORE))
 
 
-def changes_of(texts: list[tuple[int, str]]) -> list[RowChange]:
-    """Several at once, which is quicker; raise an exception of any kind."""
-    fields = loads(f"[{','.join(text for _, text in texts)}]")
-    return [change_of(number, each) for (number, _), each in zip(texts, fields, strict=True)]
+def changes_of(texts: Sequence[tuple[int, str]]) -> list[RowChange]:
+    """The changes with these numbers and texts; raise TypeError, ValueError, RecursionError for what is none."""
+    items = loads(f"[{','.join(text for _, text in texts)}]")
+    return [_change_of(number, fields) for (number, _), fields in zip(texts, items, strict=True)]
