@@ -23,7 +23,8 @@ def prepare(settings: Settings) -> None:
 
     Twisted imports it whenever it is there, and it would be a quarter of deployctl's start.
     """
-    if "twisted.internet" in sys.modules or any(needs_tls(text) for text in (settings.hub, settings.registry or "")):
+    addresses = (settings.hub, *(settings.registry or "").split(","))
+    if "twisted.internet" in sys.modules or any(map(needs_tls, addresses)):
         return
     sys.modules.setdefault("OpenSSL", None)  # type: ignore[arg-type]
 

@@ -10,7 +10,7 @@ from typing import ClassVar
 from twisted.python import usage
 
 from deployd.errors import UsageError
-from deployd.model.address import Address
+from deployd.model.address import Address, each_address
 from deployd.model.invalid import Invalid
 from deployd.model.registration import host_name
 from deployd.net.addresses import tcp_listener
@@ -104,6 +104,12 @@ def default_state_dir(kind: str) -> Path:
         return Path("/var/lib/deployd") / kind
     base = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
     return Path(base).expanduser() / "deployd" / kind
+
+
+def check_addresses(option: str, text: str) -> None:
+    """``check_address`` for each of ``A,B,C``."""
+    for part in each_address(text):
+        check_address(option, part)
 
 
 def check_address(option: str, text: str) -> None:

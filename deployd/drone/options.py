@@ -6,7 +6,7 @@ import socket
 
 from twisted.python import usage
 
-from deployd.daemon.options import DaemonOptions, check_address
+from deployd.daemon.options import DaemonOptions, check_address, check_addresses
 from deployd.model.drone import DroneDescription
 from deployd.model.invalid import Invalid
 from deployd.model.names import app_name, drone_name, is_unicode, label, role_name
@@ -32,7 +32,7 @@ class DroneOptions(DaemonOptions):
     optParameters = [
         ["hub", None, None, "The hub's AMP address: HOST:PORT or a Twisted client endpoint string."],
         ["name", None, None, "What the drone is called (default: the host name)."],
-        ["registry", None, "", "The registry's AMP address (default: what the hub says)."],
+        ["registry", None, "", "The registry's AMP address, or several with commas (default: what the hub says)."],
         ["advertise", None, "", "The host by which others reach the apps (default: as the hub sees this machine)."],
         ["port-range", None, "20000-29999", "The ports that apps are given."],
         ["roles", None, None, "Roles of Procfiles to run, with commas between them (default: all)."],
@@ -87,7 +87,7 @@ class DroneOptions(DaemonOptions):
         try:
             check_address("hub", self["hub"])
             if self["registry"]:
-                check_address("registry", self["registry"])
+                check_addresses("registry", self["registry"])
             self["name"] = drone_name(socket.gethostname() if self["name"] is None else self["name"])
             self["advertise"] = host_name(self["advertise"]) if self["advertise"] else ""
             self._check_roles()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from twisted.python import usage
 
-from deployd.daemon.options import DaemonOptions
+from deployd.daemon.options import DaemonOptions, check_addresses
 from deployd.model.invalid import Invalid
 from deployd.model.registration import host_name
 from deployd.net.addresses import tcp_listener
@@ -52,6 +52,10 @@ class HubOptions(DaemonOptions):
             raise usage.UsageError("--port and --git-port are two ports")
         if not self["registry"]:
             raise usage.UsageError("--registry is an address: HOST:PORT")
+        try:
+            check_addresses("registry", self["registry"])
+        except Invalid as error:
+            raise usage.UsageError(str(error)) from None
         try:
             self["advertise"] = host_name(self["advertise"]) if self["advertise"] else ""
         except Invalid as error:

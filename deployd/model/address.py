@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 
 from attrs import frozen
 
 from deployd.model.invalid import Invalid
+
+MAX_ADDRESSES = 16
+
+_COMMA = re.compile(r"(?<!\\),")
 
 
 @frozen(order=True)
@@ -52,3 +57,32 @@ def reachable(address: Address, dialled: str) -> Address:
     if dialled and is_loopback(address.host) and not is_loopback(dialled):
         return Address(dialled, address.port)
     return address
+
+
+def each_address(text: str) -> tuple[str, ...]:
+    """The addresses in ``A,B,C``, each HOST, HOST:PORT or an endpoint string (a comma in that is ``\\,``).
+
+    Raise Invalid when one is empty, or there are too many.
+    """
+    parts = [part.strip() for part in _COMMA.split(text)]
+    if not all(parts):
+        raise Invalid(f"{text[:80]!r} has an empty address in it: write HOST:PORT,HOST:PORT")
+    if len(parts) > MAX_ADDRESSES:
+        raise Invalid(f"these are more than {MAX_ADDRESSES} addresses")
+    return tuple(parts)
+
+
+def is_several(text: str) -> bool:
+    return _COMMA.search(text) is not None
+
+
+def reachable_text(text: str, dialled: str) -> str:
+    """``reachable`` for each HOST:PORT in ``A,B,C``; whatever else is in it stays as it is."""
+    return ",".join(_reachable_part(part, dialled) for part in _COMMA.split(text))
+
+
+def _reachable_part(text: str, dialled: str) -> str:
+    try:
+        return str(reachable(Address.parse(text.strip()), dialled))
+    except Invalid:
+        return text

@@ -12,8 +12,9 @@ from twisted.internet.endpoints import HostnameEndpoint, clientFromString, quote
 from twisted.internet.interfaces import IListeningPort, IStreamClientEndpoint
 
 from deployd.errors import UsageError
-from deployd.model.address import Address, is_loopback
+from deployd.model.address import Address, each_address, is_loopback, is_several
 from deployd.model.invalid import Invalid
+from deployd.net.choices import Choice, Choices
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -31,13 +32,25 @@ def client_endpoint(reactor: Any, text: str, default_port: int) -> tuple[IStream
 
     Raise UsageError for anything else.
     """
-    if "," in text:
-        raise UsageError("several addresses are not supported here yet; give one HOST:PORT")
+    if is_several(text):
+        raise UsageError("only one address can be given here: HOST:PORT")
     try:
         address = Address.parse(text)
     except Invalid:
         return _from_string(reactor, text, default_port)
     return _by_name(reactor, address.host, address.port), str(address)
+
+
+def client_endpoints(reactor: Any, text: str, default_port: int) -> tuple[IStreamClientEndpoint | Choices, str]:
+    """As ``client_endpoint``, for ``A,B,C`` too: several addresses of which the first that answers will do."""
+    try:
+        parts = each_address(text)
+    except Invalid as error:
+        raise UsageError(str(error)) from None
+    choices = [Choice(*client_endpoint(reactor, part, default_port)) for part in parts]
+    if len(choices) == 1:
+        return choices[0].endpoint, choices[0].shown
+    return Choices(choices), ",".join(choice.shown for choice in choices)
 
 
 def _from_string(reactor: Any, text: str, default_port: int) -> tuple[IStreamClientEndpoint, str]:

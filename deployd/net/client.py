@@ -3,36 +3,44 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from attrs import frozen
-from twisted.internet.defer import TimeoutError
-from twisted.internet.error import ConnectError, ConnectionClosed, DNSLookupError
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError
+from twisted.internet.error import ConnectError, ConnectingCancelledError, ConnectionClosed, DNSLookupError
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 from twisted.internet.protocol import Factory
 
 from deployd.errors import DeploydError, NoAnswer, SecretRefused, Unreachable
+from deployd.net.choices import Choice, Choices
 from deployd.net.conversation import Conversation
 from deployd.net.handshake import NONCE, Credentials, Transcript, agreed_version, check_server, check_server_key
 from deployd.net.peer import Peer
 from deployd.wire.handshake import NEWEST_VERSION, OLDEST_VERSION, Hello, Prove
 
 HANDSHAKE_TIMEOUT = 10.0
+# Seconds until one of several addresses counts as dead.
+CHOICE_TIMEOUT = 3.0
+
+# Whoever waited does not any more: no reason to try elsewhere.
+GIVEN_UP = (CancelledError, ConnectingCancelledError)
 
 
 @frozen
 class Dial:
-    """How to reach a server. ``shown`` is its address as errors name it."""
+    """How to reach a server. ``shown`` is its address (several: all of them) as errors name it."""
 
     clock: IReactorTime
-    endpoint: IStreamClientEndpoint
+    endpoint: IStreamClientEndpoint | Choices
     shown: str
     credentials: Credentials
 
 
 class ClientPeer(Peer):
-    """The client's end of one connection."""
+    """The client's end of one connection; ``shown`` is the address that was dialled."""
+
+    shown = ""
 
     async def shake_hands(self, dial: Dial, conversation: Callable[[Peer], Conversation]) -> None:
         """Raise SecretRefused, IncompatibleVersion, ...; after it the peer may be called."""
@@ -86,16 +94,64 @@ def client_factory(clock: IReactorTime) -> Factory[Any]:
 
 async def connect(dial: Dial, conversation: Callable[[Peer], Conversation] | None = None) -> Peer:
     """One authenticated connection; raise Unreachable, NoAnswer, SecretRefused, IncompatibleVersion."""
+    return await reach(dial, lambda peer: peer.shake_hands(dial, conversation or (lambda _: Conversation())))
+
+
+async def reach(dial: Dial, establish: Callable[[ClientPeer], Awaitable[None]]) -> ClientPeer:
+    """A connection to the first of the addresses where ``establish`` goes through. Raise as ``connect``.
+
+    A dead one of several costs CHOICE_TIMEOUT, or the handshake's time when it takes connections and says nothing.
+    """
+    if not isinstance(dial.endpoint, Choices):
+        return await _reach(dial.clock, Choice(dial.endpoint, dial.shown), establish, None)
+    errors: list[DeploydError] = []
+    for choice in dial.endpoint.in_order():
+        try:
+            peer = await _reach(dial.clock, choice, establish, CHOICE_TIMEOUT)
+        except DeploydError as error:
+            errors.append(error)
+        else:
+            dial.endpoint.reached(choice)
+            return peer
+    raise none_of_them(errors)
+
+
+async def _reach(
+    clock: IReactorTime, choice: Choice, establish: Callable[[ClientPeer], Awaitable[None]], seconds: float | None
+) -> ClientPeer:
+    dialling: Deferred[Any] = choice.endpoint.connect(client_factory(clock))
+    if seconds is not None:
+        # Not every endpoint gives a CancelledError when it is cancelled.
+        dialling.addTimeout(seconds, clock, lambda *_: _too_late())
     try:
-        peer: Any = await dial.endpoint.connect(client_factory(dial.clock))
+        peer: ClientPeer = await dialling
+    except GIVEN_UP:
+        raise
     except Exception as error:
-        raise unreachable(dial.shown, error) from error
+        raise named(choice.shown, error) from error
+    peer.shown = choice.shown
     try:
-        await peer.shake_hands(dial, conversation or (lambda _: Conversation()))
-    except Exception as error:
+        await establish(peer)
+        if peer.is_closed:
+            raise Unreachable("the connection was lost")
+    except BaseException as error:
         peer.transport.abortConnection()
-        raise named(dial.shown, error) from error
-    return peer  # type: ignore[no-any-return]
+        if isinstance(error, GIVEN_UP) or not isinstance(error, Exception):
+            raise
+        raise named(choice.shown, error) from error
+    return peer
+
+
+def _too_late() -> Any:
+    raise TimeoutError()
+
+
+def none_of_them(errors: list[DeploydError]) -> DeploydError:
+    """Why none of several addresses will do, as one sentence; its kind is the most telling one."""
+    kinds = [type(error) for error in errors]
+    refusals = [kind for kind in kinds if not issubclass(kind, Unreachable)]
+    kind = refusals[0] if refusals else NoAnswer if set(kinds) == {NoAnswer} else Unreachable
+    return kind(f"none of {len(errors)} addresses will do: {'; '.join(map(str, errors))}")
 
 
 def unreachable(shown: str, error: BaseException) -> DeploydError:

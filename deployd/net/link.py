@@ -16,7 +16,7 @@ from twisted.protocols.amp import Command
 from zope.interface import implementer
 
 from deployd.errors import DeploydError, Unreachable
-from deployd.net.client import ClientPeer, Dial, client_factory, named
+from deployd.net.client import ClientPeer, Dial, reach
 from deployd.net.conversation import Conversation
 from deployd.net.peer import CALL_TIMEOUT, CONNECTION_DONE, Peer
 
@@ -47,20 +47,9 @@ class _SessionEndpoint:
 
     async def _connect(self, session_factory: Any) -> Any:
         try:
-            peer: Any = await self._dial.endpoint.connect(client_factory(self._dial.clock))
-        except CancelledError:
-            raise
-        except Exception as error:
-            self._failed(named(self._dial.shown, error))
-            raise
-        try:
-            await self._establish(peer)
-            if peer.is_closed:
-                raise Unreachable("the connection was lost")
-        except BaseException as error:
-            peer.transport.abortConnection()
-            if isinstance(error, Exception) and not isinstance(error, CancelledError):
-                self._failed(named(self._dial.shown, error))
+            peer = await reach(self._dial, self._establish)
+        except DeploydError as error:
+            self._failed(error)
             raise
         session = session_factory.buildProtocol(peer.transport.getPeer())
         session.makeConnection(peer.transport)
@@ -88,7 +77,7 @@ class Link(ClientService):
         self._dial = dial
         self._attach = attach
         self._conversation = conversation or (lambda _: Conversation())
-        self.peer: Peer | None = None
+        self.peer: ClientPeer | None = None
         super().__init__(
             _SessionEndpoint(dial, self._establish, failed or self._log_failure),
             Factory.forProtocol(Protocol),
@@ -111,10 +100,10 @@ class Link(ClientService):
         self.peer = peer
         peer.when_closed().addCallback(lambda _: self._lost(peer))
 
-    def _lost(self, peer: Peer) -> None:
+    def _lost(self, peer: ClientPeer) -> None:
         if self.peer is peer:
             self.peer = None
-            self._log.info("lost {shown}", shown=self._dial.shown)
+            self._log.info("lost {shown}", shown=peer.shown)
 
     def _log_failure(self, error: DeploydError) -> None:
         self._log.warn("{error}", error=error)

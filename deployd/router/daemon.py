@@ -14,7 +14,7 @@ import deployd
 from deployd.daemon.service import DaemonService
 from deployd.daemon.threads import Threads
 from deployd.errors import DeploydError, Refused
-from deployd.net.addresses import client_endpoint, host_of
+from deployd.net.addresses import client_endpoint, client_endpoints, host_of
 from deployd.net.client import Dial
 from deployd.net.handshake import Credentials
 from deployd.net.identity import Identity
@@ -81,7 +81,7 @@ class RouterDaemon(DaemonService):
             Events(self._entered, self._refuse, self.router.hub_away),
             known,
         )
-        self._registry = RegistryLink(lambda text: self._dial(text, REGISTRY_PORT, "read"), self.router, self._forbid)
+        self._registry = RegistryLink(self._to_registry, self.router, self._forbid)
         self._noted = contents.facts
         self._prepare_serving()
         self._open_admin()
@@ -93,7 +93,7 @@ class RouterDaemon(DaemonService):
         self._registry.setServiceParent(self)
         if options["registry"]:
             # What is no address is refused now.
-            self._dial(options["registry"], REGISTRY_PORT, "read")
+            self._to_registry(options["registry"])
         registry = options["registry"] or contents.facts.get("registry", "")
         if registry:
             self._registry.use(registry)
@@ -250,6 +250,10 @@ class RouterDaemon(DaemonService):
     def _dial(self, address: str, port: int, purpose: str, identity: Identity | None = None) -> Dial:
         endpoint, shown = client_endpoint(self.reactor, address, port)
         return Dial(self.reactor, endpoint, shown, Credentials(self._program, purpose, self.options.secret, identity))
+
+    def _to_registry(self, addresses: str) -> Dial:
+        endpoint, shown = client_endpoints(self.reactor, addresses, REGISTRY_PORT)
+        return Dial(self.reactor, endpoint, shown, Credentials(self._program, "read", self.options.secret))
 
     def _save(self, method: str, *arguments: Any) -> Deferred[Any]:
         return self._saving.run(getattr(self._saved, method), *arguments)

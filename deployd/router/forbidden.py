@@ -16,13 +16,13 @@ LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
 def forbidden(own: Iterable[int], others: Iterable[str], here: frozenset[str]) -> frozenset[tuple[str, int]]:
-    """Every address of ``own`` ports and of ``others`` (HOST:PORT), where ``here`` are this machine's addresses.
+    """Every address of ``own`` ports and of ``others`` (HOST:PORT,...), where ``here`` are this machine's addresses.
 
     What is on this machine may be reached at any of its addresses.
     """
     machine = here | LOOPBACK
     found = {(host, port) for port in own for host in machine}
-    for text in others:
+    for text in ",".join(others).split(","):
         try:
             address = Address.parse(text.rpartition("://")[2])
         except Invalid:

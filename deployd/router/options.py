@@ -8,7 +8,7 @@ from pathlib import Path
 
 from twisted.python import usage
 
-from deployd.daemon.options import DaemonOptions, check_address
+from deployd.daemon.options import DaemonOptions, check_address, check_addresses
 from deployd.model.invalid import Invalid
 from deployd.model.names import drone_name
 
@@ -30,7 +30,7 @@ class RouterOptions(DaemonOptions):
 
     optParameters = [
         ["hub", None, None, "The hub's AMP address: HOST:PORT or a Twisted client endpoint string."],
-        ["registry", None, "", "The registry's AMP address (default: what the hub says)."],
+        ["registry", None, "", "The registry's AMP address, or several with commas (default: what the hub says)."],
         ["name", None, None, "What the router is called (default: the host name); no two have the same."],
         ["port", "p", str(HTTP_PORT), "The HTTP port; 0 takes a free one."],
         ["https-port", None, None, "The HTTPS port; 0 takes a free one. Needs --certs."],
@@ -58,7 +58,7 @@ class RouterOptions(DaemonOptions):
         try:
             check_address("hub", self["hub"])
             if self["registry"]:
-                check_address("registry", self["registry"])
+                check_addresses("registry", self["registry"])
             self["name"] = drone_name(socket.gethostname() if self["name"] is None else self["name"])
         except Invalid as error:
             raise usage.UsageError(str(error).replace("drone name", "router name")) from None

@@ -10,8 +10,7 @@ from twisted.logger import Logger
 
 from deployd.client.watching import RowWatcher
 from deployd.errors import DeploydError
-from deployd.model.address import Address, reachable
-from deployd.model.invalid import Invalid
+from deployd.model.address import reachable_text
 from deployd.model.registration import Registration
 from deployd.model.revision import Revision
 from deployd.net.client import Dial
@@ -81,8 +80,5 @@ class RegistryLink(MultiService):
 
 
 def seen_from_here(text: str, dialled: str) -> str:
-    """The registry's address as the hub says it, where the hub was dialled as ``dialled``."""
-    try:
-        return str(reachable(Address.parse(text), dialled))
-    except Invalid:
-        return text
+    """The registry's address (or several) as the hub says it, where the hub was dialled as ``dialled``."""
+    return reachable_text(text, dialled)

@@ -90,6 +90,8 @@ class OptionsTests(SynchronousTestCase):
         self.refused("is not a drone name", "--name", "a b")
         self.refused("--on-stop is stop or keep", "--on-stop", "kill")
         self.refused("--registry: 'a b' is not an address", "--registry", "a b")
+        self.refused("--registry: 'a b' is not an address", "--registry", "r:6000,a b")
+        self.refused("has an empty address in it", "--registry", "r:6000,")
         self.refused("--hub: 'a b:6001' is not an address", "--hub", "a b:6001")
         self.refused("is not a host", "--advertise", "a b")
         for text in ("20000", "0-10", "30000-20000", "1-65536", "a-b", "-1-5"):

@@ -24,5 +24,8 @@ class ForbiddenTests(SynchronousTestCase):
             self.assertIn(("10.0.0.1", 6001), forbidden([], [text], HERE))
             self.assertIn(("127.0.0.1", 6001), forbidden([], [text], HERE))
 
+    def test_several_registries_are_each_forbidden(self) -> None:
+        self.assertEqual(forbidden([], ["r1:6000,r2:6000"], HERE), {("r1", 6000), ("r2", 6000)})
+
     def test_a_url_counts_and_what_is_no_address_does_not(self) -> None:
         self.assertEqual(forbidden([], ["https://hub.example:6002", "unix:/run/x", ""], HERE), {("hub.example", 6002)})

@@ -37,6 +37,7 @@ class OptionsTests(SynchronousTestCase):
     def test_refuses_addresses_and_names_that_can_be_none(self) -> None:
         self.refused("not an address", "--hub", "a b:6001")
         self.refused("not an address", "--registry", "a b:6000")
+        self.refused("an empty address", "--registry", "r:6000,,s:6000")
         self.refused("not a router name", "--name", "a b")
 
     def test_has_no_amp_port(self) -> None:
