@@ -287,7 +287,8 @@ def latencies(found: dict[str, Any]) -> Iterator[str]:
     )
     for kind, values in watched.items():
         what = {"amp": "until", "events": "the same, server-sent events: until"}[kind]
-        yield f"| {what} the last of {WATCHERS:,} has it | {median(values):.0f} | {max(values):.0f} (<= {WATCHERS_MS:.0f}) |"
+        latest = f"{max(values):.0f} (slowest; <= {WATCHERS_MS:.0f})"
+        yield f"| {what} the last of {WATCHERS:,} has it | {median(values):.0f} | {latest} |"
     for rows, figures in asked.items():
         yield f"| query of one role among {int(rows):,} rows | {figures['took']:.2f} | {figures['p99']:.2f} |"
         yield f"| of that the registry's CPU | {figures['cpu']:.2f} (<= {QUERY_MS:.0f}) | |"
