@@ -55,7 +55,7 @@ from deployd.errors import DeploydError, Refused
 from deployd.git import fetching
 from deployd.git.disk import delete_tree
 from deployd.git.limits import GitLimits
-from deployd.net.addresses import client_endpoint, trust_of
+from deployd.net.addresses import client_endpoint, client_endpoints, trust_of
 from deployd.net.client import Dial
 from deployd.net.handshake import Credentials
 from deployd.net.identity import Identity
@@ -189,7 +189,9 @@ class DroneDaemon(DaemonService):
             lambda: self._instances.revision.epoch,
         )
         self._prefetching = Prefetching(self._checkouts)
-        self._surroundings = Surroundings(reactor, self._table, options["registry"], options["advertise"], self._note)
+        self._surroundings = Surroundings(
+            reactor, self._table, options["registry"], options["advertise"], self._note, self._read_token
+        )
         reporting = Reporting(reactor, lambda: (self._instances.revision, self._instances.observed()))
         log_files = LogFiles(self.state.path / "logs")
         self._builds = self._builder(log_files)
@@ -273,13 +275,19 @@ class DroneDaemon(DaemonService):
         return end(self.reactor, self._census, id, session, grace, signum)
 
     def _registry(self, terms: RegistryTerms) -> OwnedRows:
-        dial = self._dial(terms.address, REGISTRY_PORT, "register")
+        endpoint, shown = client_endpoints(self.reactor, terms.address, REGISTRY_PORT)
+        dial = Dial(self.reactor, endpoint, shown, self._credentials("register"))
         return OwnedRows(dial=dial, name=self.options["name"], credential=terms.credential, advertise=terms.host)
 
     def _dial(self, address: str, port: int, purpose: str) -> Dial:
         endpoint, shown = client_endpoint(self.reactor, address, port)
-        credentials = Credentials(self._program, purpose, self.options.secret, self._identity)
-        return Dial(self.reactor, endpoint, shown, credentials)
+        return Dial(self.reactor, endpoint, shown, self._credentials(purpose))
+
+    def _credentials(self, purpose: str) -> Credentials:
+        return Credentials(self._program, purpose, self.options.secret, self._identity)
+
+    def _read_token(self) -> str:
+        return self.options.secret.read_token() if self.options.secret else ""
 
     def _note(self, **facts: str) -> Deferred[None]:
         return self._saving.note(**facts)

@@ -14,8 +14,9 @@ from twisted.python.failure import Failure
 from deployd.drone.means import Place
 from deployd.drone.port_table import PortTable, RegistryTerms
 from deployd.errors import NoAnswer, Refused
-from deployd.model.address import Address, is_loopback, reachable
+from deployd.model.address import Address, is_loopback, is_several, reachable, reachable_text
 from deployd.model.invalid import Invalid
+from deployd.net.secret import read_url
 
 PATIENCE = 10.0
 REGISTRY_PORT = 6000
@@ -38,7 +39,8 @@ class Joined:
 
 class Surroundings:
     """``registry`` and ``advertise`` are the operator's words, which go before the hub's; ``facts`` and ``note`` are
-    the journal's."""
+    the journal's. ``read_token`` gives what opens a private registry's HTTP side to apps, "" if nothing does.
+    """
 
     _log = Logger()
 
@@ -49,18 +51,20 @@ class Surroundings:
         registry: str,
         advertise: str,
         note: Callable[..., Deferred[None]],
+        read_token: Callable[[], str] = str,
     ) -> None:
         self._clock = clock
         self._table = table
         self._registry = registry
         self._advertise = advertise
         self._note = note
+        self._read_token = read_token
         self._noted: dict[str, str] = {}
         self._git = ""
 
     def recall(self, facts: Mapping[str, str]) -> None:
         """Go on with what was true before the drone was restarted; the hub may be away."""
-        self._noted = {name: facts.get(name, "") for name in ("registry", "host", "credential", "url")}
+        self._noted = {name: facts.get(name, "") for name in ("registry", "host", "credential", "url", "private")}
         self._use()
 
     def joined(self, answer: Joined) -> None:
@@ -99,8 +103,13 @@ class Surroundings:
             except Exception as error:
                 raise NoAnswer(f"the registry at {_plain(address)} does not answer") from error
         if self._table.http:
-            self._remember(url=f"http://{self._table.http}")
-        return Place(self._noted["host"], _plain(address), self._noted["url"])
+            self._remember(url=f"http://{self._table.http}", private="yes" if self._table.private else "")
+        return Place(self._noted["host"], _plain(address), self._url())
+
+    def _url(self) -> str:
+        """With a token where reading is closed, which is never saved: an app has it in its environment alone."""
+        token = self._read_token() if self._noted.get("private") else ""
+        return read_url(self._noted["url"], token) if token else self._noted["url"]
 
     def _use(self) -> None:
         noted = self._noted
@@ -118,7 +127,9 @@ class Surroundings:
 
 
 def _seen(text: str, dialled: str) -> str:
-    """``HOST:PORT`` or ``SCHEME://HOST:PORT`` as it is reached from here; endpoint strings stay as they are."""
+    """``HOST:PORT`` (several, with commas) or ``SCHEME://HOST:PORT`` as reached from here; the rest as it is."""
+    if is_several(text):
+        return reachable_text(text, dialled)
     scheme, separator, rest = text.rpartition("://")
     try:
         address = Address.parse(rest)
@@ -130,8 +141,12 @@ def _seen(text: str, dialled: str) -> str:
     return scheme + separator + str(reachable(address, dialled))
 
 
-def _plain(address: str) -> str:
-    """``HOST:PORT`` of an ADDRESS, which may be a Twisted endpoint string with its kind in front."""
+def _plain(addresses: str) -> str:
+    """``HOST:PORT`` of each ADDRESS, which may be a Twisted endpoint string with its kind in front."""
+    return ",".join(map(_plain_one, addresses.split(",")))
+
+
+def _plain_one(address: str) -> str:
     try:
         return str(Address.parse(address))
     except Invalid:

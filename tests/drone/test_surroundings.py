@@ -107,6 +107,7 @@ class SurroundingsTests(SynchronousTestCase):
         self.clock = Clock()
         self.registries = Registries()
         self.noted: dict[str, str] = {}
+        self.token = "t0k3n"
         self.surroundings = self.begin()
 
     def begin(self, registry: str = "", advertise: str = "") -> Surroundings:
@@ -114,7 +115,8 @@ class SurroundingsTests(SynchronousTestCase):
             self.noted |= facts
             return succeed(None)
 
-        return Surroundings(self.clock, PortTable(self.registries.make), registry, advertise, note)
+        table = PortTable(self.registries.make)
+        return Surroundings(self.clock, table, registry, advertise, note, lambda: self.token)
 
     def test_tells_apps_what_the_hub_and_the_registry_said(self) -> None:
         self.surroundings.joined(joined())
@@ -127,6 +129,11 @@ class SurroundingsTests(SynchronousTestCase):
         self.surroundings.joined(joined())
         place = self.successResultOf(self.surroundings.place())
         self.assertEqual((place.host, place.registry), ("apps.example", "registry.example:7000"))
+
+    def test_tells_apps_all_addresses_where_there_are_several(self) -> None:
+        self.surroundings = self.begin("r1:6000,tls:r2:7000:trustRoots=/etc/ca")
+        self.surroundings.joined(joined())
+        self.assertEqual(self.successResultOf(self.surroundings.place()).registry, "r1:6000,r2:7000")
 
     def test_goes_on_without_the_hub_after_a_restart(self) -> None:
         self.surroundings.joined(joined())
@@ -159,6 +166,23 @@ class SurroundingsTests(SynchronousTestCase):
         told = self.successResultOf(place)
         self.assertEqual((told.registry, told.registry_url), ("10.0.0.2:6000", "http://127.0.0.1:6080"))
 
+    def test_the_url_of_a_private_registry_has_a_token_in_it_that_is_never_saved(self) -> None:
+        self.surroundings.joined(joined())
+        self.registries.made["10.0.0.1:6000"].private = True
+        url = "http://127.0.0.1:6080/token/t0k3n"
+        self.assertEqual(self.successResultOf(self.surroundings.place()).registry_url, url)
+        self.registries.reachable = False
+        self.surroundings = self.begin()
+        self.surroundings.recall(self.noted)
+        self.assertEqual(self.successResultOf(self.surroundings.place()).registry_url, url)
+        self.assertNotIn("t0k3n", str(self.noted))
+
+    def test_where_there_is_no_secret_there_is_no_token(self) -> None:
+        self.token = ""
+        self.surroundings.joined(joined())
+        self.registries.made["10.0.0.1:6000"].private = True
+        self.assertEqual(self.successResultOf(self.surroundings.place()).registry_url, "http://127.0.0.1:6080")
+
     def test_says_that_nobody_has_named_a_registry(self) -> None:
         self.surroundings.joined(joined(registry=""))
         failure = self.failureResultOf(self.surroundings.place(), Refused)
@@ -176,6 +200,8 @@ class SurroundingsTests(SynchronousTestCase):
         plain = joined("127.0.0.1:6000", "http://127.0.0.1:6002")
         self.assertEqual(plain.seen_from("localhost"), plain)
         self.assertEqual(answer.seen_from("localhost").git, "https://localhost:6002", "the name in its certificate")
+        several = joined("127.0.0.1:6000,10.0.0.2:6000").seen_from("10.0.0.9")
+        self.assertEqual(several.registry, "10.0.0.9:6000,10.0.0.2:6000")
         endpoint = joined("tls:127.0.0.1:6000:trustRoots=/etc/ca")
         self.assertEqual(endpoint.seen_from("10.0.0.9").registry, endpoint.registry)
 
