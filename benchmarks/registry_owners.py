@@ -1,7 +1,8 @@
 """Many owners of rows, in a process of their own.
 
-`python -m benchmarks.registry_owners ADDRESS IDENTITIES FIRST COUNT`: owners FIRST, ... with EACH rows apiece; who they are is kept in the directory IDENTITIES, so that a process started
-again has the same ones. It prints "ready" once all rows are acknowledged, and keeps them until it is killed.
+`python -m benchmarks.registry_owners ADDRESS IDENTITIES FIRST COUNT`: owners FIRST, ... with EACH rows apiece; who they
+are is kept in the directory IDENTITIES, so that a process started again has the same ones. It prints "ready" once all
+rows are acknowledged, and keeps them until it is killed.
 """
 
 from __future__ import annotations

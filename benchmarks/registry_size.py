@@ -8,7 +8,6 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from benchmarks import registry_clients, registry_owners
-from benchmarks.idle_memory import bare
 from benchmarks.measuring import share
 from benchmarks.registry_watchers import READY
 
@@ -46,7 +45,6 @@ def run(directory: Path) -> list[str]:
         "",
         "| | MB | allowed |",
         "| --- | --- | --- |",
-        f"| (bare twistd) | {bare():.0f} | |",
         f"| no rows | {empty:.0f} | |",
         f"| {FEW * each:,} rows of {FEW} owners | {few:.0f} | {FEW_MB} |",
         f"| {MANY * each:,} rows of {MANY} owners | {many:.0f} | |",
