@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
+from twisted.internet.protocol import DatagramProtocol
 from twisted.logger import ILogObserver, Logger
 from twisted.python.failure import Failure
 
@@ -21,6 +22,10 @@ from deployd.daemon.options import DaemonOptions
 from deployd.daemon.sockets import raise_file_limit, with_backlog
 from deployd.daemon.state import StateDirectory
 from deployd.errors import DeploydError, Refused
+from deployd.net.addresses import tcp_listener
+
+# A port that is free for TCP may be taken for UDP.
+_FREE_PORTS = 20
 
 
 class DaemonService(MultiService):
@@ -90,6 +95,26 @@ class DaemonService(MultiService):
             raise Refused(f"cannot listen on {_kind(endpoint)}: {_why(result.value)}")
         self._ports.append(result)
         return result  # type: ignore[no-any-return]
+
+    def listen_with_datagrams(
+        self, port: int, interface: str, factory: IProtocolFactory, datagrams: DatagramProtocol
+    ) -> IListeningPort:
+        """Listen now on the same port of TCP and UDP; raise Refused."""
+        for _ in range(1 if port else _FREE_PORTS):
+            listening = self.listen(tcp_listener(port, interface), factory)
+            number = listening.getHost().port  # type: ignore[attr-defined]
+            try:
+                packets = self.reactor.listenUDP(number, datagrams, interface)
+            except CannotListenError as error:
+                problem = error
+                self._ports.remove(listening)
+                maybeDeferred(listening.stopListening)
+                continue
+            # At Twisted's 256 KB a flood of small packets would be answered for a second before anything else is.
+            packets.maxThroughput = 4096
+            self._ports.append(packets)
+            return listening
+        raise Refused(f"cannot listen on udp:{port}: {_why(problem)}")
 
     def fail(self, error: DeploydError) -> None:
         """End the daemon with exit code 1 and one line (Note [Failing in one line])."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from twisted.internet.defer import Deferred
@@ -15,6 +15,9 @@ from deployd.registry.doors import Doors
 from deployd.registry.options import RegistryOptions
 from deployd.registry.service import Registry
 from deployd.registry.web import root
+
+if TYPE_CHECKING:
+    from deployd.registry.dns import Streams
 
 
 class RegistryDaemon(DaemonService):
@@ -29,6 +32,7 @@ class RegistryDaemon(DaemonService):
         self.registry = Registry(reactor, book, options.secret, options.timeout, options["advertise"])
         self.registry.setServiceParent(self)
         self._http = ""
+        self._dns: Streams | None = None
         self._doors = Doors(reactor, options)
         self._doors.setServiceParent(self)
         self._factory = ServerFactory(reactor, self._terms())
@@ -40,16 +44,28 @@ class RegistryDaemon(DaemonService):
         amp = self.listen(options.amp_listener(options.amp_port), self._factory)
         http = self.listen(options.http_listener(), self._site)
         self._http = listening_address(http, options["advertise"])
+        dns = "" if options.dns_port is None else self._listen_dns(options.dns_port)
         self._log.info("AMP on {amp}, HTTP on {http}", amp=amp.getHost(), http=http.getHost())
         self.state.publish_addresses(
-            amp=listening_address(amp, options["advertise"]), http=self._http, key=self._doors.key
+            amp=listening_address(amp, options["advertise"]), http=self._http, dns=dns, key=self._doors.key
         )
 
     def stopService(self) -> Deferred[Any]:
         stopping = super().stopService()
         self._factory.close_all()
         self._site.close_all()
+        if self._dns is not None:
+            self._dns.close_all()
         return stopping
+
+    def _listen_dns(self, port: int) -> str:
+        # Here and not above: twisted.names would make everybody's start longer.
+        from deployd.registry.dns import dns_servers
+
+        streams, datagrams = dns_servers(self.registry, self.reactor)
+        listening = self.listen_with_datagrams(port, self.options.interface, streams, datagrams)
+        self._dns = streams
+        return listening_address(listening, self.options["advertise"])
 
     def _terms(self) -> ServerTerms:
         return ServerTerms(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from random import Random
 from typing import Any
 
 from twisted.internet.error import ConnectionDone, MessageLengthError
@@ -13,7 +14,8 @@ from twisted.protocols.policies import TimeoutMixin
 from twisted.python.failure import Failure
 
 from deployd.registry.dns_messages import MAX_QUESTION, reply
-from deployd.registry.dns_zone import Zone
+from deployd.registry.dns_zone import Table, Zone
+from deployd.registry.service import Registry
 
 MAX_CONNECTIONS = 500
 IDLE = 10.0
@@ -91,3 +93,10 @@ class Streams(ServerFactory):
     def close_all(self) -> None:
         for stream in list(self.open):
             stream.transport.abortConnection()
+
+
+def dns_servers(registry: Registry, clock: IReactorTime) -> tuple[Streams, Datagrams]:
+    """What answers for the port table of ``registry`` over TCP and UDP."""
+    table = Table(registry.rows, registry.is_marked, lambda: registry.revision.number)
+    zone = Zone(table, Random().shuffle)
+    return Streams(zone, clock), Datagrams(zone)

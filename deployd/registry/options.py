@@ -31,6 +31,7 @@ class RegistryOptions(DaemonOptions):
         ["heartbeat", None, "15", "Seconds of silence after which a peer is asked for a sign of life."],
         ["timeout", None, "45", "Seconds of silence after which a peer is lost, and after which lost rows fall."],
         ["advertise", None, "", "The host by which other machines reach this one."],
+        ["dns-port", None, None, "Answer DNS for the zone deployd, UDP and TCP (default: off; 0 takes a free one)."],
         ["authorized-keys", None, None, "A directory of the Ed25519 keys that may register without the secret."],
     ]
 
@@ -41,6 +42,7 @@ class RegistryOptions(DaemonOptions):
 
     amp_port: int
     http_port: int
+    dns_port: int | None
     heartbeat: float
     timeout: float
 
@@ -50,6 +52,7 @@ class RegistryOptions(DaemonOptions):
         if self["http-port"] is None:
             self["http-port"] = str(HTTP_PORT if self.amp_port else 0)
         self.http_port = self.port("http-port")
+        self.dns_port = None if self["dns-port"] is None else self.port("dns-port")
         self.heartbeat, self.timeout = self.seconds("heartbeat"), self.seconds("timeout")
         if self.timeout <= self.heartbeat:
             raise usage.UsageError("--timeout must be longer than --heartbeat, or nobody could answer in time")
@@ -74,7 +77,7 @@ class RegistryOptions(DaemonOptions):
             raise usage.UsageError("--authorized-keys is empty; name a directory, or leave the option away")
         if self["private"] and self.is_open:
             raise usage.UsageError("--private needs a secret or --authorized-keys, or nobody could read")
-        if self["private"] and self.get("dns-port") and not self["dns-public"]:
+        if self["private"] and self.dns_port is not None and not self["dns-public"]:
             raise usage.UsageError("--dns-port would tell everybody what --private closes; add --dns-public if so")
 
     def http_listener(self) -> str:

@@ -82,6 +82,10 @@ class Registry(Service):
         """The rows as they are now, among which are those that ``wanted`` takes, by id."""
         return self._book.table.candidates(wanted)
 
+    def is_marked(self, row: Registration) -> bool:
+        """Whether the row's owner is away."""
+        return self._book.is_marked(row)
+
     def document(self, row: Registration) -> dict[str, Any]:
         """A row as readers get it; ``marked``: its owner is away."""
         return document(row) | {"marked": self._book.is_marked(row)}
