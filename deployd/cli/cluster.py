@@ -210,7 +210,7 @@ class Cluster:
     def _dial_of(self, text: str, port: int, purpose: str, identity: Identity | None = None) -> Dial:
         endpoint, shown = self._endpoint(self.clock, text, port)
         settings = self.settings
-        pinned = settings.registry_key if purpose in OF_REGISTRY else None
+        pinned = settings.registry_keys if purpose in OF_REGISTRY else ()
         if purpose == "read" and settings.secret is None:
             identity = settings.identity()
         credentials = Credentials(f"deployctl {__version__}", purpose, settings.secret, identity, pinned)
@@ -238,7 +238,7 @@ def _advice(error: DeploydError, kind: str, settings: Settings) -> str:
         return f"is the {kind} busy, or something else listening there?"
     if isinstance(error, Unreachable):
         return f"start the {kind} or give --{kind} HOST:PORT"
-    if isinstance(error, SecretRefused) and kind == "registry" and (settings.key or settings.registry_key):
+    if isinstance(error, SecretRefused) and kind == "registry" and (settings.key or settings.registry_keys):
         return "check --key, its line in the registry's --authorized-keys, and --registry-key"
     if isinstance(error, SecretRefused) and settings.secret is None:
         return "give --secret-file or set DEPLOYD_SECRET"

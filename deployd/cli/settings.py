@@ -24,7 +24,7 @@ REGISTRY_PORT = 6000
 class Settings:
     """The global options. ``registry`` None: ask the hub; ``timeout`` (seconds) None: the verb's own default.
 
-    ``key`` names the file of a key of our own, for the registry; ``registry_key`` is the registry's public key.
+    ``key`` names the file of a key of our own, for the registry; ``registry_keys``: the registry has one of them.
     """
 
     hub: str = DEFAULT_HUB
@@ -33,7 +33,7 @@ class Settings:
     json: bool = False
     timeout: float | None = None
     key: str | None = None
-    registry_key: bytes | None = None
+    registry_keys: tuple[bytes, ...] = ()
 
     @classmethod
     def read(cls, given: Mapping[str, Any], environ: Mapping[str, str]) -> Settings:
@@ -45,7 +45,7 @@ class Settings:
             json=bool(given.get("json")),
             timeout=given.get("timeout"),
             key=_file("--key", given.get("key"), environ.get("DEPLOYD_KEY")),
-            registry_key=_public_key(given.get("registry_key"), environ.get("DEPLOYD_REGISTRY_KEY")),
+            registry_keys=_public_keys(given.get("registry_key"), environ.get("DEPLOYD_REGISTRY_KEY")),
         )
 
     def identity(self) -> Identity | None:
@@ -83,15 +83,16 @@ def _file(option: str, given: str | None, fallback: str | None) -> str | None:
     return given
 
 
-def _public_key(given: str | None, fallback: str | None) -> bytes | None:
+def _public_keys(given: str | None, fallback: str | None) -> tuple[bytes, ...]:
+    """One, or several with commas, as there may be several registries."""
     text = fallback or None if given is None else given
     if text is None:
-        return None
+        return ()
     from deployd.model.grant import public_key
     from deployd.model.invalid import Invalid
 
     try:
-        return public_key(text)
+        return tuple(map(public_key, text.split(",")))
     except Invalid:
         raise UsageError("--registry-key is not a key; the registry's log and addresses.json have it") from None
 

@@ -75,7 +75,7 @@ def _global_options() -> list[click.Parameter]:
         GlobalOption("--secret", metavar="S", help="The cluster's secret; `ps` shows it, so better use the next."),
         GlobalOption("--secret-file", metavar="F", help="A file whose first line is the secret [$DEPLOYD_SECRET]."),
         GlobalOption("--key", metavar="F", help="A key for the registry, instead of the secret [$DEPLOYD_KEY]."),
-        GlobalOption("--registry-key", metavar="KEY", help="The registry must have it [$DEPLOYD_REGISTRY_KEY]."),
+        GlobalOption("--registry-key", metavar="KEY,..", help="The registry must have it [$DEPLOYD_REGISTRY_KEY]."),
         GlobalOption("--json", is_flag=True, help="Print one JSON document."),
         GlobalOption("--timeout", type=SECONDS, metavar="S", help="The deadline of the whole command, in seconds."),
         GlobalOption("--version", is_flag=True, is_eager=True, callback=_print_version, help="Print the version."),

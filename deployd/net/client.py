@@ -62,8 +62,8 @@ class ClientPeer(Peer):
         )
         if mine.secret is not None:
             check_server(transcript, mine.secret, owner, answer["proof"])
-        if mine.server_key is not None:
-            check_server_key(transcript, mine.server_key, owner, dict(answer["facts"]))
+        if mine.server_keys:
+            check_server_key(transcript, mine.server_keys, owner, dict(answer["facts"]))
         self.facts = {str(key): str(value) for key, value in dict(answer["facts"]).items()}
         self.established(conversation(self), answer["heartbeat"], answer["timeout"])
 

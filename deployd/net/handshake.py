@@ -11,7 +11,7 @@ Note [A key instead of the secret]
 ~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~
 A registry may take an owner whose key is authorized there for one that may write a little (deployd.model.grant). Such a
 client has no secret by which it could check the server. So a registry has a key of its own and signs the same words
-with it; a client that was given that key (``Credentials.server_key``) leaves a server that cannot sign with it, and
+with it; a client that was given that key (``Credentials.server_keys``) leaves a server that cannot sign with it, and
 one that was not takes whoever answers at the address.
 """
 
@@ -36,14 +36,14 @@ NONCE = 32
 class Credentials:
     """What a client brings: ``purpose`` names the conversation it wants.
 
-    ``server_key`` is the public key that the server must have (Note [A key instead of the secret]).
+    ``server_keys``: the server must have one of them, if there are any (Note [A key instead of the secret]).
     """
 
     program: str
     purpose: str
     secret: Secret | None = None
     identity: Identity | None = None
-    server_key: bytes | None = None
+    server_keys: tuple[bytes, ...] = ()
 
 
 @frozen
@@ -122,13 +122,13 @@ def server_facts(transcript: Transcript, identity: Identity, owner: str) -> dict
     return {"key": identity.key.hex(), "signature": transcript.server_signature(identity, owner).hex()}
 
 
-def check_server_key(transcript: Transcript, key: bytes, owner: str, facts: Mapping[str, Any]) -> None:
-    """Raise SecretRefused unless the server proved that it has ``key``."""
+def check_server_key(transcript: Transcript, keys: tuple[bytes, ...], owner: str, facts: Mapping[str, Any]) -> None:
+    """Raise SecretRefused unless the server proved that it has one of ``keys``."""
     from deployd.net.identity import signed
 
     try:
         signature = bytes.fromhex(str(facts.get("signature", "")))
     except ValueError:
         signature = b""
-    if not signed(key, signature, transcript.server_words(owner)):
+    if not any(signed(key, signature, transcript.server_words(owner)) for key in keys):
         raise SecretRefused("the server could not prove that it has the key it should have; nothing was sent to it")

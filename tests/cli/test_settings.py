@@ -81,9 +81,11 @@ class SettingsTests(SynchronousTestCase):
 
     def test_the_registrys_key_is_as_its_log_has_it(self) -> None:
         text = key_text(bytes(32))
-        self.assertEqual(Settings.read({"registry_key": text}, {}).registry_key, bytes(32))
-        self.assertEqual(Settings.read({}, {"DEPLOYD_REGISTRY_KEY": text}).registry_key, bytes(32))
-        self.assertIsNone(Settings.read({}, {"DEPLOYD_REGISTRY_KEY": ""}).registry_key)
+        self.assertEqual(Settings.read({"registry_key": text}, {}).registry_keys, (bytes(32),))
+        self.assertEqual(Settings.read({}, {"DEPLOYD_REGISTRY_KEY": text}).registry_keys, (bytes(32),))
+        self.assertEqual(Settings.read({}, {"DEPLOYD_REGISTRY_KEY": ""}).registry_keys, ())
+        several = f"{text},{key_text(b'x' * 32)}"
+        self.assertEqual(len(Settings.read({"registry_key": several}, {}).registry_keys), 2)
         for wrong in ("", "x", text[:-1]):
             with self.assertRaises(UsageError):
                 Settings.read({"registry_key": wrong}, {})

@@ -56,7 +56,7 @@ class Keyed:
     def owner(self) -> OwnedRows:
         """By the key in ``mine``, who asks for this registry and no other."""
         endpoint, shown = client_endpoint(reactor, self.addresses["amp"], 6000)
-        pinned = public_key(self.addresses["key"])
+        pinned = (public_key(self.addresses["key"]),)
         credentials = Credentials("test", "register", None, Identity.read(self.mine), pinned)
         return OwnedRows(dial=Dial(reactor, endpoint, shown, credentials), name="ci", credential=b"")
 

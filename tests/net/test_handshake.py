@@ -223,11 +223,12 @@ class AuthorizedKeyTests(SynchronousTestCase):
 
     def test_a_client_may_ask_for_the_servers_own_key(self) -> None:
         for secret in (None, SECRET):
-            mine = credentials(secret, "register", identity=self.listed, server_key=self.server_identity.key)
+            keys = (Identity.create().key, self.server_identity.key)
+            mine = credentials(secret, "register", identity=self.listed, server_keys=keys)
             self.successResultOf(self.ends().greet(mine))
 
     def test_a_server_with_another_key_or_none_is_left(self) -> None:
-        pinned = credentials(None, "register", identity=self.listed, server_key=self.server_identity.key)
+        pinned = credentials(None, "register", identity=self.listed, server_keys=(self.server_identity.key,))
         other = Identity.create()
         for identity in (lambda: other, lambda: None):
             error = self.failureResultOf(self.ends(identity=identity).greet(pinned), SecretRefused)
@@ -238,7 +239,7 @@ class AuthorizedKeyTests(SynchronousTestCase):
         ends = self.ends()
         self.successResultOf(ends.greet(credentials(None, "register", identity=self.listed)))
         replayed |= {name: ends.client.facts[name] for name in ("key", "signature")}
-        mine = credentials(None, "register", identity=self.listed, server_key=self.server_identity.key)
+        mine = credentials(None, "register", identity=self.listed, server_keys=(self.server_identity.key,))
         ends = self.ends(identity=lambda: None, facts=lambda: replayed)
         self.failureResultOf(ends.greet(mine), SecretRefused)
         ends = self.ends(identity=lambda: None, facts=lambda: {"signature": "no hex"})
