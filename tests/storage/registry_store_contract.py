@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from attrs import evolve
+from hypothesis import strategies as st
 
-from deployd.errors import Superseded
+from deployd.errors import Busy, Superseded
 from deployd.interfaces import RegistryStore, SavedTable
 from deployd.model.registration import Registration
 from deployd.model.row_change import RowChange
@@ -18,6 +19,12 @@ COMMIT = "74336bc1db98478e02e69f59e7100895be207389"
 def row(row_id: str = "http-1", port: int = 20001, **changes: Any) -> Registration:
     plain = {"id": row_id, "namespace": COMMIT, "role": "http", "host": "192.0.2.1", "port": port, "app": "webapp"}
     return Registration(**(plain | {"release": "v1", "drone": "d1", "owner": "o1"} | changes))
+
+
+# Puts and frees together: of the rows with these places, with this port.
+Step = tuple[tuple[int, int], tuple[int, int], int]
+_span = st.tuples(st.integers(0, 700), st.integers(0, 300)).map(lambda span: (span[0], sum(span)))
+lives = st.lists(st.lists(st.tuples(_span, _span, st.integers(1, 65535)), max_size=8), min_size=1, max_size=4)
 
 
 def changes_after(number: int, *made: Registration | RowChange) -> list[RowChange]:
@@ -37,15 +44,25 @@ def freeing(row: Registration) -> RowChange:
 
 
 class RegistryStoreContract:
-    """A test case mixes it in and gives ``new`` and ``reopened``, a store on what the given one left.
+    """A test case mixes it in and gives the following.
 
-    ``reopened`` does not close the given one: it may be taken for killed, or for a rival.
+    ``reopened`` does not close the given store: it may be taken for one that was killed, or for a rival.
     """
 
-    def new(self: Any, max_changes: int = 1000) -> RegistryStore:
+    def new(self: Any, max_changes: int = 1000, number: int = 0) -> RegistryStore:
+        """A store on nothing, or on a table without rows that has come to ``number``."""
         raise AssertionError("the test case says how")
 
     def reopened(self: Any, store: Any) -> RegistryStore:
+        """A store on what the given one left."""
+        raise AssertionError("the test case says how")
+
+    def fill(self: Any, store: Any) -> None:
+        """The disk is full, or the like."""
+        raise AssertionError("the test case says how")
+
+    def make_room(self: Any, store: Any) -> None:
+        """It is not any more."""
         raise AssertionError("the test case says how")
 
     # What the tests say it with.
@@ -54,8 +71,8 @@ class RegistryStoreContract:
         table: SavedTable = self.successResultOf(store.open())
         return table
 
-    def begun(self: Any, max_changes: int = 1000) -> RegistryStore:
-        store: RegistryStore = self.new(max_changes)
+    def begun(self: Any, *how: int) -> RegistryStore:
+        store: RegistryStore = self.new(*how)
         self.opened(store)
         return store
 
@@ -114,3 +131,103 @@ class RegistryStoreContract:
         self.assertEqual(self.opened(store).number, 2)
         self.saved(store, changes_after(2, row("c")))
         self.failureResultOf(rival.save(changes_after(2, row("d"))), Superseded)
+
+    def test_nothing_to_save_is_saved(self: Any) -> None:
+        store = self.begun()
+        self.saved(store, ())
+        self.assertEqual(self.found(store).number, 0)
+
+    def test_what_cannot_be_saved_is_not_there_and_can_be_tried_again(self: Any) -> None:
+        store = self.begun()
+        first = changes_after(0, row("a"))
+        self.saved(store, first)
+        self.fill(store)
+        more = changes_after(1, *(row(f"b{number}", meta={"text": "x" * 4000}) for number in range(200)))
+        sentence = str(self.failureResultOf(store.save(more), Busy).value)
+        self.assertNotIn("\n", sentence)
+        self.make_room(store)
+        self.assertEqual(self.found(store).changes, tuple(first))
+        self.saved(store, more)
+        self.assertEqual(self.found(store).changes, (*first, *more))
+
+    def test_opening_changes_nothing(self: Any) -> None:
+        store = self.begun()
+        self.saved(store, changes_after(0, row("a"), row("b")))
+        found = self.found(store)
+        for _ in range(3):
+            store = self.reopened(store)
+            self.assertEqual(self.opened(store), found)
+            self.successResultOf(store.close())
+
+    def test_any_text_and_any_json_come_back_as_they_were(self: Any) -> None:
+        meta = {
+            "": [None, True, False, 0, -1, 1.5, 1e300, -0.0, 2**80, "ключ", "\ud800", "\x00\u2028'\"\\"],
+            "\udfff": {"deep": [[[[[{}]]]]]},
+            "number": 123456789012345678,
+        }
+        strange = row("a:b._-", 65535, meta=meta, host="fe80::1%eth0", version="1.2.3-rc.1+5", app="team/webapp")
+        plain = Registration("x", "default", "db", "h", 1)
+        large = row("large", meta={"x": "é" * 600, "y" * 400: list(range(100))})
+        store = self.begun()
+        changes = changes_after(0, strange, plain, large)
+        self.saved(store, changes)
+        found = self.found(store)
+        self.assertEqual(found.changes, tuple(changes))
+        kinds = [type(item) for item in found.rows[0].meta[""]]
+        self.assertEqual(kinds, [type(item) for item in meta[""]])
+        self.assertEqual(str(found.rows[0].meta[""][7]), "-0.0")
+
+    def test_numbers_may_have_eighteen_digits(self: Any) -> None:
+        last = 10**18 - 1
+        store = self.begun(1000, last - 2)
+        self.assertEqual(self.found(store), SavedTable(self.found(store).epoch, last - 2))
+        put = changes_after(last - 2, row("a"))
+        self.saved(store, put)
+        self.saved(store, changes_after(last - 1, freeing(put[0].row)))
+        found = self.found(store)
+        self.assertEqual((found.number, found.changes[-1].row.revision, len(found.changes)), (last, last - 1, 2))
+
+    def test_the_newest_changes_are_kept_and_every_row(self: Any) -> None:
+        store = self.begun(300)
+        rows = [row(f"r{number}") for number in range(1000)]
+        self.saved(store, changes_after(0, *rows))
+        for number in range(1000, 3000, 100):
+            again = [row(f"r{place}", 20002) for place in range(number % 700, number % 700 + 100)]
+            self.saved(store, changes_after(number, *again))
+        found = self.found(store)
+        self.assertEqual({each.id for each in found.rows}, {each.id for each in rows})
+        revisions = [each.revision for each in found.rows]
+        self.assertEqual(revisions, sorted(revisions))
+        numbers = [change.number for change in found.changes]
+        self.assertEqual(numbers, list(range(3000 - len(numbers) + 1, 3001)))
+        self.assertGreaterEqual(len(numbers), 300)
+        # The next life goes on in the same way.
+        again = self.reopened(store)
+        self.assertEqual(self.opened(again), found)
+        self.saved(again, changes_after(3000, *(freeing(each) for each in found.rows)))
+        empty = self.found(again)
+        self.assertEqual((empty.rows, empty.number), ((), 4000))
+
+
+def check_it_is_as_a_model_says(
+    test: Any, opened: Callable[[], RegistryStore], lives: Sequence[Sequence[Step]]
+) -> None:
+    """A property: of the store that ``opened`` gives for each life, on the same place and nothing at first."""
+    rows: dict[str, Registration] = {}
+    told: list[RowChange] = []
+    epochs = set()
+    for steps in lives:
+        store = opened()
+        table = test.successResultOf(store.open())
+        epochs.add(table.epoch)
+        test.assertEqual(table.rows, tuple(sorted(rows.values(), key=lambda row: row.revision)))
+        test.assertEqual(table.number, len(told))
+        test.assertEqual(list(table.changes), told[len(told) - len(table.changes) :])
+        test.assertGreaterEqual(len(table.changes), min(len(told), 600))
+        for put, free, port in steps:
+            gone = [freeing(rows.pop(f"r{place}")) for place in range(*free) if f"r{place}" in rows]
+            changes = changes_after(len(told), *gone, *(row(f"r{place}", port) for place in range(*put)))
+            test.successResultOf(store.save(changes))
+            told += changes
+            rows.update((change.row.id, change.row) for change in changes if not change.freed)
+    test.assertEqual(len(epochs), 1)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred, maybeDeferred
@@ -26,6 +26,14 @@ class InlineThread:
     def close(self) -> None: ...
 
 
-def inline_store(path: Path, max_changes: int = 1000) -> tuple[SqliteRegistryStore, TableFile]:
-    file = TableFile(path, max_changes)
-    return SqliteRegistryStore(file, InlineThread(file.tidy)), file
+class QuickFile(TableFile):
+    """A TableFile for tests that kill no machine: what was saved need not be on the disk."""
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = super()._connect()
+        connection.execute("pragma synchronous = off")
+        return connection
+
+
+def inline_store(file: TableFile) -> SqliteRegistryStore:
+    return SqliteRegistryStore(file, InlineThread(file.tidy))
