@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from http import HTTPStatus
 from typing import Any, Protocol
 
 from attrs import field, frozen
@@ -164,7 +165,7 @@ class _Slices:
 
 
 def write_head(request: Request, code: int, headers: Mapping[str, str]) -> None:
-    request.setResponseCode(code)
+    request.setResponseCode(code, HTTPStatus(code).phrase.encode())
     for name, value in ({"content-type": JSON_TYPE, "cache-control": "no-store"} | dict(headers)).items():
         request.setHeader(name.encode(), value.encode())
     request.setHeader(b"x-content-type-options", b"nosniff")

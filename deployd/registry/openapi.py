@@ -71,6 +71,13 @@ SCHEMAS: dict[str, Schema] = {
         ),
         "description": "The data of one event.",
     },
+    "Event": _object(
+        {
+            "id": {"type": "string", "description": "The position after it: go on from there."},
+            "event": {"enum": ["put", "delete", "reset"], "description": "The line's type."},
+            "data": {"type": "string", "contentMediaType": "application/json", "contentSchema": _ref("Line")},
+        }
+    ),
     "Targets": {
         "type": "array",
         "items": _object(
@@ -94,6 +101,7 @@ _ERRORS = {
     "405": "Only GET and HEAD are answered.",
     "413": "The request has a body, and a large one.",
     "429": "Too much of this is under way, from this address or in all; come back after Retry-After.",
+    "431": "The request's line, or one of its headers, is longer than 16 KiB.",
     "500": "The registry failed inside; its log says more.",
     "503": "The registry cannot take what its owners write.",
 }
@@ -121,12 +129,12 @@ def _query(name: str, description: str, **schema: Any) -> Schema:
 
 
 PARAMETERS: dict[str, Schema] = {
-    "match": _query("match", "ROLE or ROLE@RANGE, with npm's ranges: say@^1.2.", examples=["say", "say@^1.2"]),
+    "match": _query("match", "ROLE or ROLE@RANGE, with npm's ranges.", format="role-range", examples=["say@^1.2"]),
     "namespace": _query("namespace", "A namespace, or the beginning of a commit, from 4 characters."),
     "app": _query("app", "The app."),
     "release": _query("release", "The release of the app, as v12."),
     "role": _query("role", "The role."),
-    "near": _query("near", "A namespace or APP:vN: its rows come first.", examples=["webapp:v12"]),
+    "near": _query("near", "A namespace or APP:vN: its rows come first.", format="near", examples=["webapp:v12"]),
     "wait": _query(
         "wait",
         f"Seconds (up to {MAX_WAIT:.0f}) to wait for a first match; 404, and an empty document, when none has come.",
@@ -134,8 +142,16 @@ PARAMETERS: dict[str, Schema] = {
         minimum=0,
         maximum=MAX_WAIT,
     ),
-    "since": _query("since", "A position: an event's id, or x-deployd-revision. Without: from a reset on."),
-    "port": _query("port", "A port for all targets instead of their own, or the key of the metadata that has it."),
+    "since": _query(
+        "since",
+        "A position: an event's id, or what x-deployd-revision says. Without: from a reset on.",
+        pattern="^([^.]{1,64}[.])?[0-9]{1,18}(-[sc][0-9]{1,18})?$",
+    ),
+    "port": _query(
+        "port",
+        "A port for all targets instead of their own, or the key of the metadata that has it.",
+        pattern="^([1-9][0-9]{0,3}|[^0-9].*)$",
+    ),
     "meta": {
         "name": "meta",
         "in": "query",
@@ -156,13 +172,13 @@ _COMMIT: Schema = {
     "in": "path",
     "required": True,
     "description": "A namespace, or the beginning of a commit, from 4 characters.",
-    "schema": {"type": "string", "minLength": 1, "maxLength": 100, "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]*$"},
+    "schema": {"type": "string", "minLength": 1},
 }
 _LAST: Schema = {
     "name": "Last-Event-ID",
     "in": "header",
     "description": "What browsers send when they come back; before since.",
-    "schema": {"type": "string", "maxLength": 100, "pattern": "^[ -~]*$"},
+    "schema": _TEXT,
 }
 
 
@@ -175,7 +191,7 @@ def _path(
     is_open: bool = False,
 ) -> Schema:
     """The operations of a path: HEAD answers as GET, without a body."""
-    codes = ["400", "405", "413", *([] if is_open else ["401"]), *errors, "500"]
+    codes = ["400", "405", "413", "431", *([] if is_open else ["401"]), *errors, "500"]
     said: Schema = {
         "summary": summary,
         "parameters": [*more, *(PARAMETERS[name] for name in parameters)],
@@ -195,7 +211,8 @@ _PORTS = {
     "200": _json("What listens where.", _ref("Ports"), headers=_REVISION),
     "404": _json("Nothing has come while it was waited for.", _ref("Ports"), headers=_REVISION),
 }
-_FILTERS = ("match", "namespace", "app", "release", "meta")
+_NAMES = ("match", "namespace", "app", "release")
+_FILTERS = (*_NAMES, "meta")
 _ROWS: Schema = {"type": "array", "items": _ref("Row")}
 
 PATHS: dict[str, Schema] = {
@@ -238,11 +255,11 @@ PATHS: dict[str, Schema] = {
         "The changes of the rows that match, as they happen, without end",
         {
             "200": {
-                "description": "Server-sent events: event is the line's type, data the Line, id the position after it.",
-                "content": {"text/event-stream": {"schema": _TEXT, "x-data": _ref("Line")}},
+                "description": "Server-sent events.",
+                "content": {"text/event-stream": {"schema": _ref("Event")}},
             }
         },
-        *_FILTERS,
+        *_NAMES,
         "since",
         errors=("429",),
         more=(_LAST,),

@@ -18,10 +18,13 @@ MAX_PARAMETERS = 40
 
 META = "meta."
 
+# The others choose rows by what is said, and all rows where nothing is.
+NEVER_EMPTY = frozenset({"wait", "since", "port"})
+
 # What rows may be chosen by; beside these any ``meta.KEY``.
 FILTERS = ("match", "namespace", "app", "release")
 
-_SECONDS = re.compile(r"[0-9]{1,3}(\.[0-9]{1,6})?", re.ASCII)
+_SECONDS = re.compile(r"[0-9]{1,3}(\.[0-9]+)?(e-[0-9]+)?", re.ASCII)
 
 
 def arguments(request: Request, *known: str, meta: bool = False) -> dict[str, str]:
@@ -38,8 +41,10 @@ def arguments(request: Request, *known: str, meta: bool = False) -> dict[str, st
             raise BadRequest(f"there is no parameter {shown(name)} here; {there}")
         if name in given:
             raise BadRequest(f"the parameter {shown(name)} is given more than once")
-        if len(value.encode()) > MAX_VALUE:
-            raise BadRequest(f"the parameter {shown(name)} has more than {MAX_VALUE} bytes")
+        if len(value) > MAX_VALUE:
+            raise BadRequest(f"the parameter {shown(name)} has more than {MAX_VALUE} characters")
+        if not value and name in NEVER_EMPTY:
+            raise BadRequest(f"the parameter {name!r} is empty")
         given.add(name)
         found[name] = value
     return found

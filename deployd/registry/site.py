@@ -28,6 +28,7 @@ CONNECTIONS_PER_ADDRESS = 3500
 UNACKNOWLEDGED = 60.0
 
 _TOO_LARGE = b'{"error": "the request is larger than the registry takes"}\n'
+_REFUSAL = b"HTTP/1.1 %b\r\nContent-Type: application/json\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%b"
 
 
 class BadRequest(Exception):
@@ -111,14 +112,8 @@ class SmallRequest(Request):
         self._check(self._size)
 
     def _check(self, size: int) -> None:
-        channel = self.channel
-        if size <= MAX_BODY or channel.transport.disconnecting:
-            return
-        channel.transport.write(
-            b"HTTP/1.1 413 Request Entity Too Large\r\nContent-Type: application/json\r\n"
-            b"Content-Length: %d\r\nConnection: close\r\n\r\n%b" % (len(_TOO_LARGE), _TOO_LARGE)
-        )
-        channel.loseConnection()
+        if size > MAX_BODY:
+            self.channel.refuse(b"413 Request Entity Too Large")
 
 
 class SmallChannel(BoundedChannel):
@@ -141,6 +136,15 @@ class SmallChannel(BoundedChannel):
 
     def resetTimeout(self) -> None:
         """Each request has IDLE seconds, however it trickles."""
+
+    def lineLengthExceeded(self, line: bytes) -> None:
+        self.refuse(b"431 Request Header Fields Too Large")
+
+    def refuse(self, status: bytes) -> None:
+        """Answer in the middle of a request that is too large, and hear no more of it."""
+        if not self.transport.disconnecting:
+            self.transport.write(_REFUSAL % (status, len(_TOO_LARGE), _TOO_LARGE))
+            self.loseConnection()
 
 
 def _notice_silence(transport: Any) -> None:

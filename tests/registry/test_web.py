@@ -215,6 +215,14 @@ class BadRequestTests(WebCase):
         self.assertTrue(transport.disconnecting)
         self.assertEqual(transport.value().count(b"HTTP/1.1"), 1)
 
+    def test_a_line_without_end_is_refused(self) -> None:
+        for more in (b"", b"GET / HTTP/1.1\r\nX-Long: "):
+            channel, transport = self.connect()
+            channel.dataReceived(more + b"x" * 20000)
+            channel.dataReceived(b"x" * 20000)
+            self.assertEqual(self.answer(transport)[0], 431)
+            self.assertTrue(transport.disconnecting)
+
     def test_a_small_form_is_not_looked_at(self) -> None:
         form = "Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 8\r\n"
         transport = self.ask("/v1/ports", "POST", more=form)
