@@ -12,7 +12,7 @@ from attrs import evolve, frozen
 
 from deployd.model.invalid import Invalid
 from deployd.model.names import is_commit, role_name, shown
-from deployd.model.registration import Registration
+from deployd.model.registration import MAX_META_BYTES, MAX_META_DEPTH, Registration
 from deployd.planning.versions import version_range
 
 MAX_META_KEYS = 16
@@ -53,8 +53,6 @@ class RowFilter:
             role_name(role)
         if at:
             version_range(versions)
-        if meta and len(meta) > MAX_META_KEYS:
-            raise Invalid(f"metadata is looked for by up to {MAX_META_KEYS} keys, not {len(meta)}")
         return cls(namespace, app, release, role, versions.strip() or "*" if at else "", _wanted(meta or {}))
 
     @property
@@ -118,7 +116,17 @@ class Near:
 
 
 def _wanted(meta: Mapping[str, Any]) -> Wanted:
-    return tuple((key, dumps(value, sort_keys=True)) for key, value in sorted(meta.items()))
+    if not isinstance(meta, Mapping):
+        raise Invalid("metadata is looked for by an object: a value for each key")
+    if len(meta) > MAX_META_KEYS:
+        raise Invalid(f"metadata is looked for by up to {MAX_META_KEYS} keys, not {len(meta)}")
+    try:
+        wanted = tuple(sorted((str(key), _text(value)) for key, value in meta.items()))
+    except (ValueError, TypeError, RecursionError):
+        raise Invalid(f"metadata is looked for by JSON, nested up to {MAX_META_DEPTH} deep") from None
+    if any(len(text) > MAX_META_BYTES for _, text in wanted):
+        raise Invalid(f"metadata is looked for by values of up to {MAX_META_BYTES} bytes, as no row has longer ones")
+    return wanted
 
 
 def _has(meta: Mapping[str, Any], wanted: Wanted) -> bool:
@@ -126,13 +134,40 @@ def _has(meta: Mapping[str, Any], wanted: Wanted) -> bool:
 
 
 def _is_value(value: Any, text: str) -> bool:
-    """Whether ``value`` is the JSON ``text``; a number or a truth value may be asked for by its text as well."""
-    wanted = _loaded(text)
-    if isinstance(wanted, str) and not isinstance(value, str):
-        return dumps(value, sort_keys=True) == wanted
-    return type(wanted) is type(value) and bool(wanted == value)
+    """Whether ``value`` is the JSON ``text``; what is no text may be asked for by its JSON as a text as well."""
+    plain, otherwise = _readings(text)
+    if isinstance(value, str):
+        return value == plain
+    return _text(value) in (text, otherwise)
 
 
-@lru_cache(maxsize=4096)
-def _loaded(text: str) -> Any:
-    return loads(text)
+@lru_cache(maxsize=1024)
+def _readings(text: str) -> tuple[str | None, str | None]:
+    """Of a wanted text: itself, and the JSON that it may be as well; None where there is none."""
+    wanted = loads(text)
+    if not isinstance(wanted, str):
+        return None, None
+    try:
+        return wanted, _text(loads(wanted))
+    except (ValueError, TypeError, RecursionError):
+        return wanted, None
+
+
+def _text(value: Any) -> str:
+    """The one JSON text of all values that are equal: 3.0 is 3, true is not 1, the order of keys does not count.
+
+    Raise ValueError, TypeError.
+    """
+    return dumps(_alike(value, MAX_META_DEPTH), sort_keys=True, allow_nan=False)
+
+
+def _alike(value: Any, depth: int) -> Any:
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+        return int(value)
+    if not isinstance(value, dict | list):
+        return value
+    if not depth:
+        raise ValueError("nested too deep")
+    if isinstance(value, list):
+        return [_alike(item, depth - 1) for item in value]
+    return {key: _alike(item, depth - 1) for key, item in value.items()}
