@@ -101,7 +101,7 @@ class MetadataTests(SynchronousTestCase):
         """A person on a command line, or in a URL, has only texts."""
         for wanted, value in (("3", 3), ("3.0", 3), ("3", "3"), ("true", True), ("null", None), ("[1, 2]", [1, 2])):
             self.assertTrue(takes(wanted, value), (wanted, value))
-        for wanted, value in (("3", "3.0"), ("True", True), ("1", True), ("", None), ("[1,2", [1, 2]), ("[" * 9999, 1)):
+        for wanted, value in (("3", "3.0"), ("True", True), ("1", True), ("", None), ("[1,2", [1, 2]), ("[" * 4000, 1)):
             self.assertFalse(takes(wanted, value), (wanted, value))
 
     def test_what_is_inside_is_compared_as_strictly(self) -> None:
