@@ -116,6 +116,22 @@ class DaemonService(MultiService):
             return listening
         raise Refused(f"cannot listen on udp:{port}: {_why(problem)}")
 
+    @staticmethod
+    def hold(ports: list[IListeningPort]) -> None:
+        """Let who connects wait until the daemon can answer."""
+        for port in ports:
+            stop: Any = getattr(port, "stopReading", None)
+            if stop is not None:
+                stop()
+
+    @staticmethod
+    def answer(ports: list[IListeningPort]) -> None:
+        """Answer those who wait."""
+        for port in ports:
+            start: Any = getattr(port, "startReading", None)
+            if start is not None:
+                start()
+
     def fail(self, error: DeploydError) -> None:
         """End the daemon with exit code 1 and one line (Note [Failing in one line])."""
         self._say(error)

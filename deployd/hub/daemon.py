@@ -76,7 +76,7 @@ class HubDaemon(DaemonService):
         self._site = HubSite(Root(git), git, reactor=self.reactor, spool=spool)
         amp = self.listen(options.amp_listener(options.amp_port), self._factory)
         http = self.listen(options.git_listener(), self._site)
-        _hold([amp, http])
+        self.hold([amp, http])
         self._threads.start()
         self._control.start()
         self._opening = Deferred.fromCoroutine(self._open(amp, http)).addErrback(self._failed)
@@ -95,7 +95,7 @@ class HubDaemon(DaemonService):
             self._log.warn(
                 "git listens beyond this machine without TLS: pushes show the secret; give --git-listen ssl:..."
             )
-        _release([amp, http])
+        self.answer([amp, http])
         self.state.publish_addresses(amp=hub.addresses["amp"], http=hub.addresses["http"])
         self._log.info("AMP on {amp}, git on {http}", amp=amp.getHost(), http=http.getHost())
 
@@ -139,18 +139,3 @@ class HubDaemon(DaemonService):
             },
             facts=lambda: {name: hub.addresses[name] for name in ("http", "registry")},
         )
-
-
-def _hold(ports: list[IListeningPort]) -> None:
-    """Let who connects wait until the hub can answer."""
-    for port in ports:
-        stop: Any = getattr(port, "stopReading", None)
-        if stop is not None:
-            stop()
-
-
-def _release(ports: list[IListeningPort]) -> None:
-    for port in ports:
-        start: Any = getattr(port, "startReading", None)
-        if start is not None:
-            start()

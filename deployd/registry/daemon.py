@@ -2,61 +2,80 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IListeningPort
+from twisted.python.failure import Failure
 
 from deployd.daemon.service import DaemonService
+from deployd.daemon.threads import KEPT
+from deployd.errors import DeploydError, InternalError
 from deployd.net.addresses import listening_address
 from deployd.net.server import ServerFactory, ServerTerms
-from deployd.registry.book import Book
 from deployd.registry.doors import Doors
 from deployd.registry.options import RegistryOptions
 from deployd.registry.service import Registry
 from deployd.registry.web import root
+from deployd.storage.registry_sqlite import sqlite_registry_store
 
 if TYPE_CHECKING:
     from deployd.registry.dns import Streams
 
+DATABASE = "registry.sqlite"
+
 
 class RegistryDaemon(DaemonService):
-    """Listens on both ports and says where in ``addresses.json`` and in every handshake."""
+    """Listens on both ports at once, so that a port in use is refused in one line, and answers once its table is read.
+
+    Says where it listens in ``addresses.json`` and in every handshake.
+    """
 
     options: RegistryOptions
 
     def __init__(self, reactor: Any, options: RegistryOptions) -> None:
         super().__init__(reactor, options)
-        # The book is kept in memory: each start is a new epoch (Note [The epoch of a book in memory]).
-        book = Book(epoch=uuid4().hex)
-        self.registry = Registry(reactor, book, options.secret, options.timeout, options["advertise"])
+        store = sqlite_registry_store(reactor, self.state.path / DATABASE)
+        self.registry = Registry(reactor, store, options.secret, options.timeout, options["advertise"], fail=self.fail)
         self.registry.setServiceParent(self)
         self._http = ""
         self._dns: Streams | None = None
+        self._opening: Deferred[None] | None = None
         self._doors = Doors(reactor, options)
         self._doors.setServiceParent(self)
         self._factory = ServerFactory(reactor, self._terms())
         self._site = self._doors.site(root(self.registry, reactor))
 
     def begin(self) -> None:
+        # Note [Threads give way soon]
+        sys.setswitchinterval(KEPT)
         options = self.options
         self._doors.open(self.state.path)
         amp = self.listen(options.amp_listener(options.amp_port), self._factory)
         http = self.listen(options.http_listener(), self._site)
+        self.hold([amp, http])
+        self._opening = Deferred.fromCoroutine(self._open(amp, http)).addErrback(self._failed)
+
+    async def _open(self, amp: IListeningPort, http: IListeningPort) -> None:
+        options = self.options
+        await self.registry.open()
         self._http = listening_address(http, options["advertise"])
         dns = "" if options.dns_port is None else self._listen_dns(options.dns_port)
+        self.answer([amp, http])
         self._log.info("AMP on {amp}, HTTP on {http}", amp=amp.getHost(), http=http.getHost())
         self.state.publish_addresses(
             amp=listening_address(amp, options["advertise"]), http=self._http, dns=dns, key=self._doors.key
         )
 
     def stopService(self) -> Deferred[Any]:
-        stopping = super().stopService()
+        if self._opening is not None:
+            self._opening.cancel()
         self._factory.close_all()
         self._site.close_all()
         if self._dns is not None:
             self._dns.close_all()
-        return stopping
+        return super().stopService()
 
     def _listen_dns(self, port: int) -> str:
         # Here and not above: twisted.names would make everybody's start longer.
@@ -66,6 +85,15 @@ class RegistryDaemon(DaemonService):
         listening = self.listen_with_datagrams(port, self.options.interface, streams, datagrams)
         self._dns = streams
         return listening_address(listening, self.options["advertise"])
+
+    def _failed(self, failure: Failure) -> None:
+        if failure.check(CancelledError):
+            return
+        error = failure.value
+        if not isinstance(error, DeploydError | OSError):
+            self._log.failure("while opening the registry's table", failure=failure)
+            error = InternalError()
+        self.fail(error if isinstance(error, DeploydError) else InternalError(str(error)))
 
     def _terms(self) -> ServerTerms:
         return ServerTerms(

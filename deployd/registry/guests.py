@@ -13,6 +13,7 @@ from twisted.python.failure import Failure
 from deployd.errors import DeploydError, PermissionRefused, Refused
 from deployd.model.grant import Grant
 from deployd.model.registration import Registration
+from deployd.model.revision import Revision
 from deployd.net.conversation import Conversation, responder
 from deployd.net.peer import Peer
 from deployd.net.server import Conversations, Session
@@ -76,7 +77,7 @@ class RegisteringGuest(OwnerSession):
         return super().publish(part, parts, rows)
 
     @responder(Confirm)
-    def confirm(self, **_: Any) -> dict[str, Any]:
+    def confirm(self, stands: Revision) -> Any:
         # What stands may be from a time when the key was authorized for more, or when its owner knew the secret.
         raise Refused("an authorized key publishes its rows anew")
 

@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 from typing import Any
 
-from deployd.errors import Malformed, PermissionRefused, Refused
+from twisted.internet.defer import Deferred
+
+from deployd.errors import Malformed, PermissionRefused
 from deployd.model.registration import Registration
+from deployd.model.revision import Revision
 from deployd.net.conversation import Conversation, responder
 from deployd.net.peer import Peer
 from deployd.net.server import Conversations, Session
-from deployd.registry.book import Seat
+from deployd.registry.book import Transaction
+from deployd.registry.earlier import Place
 from deployd.registry.filter import Near, RowFilter
+from deployd.registry.owner import Seat
 from deployd.registry.position import Position
+from deployd.registry.publication import Publication
 from deployd.registry.service import Registry
 from deployd.wire.documents import dump
-from deployd.wire.lookup import Follow, ListRows, Query
-from deployd.wire.paging import PAGE_BYTES, Assembly
-from deployd.wire.registry import Attach, Leave, Publish, Update
+from deployd.wire.lookup import Follow, ListRows, Query, Watch
+from deployd.wire.paging import PAGE_BYTES
+from deployd.wire.registry import Attach, Confirm, Leave, Publish, Update
 
 MAX_WAIT = 60.0
+# So many rows are looked at for one page.
+LOOKED = 5_000
 
 ANONYMOUS = frozenset({"read"})
-
-# A publication may not grow further than what the book would ever take.
-MAX_PUBLISHED = 20_000
 
 
 def conversations(registry: Registry) -> Conversations:
@@ -44,8 +49,10 @@ class ReaderSession(Conversation):
 
     @responder(ListRows)
     def list_rows(self, namespace: str, app: str, release: str, role: str, after: str) -> dict[str, Any]:
-        rows = self._registry.rows(RowFilter(namespace, app, release, role), after)
-        return self._page((row.id, row) for row in rows)
+        wanted = RowFilter(namespace, app, release, role)
+        # Nobody is near, so all places are those of the rest.
+        page = self._page(self._registry.places(wanted, Near(), f"1{after}" if after else ""))
+        return page | {"next": page["next"][1:]}
 
     @responder(Query)
     async def query(self, match: str, near: str, wait: float, after: str, **rest: Any) -> dict[str, Any]:
@@ -53,7 +60,7 @@ class ReaderSession(Conversation):
         found = Near.parse(near)
         if wait > 0:
             await self._registry.wait(wanted, min(wait, MAX_WAIT), self._address)
-        return self._page(self._registry.query(wanted, found, after)) | {"revision": self._registry.revision}
+        return self._page(self._registry.places(wanted, found, after)) | {"revision": self._registry.revision}
 
     @responder(Follow)
     async def follow(
@@ -63,18 +70,27 @@ class ReaderSession(Conversation):
         page = await self._registry.follow(Position.parse(position), wanted, wait, self, self._address)
         return {"lines": page.text, "position": str(page.position), "whole": page.whole, "revision": page.revision}
 
-    def _page(self, found: Iterable[tuple[str, Registration]]) -> dict[str, Any]:
-        """As many rows as fit, each given with its place."""
-        page: list[dict[str, Any]] = []
+    @responder(Watch)
+    async def watch(self, position: str, wait: float) -> dict[str, Any]:
+        place = Place.parse(position)
+        page = await self._registry.follow(place.position, RowFilter(), wait, self, self._address)
+        return place.answer(page, self._registry.revision)
+
+    def _page(self, places: Iterator[tuple[str, Registration | None]]) -> dict[str, Any]:
+        """As many rows as fit, each given with its place; a page may be empty and not the last one."""
+        page: list[bytes] = []
         size, last = 0, ""
-        for place, row in found:
-            document = self._registry.document(row)
-            size += len(dump(document)) + 1
-            if page and size > PAGE_BYTES:
-                return {"rows": page, "next": last}
-            page.append(document)
+        for looked, (place, row) in enumerate(places):
+            if looked >= LOOKED:
+                return {"rows": _joined(page), "next": last}
+            if row is not None:
+                text = dump(self._registry.document(row))
+                size += len(text) + 1
+                if page and size > PAGE_BYTES:
+                    return {"rows": _joined(page), "next": last}
+                page.append(text)
             last = place
-        return {"rows": page, "next": ""}
+        return {"rows": _joined(page), "next": ""}
 
     def closed(self) -> None:
         self._registry.stop_watching(self)
@@ -88,10 +104,10 @@ class OwnerSession(ReaderSession):
         self._peer = peer
         self._session = session
         self._seat: Seat | None = None
-        self._parts: Assembly[Registration] = Assembly()
+        self._publication = Publication(registry.limits)
 
     @responder(Attach)
-    def attach(self, name: str, credential: bytes, advertise: str) -> dict[str, Any]:
+    async def attach(self, name: str, credential: bytes, advertise: str) -> dict[str, Any]:
         if self._seat is not None:
             raise Malformed("a second Attach in one session")
         if not (self._session.proven or self._session.authorized):
@@ -99,28 +115,29 @@ class OwnerSession(ReaderSession):
         self._seat = self._registry.attach(
             self._session.owner, name, credential, advertise, self._session.host, self._hang_up
         )
-        return {"host": self._seat.host, "revision": self._registry.revision}
+        stands = await self._registry.stands(self._seat)
+        return {"host": self._seat.host, "revision": self._registry.revision, "stands": stands}
 
     @responder(Publish)
-    def publish(self, part: int, parts: int, rows: tuple[Registration, ...]) -> dict[str, Any]:
+    def publish(self, part: int, parts: int, rows: tuple[Registration, ...]) -> Any:
         seat = self._attached()
         self._registry.working(seat)
-        if part and self._parts.held + len(rows) > MAX_PUBLISHED:
-            self._parts = Assembly()
-            raise Refused(f"more than {MAX_PUBLISHED} rows in one publication")
-        whole = self._parts.add(part, parts, rows)
+        whole = self._publication.add(part, parts, self._registry.admit(seat, rows))
         if whole is None:
             return {"revision": self._registry.revision}
-        return {"revision": self._registry.publish(seat, whole)}
+        return self._registry.replace(seat, whole).addCallback(_answer)
+
+    @responder(Confirm)
+    def confirm(self, stands: Revision) -> Deferred[dict[str, Any]]:
+        return self._registry.confirm(self._attached(), stands).addCallback(_answer)
 
     @responder(Update)
-    def update(self, put: tuple[Registration, ...], free: tuple[str, ...]) -> dict[str, Any]:
-        return {"revision": self._registry.update(self._attached(), put, free)}
+    def update(self, put: tuple[Registration, ...], free: tuple[str, ...]) -> Deferred[dict[str, Any]]:
+        return self._registry.update(self._attached(), put, free).addCallback(_answer)
 
     @responder(Leave)
-    def leave(self) -> dict[str, Any]:
-        self._registry.leave(self._attached())
-        return {}
+    def leave(self) -> Deferred[dict[str, Any]]:
+        return self._registry.leave(self._attached()).addCallback(lambda _: {})
 
     def closed(self) -> None:
         super().closed()
@@ -134,3 +151,11 @@ class OwnerSession(ReaderSession):
 
     def _hang_up(self) -> None:
         self._peer.hang_up()
+
+
+def _joined(texts: list[bytes]) -> bytes:
+    return b"[" + b",".join(texts) + b"]"
+
+
+def _answer(done: Transaction) -> dict[str, Any]:
+    return {"revision": done.revision, "stands": Revision(done.revision.epoch, done.stands)}

@@ -1,37 +1,58 @@
-"""The registry: the row book with a clock, its sessions' connections, and those who wait for rows."""
+"""The registry: the row book with a clock, a store, its sessions' connections, and those who wait for rows."""
 
 from __future__ import annotations
 
 import hmac
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from ipaddress import IPv6Address, ip_address
 from typing import Any
 
+from attrs import frozen
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
-from deployd.errors import PermissionRefused
-from deployd.model.address import is_loopback
+from deployd.errors import DeploydError, PermissionRefused, Superseded
+from deployd.interfaces import RegistryStore, SavedTable
+from deployd.model.invalid import Invalid
 from deployd.model.registration import Registration, host_name, owner_name
 from deployd.model.revision import Revision
+from deployd.model.row_change import RowChange
 from deployd.net.secret import Secret, drone_credential
-from deployd.registry.book import Book, Seat, Transaction
+from deployd.registry.book import Book, Transaction
 from deployd.registry.filter import Near, RowFilter
 from deployd.registry.history import History, Page, document
+from deployd.registry.hosts import row_host
+from deployd.registry.limits import Limits
+from deployd.registry.owner import Seat
 from deployd.registry.position import Position
+from deployd.registry.saving import Saving
 from deployd.registry.waiting import WaitingRoom
 from deployd.registry.watching import Watchers
 
 MAX_WATCH = 30.0
+# So many rows are looked at in one turn for somebody who waits.
+LOOKED = 5_000
+# Seconds until the rows that fell and could not be freed are tried again: longer each time.
+FIRST_RETRY, LAST_RETRY = 1.0, 30.0
+
+
+@frozen
+class _Session:
+    """The newest one of an owner, and what closes its connection."""
+
+    seat: Seat
+    hang_up: Callable[[], None]
 
 
 class Registry(Service):
-    """What the registry does, whoever asks and however.
+    """What the registry does, whoever asks and however. ``open`` comes first.
 
     ``timeout`` (seconds) is how long rows outlive a lost session; ``advertise`` is the host of rows whose owner is on
-    this machine and names none. ``clock`` must be monotonic.
+    this machine and names none. ``clock`` must be monotonic. ``fail`` is called when the registry cannot go on.
     """
 
     _log = Logger()
@@ -39,48 +60,91 @@ class Registry(Service):
     def __init__(
         self,
         clock: IReactorTime,
-        book: Book,
+        store: RegistryStore,
         secret: Secret | None = None,
         timeout: float = 45.0,
         advertise: str = "",
+        limits: Limits | None = None,
         waiting: WaitingRoom | None = None,
         watchers: Watchers | None = None,
-        history: History | None = None,
+        fail: Callable[[DeploydError], None] = lambda error: None,
     ) -> None:
         self._clock = clock
+        self._store = store
         self._secret = secret
         self._timeout = timeout
         self._advertise = advertise
-        self._book = book
+        self.limits = limits or Limits()
+        self._fail = fail
         self._waiting = waiting or WaitingRoom(clock)
         self._watchers = watchers or Watchers(clock)
-        self._history = history or History(book.table, book.revision)
-        self._hang_up: dict[str, Callable[[], None]] = {}
+        self._saving = Saving(clock, store, self._settle, self._undo, self._drop)
+        self._sessions: dict[str, _Session] = {}
+        self._counts: Counter[str] = Counter()
         self._next_fall: IDelayedCall | None = None
+        self._retry = 0.0
+        self._load(SavedTable("", 0))
+
+    def open(self) -> Deferred[None]:
+        """Read what is in the store; fails with Refused or Busy."""
+        return self._store.open().addCallback(self._load)
+
+    def _load(self, saved: SavedTable) -> None:
+        self._book = Book(saved, self.limits, self._clock.seconds())
+        self._history = History(self._book.table, self._book.revision, saved.changes)
 
     def startService(self) -> None:
         super().startService()
         self._plan()
 
-    def stopService(self) -> Any:
-        stopping = super().stopService()
+    def stopService(self) -> Deferred[None]:
+        """Fires once all that was decided is saved and the store is closed."""
+        super().stopService()
         self._waiting.close()
         self._watchers.close()
         self._plan()
-        return stopping
+        return self._saving.when_idle().addCallback(lambda _: self._store.close())
 
     # Readers.
 
     @property
     def revision(self) -> Revision:
-        return self._book.revision
+        """Up to which everything is saved and seen."""
+        return self._history.revision
+
+    @property
+    def trouble(self) -> str:
+        """Why nothing can be written at the moment; "" when all is well."""
+        return self._saving.figures.trouble
+
+    def figures(self) -> dict[str, float]:
+        """What there is to count, by name (docs/reference, Metrics)."""
+        owners, saving = self._book.owners, self._saving
+        return {
+            "rows": len(self._book.table),
+            "marked_rows": owners.lost_rows,
+            "owners": len(owners),
+            "lost_owners": owners.lost,
+            "sessions": len(self._sessions),
+            "watchers": self._watchers.count,
+            "waiters": self._waiting.count,
+            "revision": self.revision.number,
+            "history_changes": len(self._history),
+            "saves": saving.figures.saves,
+            "save_seconds": saving.figures.seconds,
+            "last_save_seconds": saving.figures.last_seconds,
+            "queued": saving.queued,
+            "up": 0 if saving.figures.trouble else 1,
+            **{name: self._counts[name] for name in ("puts", "frees", "expired", "transactions", "refusals")},
+        }
 
     def rows(self, wanted: RowFilter, after: str = "") -> Iterable[Registration]:
-        return self._book.rows(wanted, after)
+        """The rows that match, by id; read it before the table changes."""
+        return self._present(self._book.rows(wanted, after))
 
     def candidates(self, wanted: RowFilter) -> list[Registration]:
         """The rows as they are now, among which are those that ``wanted`` takes, by id."""
-        return self._book.table.candidates(wanted)
+        return list(self._present(self._book.table.candidates(wanted)))
 
     def is_marked(self, row: Registration) -> bool:
         """Whether the row's owner is away."""
@@ -90,15 +154,29 @@ class Registry(Service):
         """A row as readers get it; ``marked``: its owner is away."""
         return document(row) | {"marked": self._book.is_marked(row)}
 
-    def wait(self, wanted: RowFilter, seconds: float, address: str) -> Deferred[bool]:
-        """Whether there is a row that ``wanted`` takes, now or within ``seconds``; raise Busy."""
-        if any(True for _ in self._book.rows(wanted)):
-            return succeed(True)
-        return self._waiting.wait(wanted, seconds, address)
+    def places(self, wanted: RowFilter, near: Near, after: str = "") -> Iterator[tuple[str, Registration | None]]:
+        """The rows that match, those near first, each with its place; places of others have none.
 
-    def query(self, wanted: RowFilter, near: Near, after: str = "") -> Iterator[tuple[str, Registration]]:
-        """The rows that match, those near first, each with its place; read it before the table changes."""
-        return self._book.table.near_first(wanted, near, after)
+        Read it before the table changes.
+        """
+        places = self._book.table.places(wanted, near, after)
+        now, timeout, owners = self._clock.seconds(), self._timeout, self._book.owners
+        if not owners.any_fallen(now, timeout):
+            return places
+        return ((at, None if row is None or owners.is_fallen(row, now, timeout) else row) for at, row in places)
+
+    async def wait(self, wanted: RowFilter, seconds: float, address: str) -> bool:
+        """Whether there is a row that ``wanted`` takes, now or within ``seconds``; raise Busy."""
+        rows = list(self._present(self._book.table.candidates(wanted, in_order=False)))
+        if any(wanted.takes(row) for row in rows[:LOOKED]):
+            return True
+        waiting = self._waiting.wait(wanted, seconds, address)
+        for start in range(LOOKED, len(rows), LOOKED):
+            await deferLater(self._clock, 0)
+            if waiting.called or any(wanted.takes(row) for row in rows[start : start + LOOKED]):
+                waiting.addErrback(lambda _: None).cancel()
+                return True
+        return await waiting
 
     async def follow(
         self, position: Position | None, wanted: RowFilter, seconds: float, who: object, address: str
@@ -108,7 +186,7 @@ class Registry(Service):
         Raise Busy. ``address`` is where ``who`` watches from.
         """
         page = self._history.after(position, wanted)
-        if page.lines or not page.whole or not seconds > 0 or not self.running:
+        if page.is_news or not seconds > 0 or not self.running:
             return page
         before = await self._watchers.wait(wanted, min(seconds, MAX_WATCH), who, address)
         # Until then nothing changed that is wanted, however much else did.
@@ -126,82 +204,136 @@ class Registry(Service):
         """A new session of ``owner``; the connection of its earlier one is closed with that one's ``hang_up``."""
         if not owner:
             raise PermissionRefused("only an owner with a key of its own may register")
-        host = self._row_host(peer_host, host_name(advertise) if advertise else "")
+        host = row_host(peer_host, host_name(advertise) if advertise else "", self._advertise)
         accepted = hmac.compare_digest(credential, drone_credential(self._secret, owner))
         if credential and not accepted:
             self._log.warn("{name} ({owner}) brings a credential of another hub", name=name[:80], owner=owner)
         seat = self._book.attach(owner, owner_name(name), host, accepted, self._clock.seconds())
-        earlier = self._hang_up.pop(owner, None)
-        self._hang_up[owner] = hang_up
+        earlier = self._sessions.get(owner)
+        self._sessions[owner] = _Session(seat, hang_up)
         if earlier is not None:
             self._log.info("a newer session of {name} ({owner}) takes over", name=name, owner=owner)
-            earlier()
+            earlier.hang_up()
         self._plan()
         return seat
 
+    def stands(self, seat: Seat) -> Deferred[Revision]:
+        """Where the owner's rows last changed, once that is saved; fails with Superseded, Busy."""
+        settled = self._saving.take(Transaction(self._book.revision), seat.owner)
+        return settled.addCallback(lambda _: self._book.stands(seat))
+
     def working(self, seat: Seat) -> None:
         """A part of a first publication came in."""
-        self._book.heard(seat, self._clock.seconds())
+        self._book.owners.heard(seat, self._clock.seconds())
 
-    def publish(self, seat: Seat, rows: Sequence[Registration]) -> Revision:
-        return self._changed(self._book.publish(seat, rows))
+    def admit(self, seat: Seat, rows: Sequence[Registration]) -> list[Registration]:
+        """Rows of a publication, looked at as they come in; raise what ``Book.admit`` does."""
+        admitted: list[Registration] = self._counted(lambda: self._book.admit(seat, rows))
+        return admitted
 
-    def update(self, seat: Seat, put: Sequence[Registration], free: Sequence[str]) -> Revision:
-        return self._changed(self._book.update(seat, put, free))
+    def replace(self, seat: Seat, rows: Sequence[Registration]) -> Deferred[Transaction]:
+        """All rows of the owner, admitted; fires once that is saved. Raise a refusal."""
+        return self._write(seat, lambda: self._book.replace(seat, rows))
 
-    def leave(self, seat: Seat) -> None:
-        change = self._book.leave(seat)
-        self._hang_up.pop(seat.owner, None)
-        self._changed(change)
-        self._log.info("{name} said goodbye: {count} rows are free", name=seat.name, count=len(change.changes))
+    def publish(self, seat: Seat, rows: Sequence[Registration]) -> Deferred[Transaction]:
+        return self._write(seat, lambda: self._book.publish(seat, rows))
+
+    def confirm(self, seat: Seat, stands: Revision) -> Deferred[Transaction]:
+        return self._write(seat, lambda: self._book.confirm(seat, stands))
+
+    def update(self, seat: Seat, put: Sequence[Registration], free: Sequence[str]) -> Deferred[Transaction]:
+        return self._write(seat, lambda: self._book.update(seat, put, free))
+
+    def leave(self, seat: Seat) -> Deferred[Transaction]:
+        leaving = self._write(seat, lambda: self._book.leave(seat))
+        self._log.info("{name} says goodbye", name=seat.name)
+        return leaving
 
     def lost(self, seat: Seat) -> None:
         """The session's connection is gone."""
-        if self._book.lose(seat, self._clock.seconds()):
-            self._hang_up.pop(seat.owner, None)
+        session = self._sessions.get(seat.owner)
+        if session is not None and session.seat is seat:
+            del self._sessions[seat.owner]
+        if self._book.owners.lose(seat, self._clock.seconds()):
             self._log.info("lost {name} ({owner})", name=seat.name, owner=seat.owner)
             self._plan()
 
-    def _row_host(self, peer_host: str, advertise: str) -> str:
-        peer = _plain(peer_host)
-        here = not peer or is_loopback(peer)
-        # What an owner elsewhere calls loopback is not ours.
-        if advertise and (here or not is_loopback(advertise)):
-            return advertise
-        return (self._advertise or "127.0.0.1") if here else peer
+    # What becomes of what they write (Note [One save at a time]).
 
-    def _changed(self, done: Transaction) -> Revision:
-        self._history.add(done.changes)
-        self._watchers.changed(done.changes)
-        self._waiting.rows_put(change.row for change in done.changes if not change.freed)
-        return done.revision
+    def _write(self, seat: Seat, decide: Callable[[], Transaction]) -> Deferred[Transaction]:
+        self._saving.check()
+        return self._saving.take(self._counted(decide), seat.owner)
+
+    def _counted(self, decide: Callable[[], Any]) -> Any:
+        try:
+            return decide()
+        except (DeploydError, Invalid):
+            self._counts["refusals"] += 1
+            raise
+
+    def _settle(self, changes: Sequence[RowChange]) -> None:
+        self._book.settle(changes)
+        self._history.add(changes)
+        freed = sum(change.freed for change in changes)
+        self._counts.update(
+            puts=len(changes) - freed, frees=freed, transactions=sum(not change.more for change in changes)
+        )
+        self._watchers.changed(changes)
+        self._waiting.changed(changes)
+
+    def _undo(self, owners: list[str]) -> list[str]:
+        return self._book.undo(self.revision.number, owners, self._clock.seconds())
+
+    def _drop(self, owners: list[str], error: DeploydError) -> None:
+        """These hold true what was not saved; whoever comes back publishes."""
+        for owner in owners:
+            session = self._sessions.get(owner)
+            if session is not None:
+                session.hang_up()
+        self._plan()
+        if isinstance(error, Superseded):
+            self._fail(error)
+
+    def _present(self, rows: Iterable[Registration]) -> Iterable[Registration]:
+        """Without those whose time is over although nobody could say so yet: this process may have been stopped."""
+        now, timeout, owners = self._clock.seconds(), self._timeout, self._book.owners
+        if not owners.any_fallen(now, timeout):
+            return rows
+        return (row for row in rows if not owners.is_fallen(row, now, timeout))
+
+    # Falling.
 
     def _plan(self) -> None:
         """See to it that ``_expire`` runs when the next rows may fall, while the service runs.
 
-        Called when a lease may end sooner than planned for; one that is renewed costs an ``_expire`` in vain.
+        Leases only get longer, so what is planned already is early enough, and perhaps in vain.
         """
-        if self._next_fall is not None and self._next_fall.active():
-            self._next_fall.cancel()
-        self._next_fall = None
-        at = self._book.next_fall(self._timeout) if self.running else None
-        if at is not None:
-            self._next_fall = self._clock.callLater(max(0.0, at - self._clock.seconds()), self._expire)
+        if not self.running:
+            if self._next_fall is not None:
+                self._next_fall.cancel()
+                self._next_fall = None
+            return
+        at = self._book.owners.next_fall(self._timeout)
+        if self._next_fall is None and at is not None:
+            delay = max(at - self._clock.seconds(), self._retry, 0.0)
+            self._next_fall = self._clock.callLater(delay, self._expire)
 
     def _expire(self) -> None:
-        change = self._book.expire(self._clock.seconds(), self._timeout)
-        self._changed(change)
-        if change.changes:
-            owners = {freed.row.drone or freed.row.owner for freed in change.changes}
-            self._log.info("{count} rows of {owners} fell", count=len(change.changes), owners=", ".join(sorted(owners)))
+        self._next_fall = None
+        done = self._book.expire(self._clock.seconds(), self._timeout)
+        if done.changes:
+            self._saving.take(done).addCallbacks(self._fell, self._not_freed)
         self._plan()
 
+    def _fell(self, done: Transaction) -> None:
+        self._retry = 0.0
+        count = len(done.changes)
+        self._counts["expired"] += count
+        self._counts["frees"] -= count
+        owners = sorted({freed.row.drone or freed.row.owner for freed in done.changes})
+        shown = ", ".join(owners[:5]) + (f" and {len(owners) - 5} more" if len(owners) > 5 else "")
+        self._log.info("{count} rows of {owners} fell", count=count, owners=shown)
 
-def _plain(host: str) -> str:
-    """An IPv4 address that an IPv6 socket shows as ``::ffff:1.2.3.4``, as itself."""
-    try:
-        address = ip_address(host.partition("%")[0])
-    except ValueError:
-        return host
-    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
-    return str(mapped) if mapped else host
+    def _not_freed(self, failure: Failure) -> None:
+        failure.trap(DeploydError)
+        self._retry = min(max(self._retry * 2, FIRST_RETRY), LAST_RETRY)

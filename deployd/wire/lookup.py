@@ -49,7 +49,7 @@ class ListRows(amp.Command):
         (b"role", amp.Unicode()),
         (b"after", amp.Unicode()),
     ]
-    response = [(b"rows", Json()), (b"next", amp.Unicode())]
+    response = [(b"rows", JsonText()), (b"next", amp.Unicode())]
     errors = declared()
 
 
@@ -58,7 +58,8 @@ class Query(amp.Command):
 
     ``match`` is ``ROLE[@RANGE]`` with npm's ranges; ``namespace`` may be a prefix of a commit, from 4 characters; each
     key of ``meta`` must have that value. ``near`` is a namespace or ``APP:vN``. Where nothing matches, the answer comes
-    once something does, or empty after ``wait`` seconds (60 at most). ``next`` is empty on the last page.
+    once something does, or empty after ``wait`` seconds (60 at most). ``next`` is empty on the last page, and only
+    there; a page may be empty.
     """
 
     arguments = [
@@ -71,7 +72,7 @@ class Query(amp.Command):
         (b"wait", amp.Float()),
         (b"after", amp.Unicode()),
     ]
-    response = [(b"rows", Json()), (b"next", amp.Unicode()), (b"revision", RevisionArgument())]
+    response = [(b"rows", JsonText()), (b"next", amp.Unicode()), (b"revision", RevisionArgument())]
     errors = declared()
 
 

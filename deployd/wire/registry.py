@@ -52,7 +52,7 @@ class Confirm(amp.Command):
     """
 
     arguments = [(b"stands", Structure(Revision))]
-    response = [(b"revision", Structure(Revision))]
+    response = [(b"revision", Structure(Revision)), (b"stands", Structure(Revision, optional=True))]
     errors = declared(Superseded)
 
 

@@ -18,9 +18,10 @@ from deployd.net.identity import Identity
 from deployd.net.peer import Peer
 from deployd.net.secret import Secret
 from deployd.net.server import ServerFactory, ServerTerms
-from deployd.registry.book import Book, Limits
+from deployd.registry.limits import Limits
 from deployd.registry.responders import ANONYMOUS, conversations
 from deployd.registry.service import Registry
+from deployd.storage.registry_memory import MemoryRegistryStore, MemoryTable
 from deployd.testing.transports import transport
 
 SECRET = Secret("beep boop")
@@ -44,8 +45,9 @@ class Network:
     def restart(self) -> None:
         self.cut()
         self._epochs += 1
-        book = Book(f"epoch {self._epochs}", self._limits)
-        self.registry = Registry(self.clock, book, self.secret, TIMEOUT)
+        self.store = MemoryRegistryStore(MemoryTable(f"epoch {self._epochs}"))
+        self.registry = Registry(self.clock, self.store, self.secret, TIMEOUT, limits=self._limits)
+        self.registry.open()
         self.registry.startService()
         terms = ServerTerms(
             kind="registry",
@@ -68,6 +70,8 @@ class Network:
         """Deliver what is sent until nobody says anything more."""
         moved = True
         while moved:
+            # What is put off until the next turn of the reactor happens too.
+            self.clock.advance(0)
             # Every pump once, so that no end starves.
             moved = sum(pump.pump() for pump in self.pumps) > 0
             moved |= sum(_drained(end) for end in self._dead) > 0

@@ -6,48 +6,64 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from deployd.planning.leases import Lease, fallen, next_fall
+from deployd.planning.leases import Leases
 
-times = st.floats(0, 1e6)
 timeouts = st.floats(0.1, 1e4)
-leases = st.lists(
-    st.builds(Lease, st.text("abcdef", min_size=1, max_size=4), st.none() | times),
-    max_size=20,
-    unique_by=lambda lease: lease.owner,
-)
+owners = st.sampled_from("abcdef")
+# Who is lost (or kept, where it is False) after so many seconds more.
+steps = st.lists(st.tuples(owners, st.booleans(), st.floats(0, 1e4)), max_size=30)
+Steps = list[tuple[str, bool, float]]
+
+
+def after(done: Steps) -> tuple[Leases, dict[str, float], float]:
+    """The leases, the same as a dict, and what time it is."""
+    leases, away, now = Leases(), {}, 0.0
+    for owner, lost, passed in done:
+        now += passed
+        if lost:
+            leases.lose(owner, now)
+            away[owner] = now
+        else:
+            assert leases.keep(owner) == away.pop(owner, None)
+    return leases, away, now
 
 
 class LeaseTests(SynchronousTestCase):
     def test_an_owner_falls_once_it_was_away_for_the_timeout(self) -> None:
-        away = [Lease("a", 100.0), Lease("b", 110.0), Lease("c")]
-        self.assertEqual(fallen(away, 144.9, 45), ())
-        self.assertEqual(fallen(away, 145.0, 45), ("a",))
-        self.assertEqual(fallen(away, 1e9, 45), ("a", "b"))
-        self.assertEqual(next_fall(away, 45), 145.0)
+        leases = Leases()
+        leases.lose("a", 100.0)
+        leases.lose("b", 110.0)
+        self.assertEqual(leases.due(144.9, 45), [])
+        self.assertEqual(leases.due(145.0, 45), ["a"])
+        self.assertEqual(leases.due(1e9, 45), ["a", "b"])
+        self.assertEqual(leases.next_fall(45), 145.0)
 
-    @given(leases, times, timeouts)
-    def test_only_those_fall_that_are_away_and_long_enough(self, held: list[Lease], now: float, timeout: float) -> None:
-        down = fallen(held, now, timeout)
-        for lease in held:
-            away = lease.lost_at is not None and lease.lost_at + timeout <= now
-            self.assertEqual(lease.owner in down, away)
+    def test_whoever_is_lost_anew_has_all_its_time_again(self) -> None:
+        leases = Leases()
+        for owner, now in (("a", 100.0), ("b", 110.0), ("a", 120.0)):
+            leases.lose(owner, now)
+        self.assertEqual((leases.next_fall(45), leases.due(160.0, 45), len(leases)), (155.0, ["b"], 2))
 
-    @given(leases, times, timeouts)
-    def test_the_order_of_leases_is_irrelevant(self, held: list[Lease], now: float, timeout: float) -> None:
-        self.assertEqual(fallen(held, now, timeout), fallen(reversed(held), now, timeout))
-        self.assertEqual(next_fall(held, timeout), next_fall(reversed(held), timeout))
+    @given(steps, timeouts, st.floats(0, 1e5))
+    def test_only_those_fall_that_are_away_and_long_enough(self, done: Steps, timeout: float, later: float) -> None:
+        leases, away, now = after(done)
+        due = [owner for owner, since in away.items() if since + timeout <= now + later]
+        self.assertEqual(set(leases.due(now + later, timeout)), set(due))
+        self.assertEqual([owner for owner in "abcdef" if leases.is_due(owner, now + later, timeout)], sorted(due))
+        self.assertEqual([owner for owner in "abcdef" if owner in leases], sorted(away))
 
-    @given(leases, times, times, timeouts)
-    def test_who_has_fallen_does_not_rise_with_time(
-        self, held: list[Lease], now: float, later: float, timeout: float
-    ) -> None:
-        self.assertLessEqual(set(fallen(held, now, timeout)), set(fallen(held, now + later, timeout)))
+    @given(steps, timeouts)
+    def test_somebody_falls_at_the_next_fall_and_nobody_before(self, done: Steps, timeout: float) -> None:
+        leases, away, _ = after(done)
+        at = leases.next_fall(timeout)
+        self.assertEqual(at is None, not away)
+        if at is not None:
+            self.assertNotEqual(leases.due(at, timeout), [])
+            self.assertEqual(leases.due(at - 0.01, timeout), [])
 
-    @given(leases, timeouts)
-    def test_somebody_falls_at_the_next_fall_and_nobody_before(self, held: list[Lease], timeout: float) -> None:
-        at = next_fall(held, timeout)
-        if at is None:
-            self.assertEqual(fallen(held, 1e12, timeout), ())
-        else:
-            self.assertNotEqual(fallen(held, at, timeout), ())
-            self.assertEqual(fallen(held, at - 0.001, timeout), ())
+    @given(steps, timeouts)
+    def test_those_whose_fall_came_to_nothing_are_away_as_before(self, done: Steps, timeout: float) -> None:
+        leases, away, now = after(done)
+        fallen = {owner: since for owner in leases.due(now, timeout) if (since := leases.keep(owner)) is not None}
+        leases.lose_again(fallen)
+        self.assertEqual(leases.due(1e9, 0.0), sorted(away, key=lambda owner: away[owner]))

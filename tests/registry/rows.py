@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+from deployd.interfaces import SavedTable
 from deployd.model.registration import Registration
-from deployd.registry.book import Transaction
+from deployd.registry.book import Book, Transaction
+from deployd.registry.limits import Limits
+from deployd.registry.owner import Seat
 
 COMMIT = "74336bc1db98478e02e69f59e7100895be207389"
 OTHER = "40548daf17f7d25ec0f1925b97d24bc05043e4ed"
@@ -24,3 +28,28 @@ def put(done: Transaction) -> list[str]:
 def freed(done: Transaction) -> list[str]:
     """The ids that were freed, in their order."""
     return [change.row.id for change in done.changes if change.freed]
+
+
+def empty_book(limits: Limits | None = None) -> SettledBook:
+    return SettledBook(SavedTable("epoch", 0), limits)
+
+
+class SettledBook(Book):
+    """A book whose decisions are saved at once."""
+
+    def _settled(self, done: Transaction) -> Transaction:
+        if done.changes:
+            self.settle(done.changes)
+        return done
+
+    def replace(self, seat: Seat, rows: Sequence[Registration]) -> Transaction:
+        return self._settled(super().replace(seat, rows))
+
+    def update(self, seat: Seat, put: Sequence[Registration], free: Sequence[str]) -> Transaction:
+        return self._settled(super().update(seat, put, free))
+
+    def leave(self, seat: Seat) -> Transaction:
+        return self._settled(super().leave(seat))
+
+    def expire(self, now: float, timeout: float) -> Transaction:
+        return self._settled(super().expire(now, timeout))

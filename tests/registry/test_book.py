@@ -6,14 +6,15 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from deployd.errors import NotOwner, PermissionRefused, Refused, Superseded, UsageError
 from deployd.model.invalid import Invalid
-from deployd.registry.book import Book, Limits, Seat
 from deployd.registry.filter import RowFilter
-from tests.registry.rows import COMMIT, OTHER, freed, put, row
+from deployd.registry.limits import Limits
+from deployd.registry.owner import Seat
+from tests.registry.rows import COMMIT, OTHER, empty_book, freed, put, row
 
 
 class BookCase(SynchronousTestCase):
     def setUp(self) -> None:
-        self.book = Book("epoch", Limits(rows_per_owner=5, rows=8, owners=4))
+        self.book = empty_book(Limits(rows_per_owner=5, rows=8, owners=4))
 
     def attach(self, owner: str = "alice", now: float = 0.0, accepted: bool = True, host: str = "10.0.0.1") -> Seat:
         return self.book.attach(owner, f"{owner}'s", host, accepted, now)
@@ -52,7 +53,7 @@ class OwnershipTests(BookCase):
     def test_not_even_while_the_owner_is_away(self) -> None:
         seat = self.attach()
         self.book.publish(seat, [row("w1")])
-        self.book.lose(seat, 10.0)
+        self.book.owners.lose(seat, 10.0)
         stranger = self.attach("mallory")
         with self.assertRaises(NotOwner):
             self.book.publish(stranger, [row("w1")])
@@ -138,7 +139,7 @@ class QuotaTests(BookCase):
         seats = [self.attach(name) for name in "abcd"]
         with self.assertRaises(Refused):
             self.attach("e")
-        self.book.lose(seats[0], 0.0)
+        self.book.owners.lose(seats[0], 0.0)
         self.attach("e")
 
 
@@ -151,7 +152,7 @@ class SessionTests(BookCase):
             lambda: self.book.publish(old, []),
             lambda: self.book.update(old, [], ["a"]),
             lambda: self.book.leave(old),
-            lambda: self.book.heard(old, 0.0),
+            lambda: self.book.owners.heard(old, 0.0),
         ):
             with self.assertRaises(Superseded):
                 attempt()
@@ -164,17 +165,17 @@ class SessionTests(BookCase):
         self.book.publish(old, [row("a")])
         new = self.attach()
         self.book.publish(new, [row("a")])
-        self.assertFalse(self.book.lose(old, 5.0))
-        self.assertIsNone(self.book.next_fall(45))
+        self.assertFalse(self.book.owners.lose(old, 5.0))
+        self.assertIsNone(self.book.owners.next_fall(45))
 
     def test_a_lost_link_marks_at_once_and_frees_after_the_timeout(self) -> None:
         seat = self.attach()
         self.book.publish(seat, [row("a")])
         (found,) = self.book.rows()
         self.assertFalse(self.book.is_marked(found))
-        self.book.lose(seat, 100.0)
+        self.book.owners.lose(seat, 100.0)
         self.assertTrue(self.book.is_marked(found))
-        self.assertEqual(self.book.next_fall(45), 145.0)
+        self.assertEqual(self.book.owners.next_fall(45), 145.0)
         self.assertEqual(freed(self.book.expire(144.9, 45)), [])
         self.assertEqual(freed(self.book.expire(145.0, 45)), ["a"])
         self.assertEqual(self.book.revision.number, 2)
@@ -184,7 +185,7 @@ class SessionTests(BookCase):
     def test_the_same_owner_in_time_keeps_its_rows_without_a_gap(self) -> None:
         seat = self.attach()
         self.book.publish(seat, [row("a")])
-        self.book.lose(seat, 100.0)
+        self.book.owners.lose(seat, 100.0)
         again = self.attach(now=144.0)
         self.assertEqual(self.ids(), ["a"])
         self.book.expire(150.0, 45)
@@ -199,7 +200,7 @@ class SessionTests(BookCase):
         seat = self.attach()
         self.book.publish(seat, [row("a")])
         again = self.attach(now=100.0)
-        self.book.heard(again, 120.0)
+        self.book.owners.heard(again, 120.0)
         self.assertEqual(freed(self.book.expire(164.0, 45)), [])
         self.assertEqual(freed(self.book.expire(165.0, 45)), ["a"])
         self.book.publish(again, [row("a")])
@@ -217,13 +218,13 @@ class SessionTests(BookCase):
         self.book.publish(other, [row("b")])
         self.assertEqual(freed(self.book.leave(seat)), ["a"])
         self.assertEqual(self.ids(), ["b"])
-        self.assertFalse(self.book.lose(seat, 1.0))
+        self.assertFalse(self.book.owners.lose(seat, 1.0))
 
 
 class ReadingTests(BookCase):
     def setUp(self) -> None:
         super().setUp()
-        self.book = Book("epoch")
+        self.book = empty_book()
         rows = [
             row("a", role="http"),
             row("b", role="say"),

@@ -12,8 +12,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from deployd.errors import NotOwner, Refused, Superseded
 from deployd.model.registration import Registration
-from deployd.registry.book import Book, Limits, Seat
-from tests.registry.rows import freed, row
+from deployd.registry.limits import Limits
+from deployd.registry.owner import Seat
+from tests.registry.rows import empty_book, freed, row
 
 TIMEOUT = 45.0
 QUOTA = 4
@@ -35,7 +36,7 @@ class _Known:
 class BookMachine(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
-        self.book = Book("epoch", Limits(rows_per_owner=QUOTA))
+        self.book = empty_book(Limits(rows_per_owner=QUOTA))
         self.now = 0.0
         self.known = {owner: _Known() for owner in ("alice", "bob", "carol")}
         self.last = self.book.revision
@@ -101,7 +102,7 @@ class BookMachine(RuleBasedStateMachine):
             return
         seat, powerful = found
         known = self.known[owner]
-        assert self.book.lose(seat, self.now) == powerful
+        assert self.book.owners.lose(seat, self.now) == powerful
         if powerful:
             known.live, known.published = False, False
             known.lost_at = self.now if known.rows else None

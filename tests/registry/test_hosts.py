@@ -5,13 +5,13 @@ from __future__ import annotations
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from deployd.registry.book import Book
 from deployd.registry.service import Registry
+from deployd.storage.registry_memory import MemoryRegistryStore
 
 
 class HostTests(SynchronousTestCase):
     def host(self, peer: str, advertise: str = "", own: str = "") -> str:
-        registry = Registry(Clock(), Book("epoch"), advertise=own)
+        registry = Registry(Clock(), MemoryRegistryStore(), advertise=own)
         return registry.attach("owner", "d1", b"", advertise, peer, lambda: None).host
 
     def test_is_the_peers_address(self) -> None:

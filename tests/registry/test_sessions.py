@@ -25,8 +25,8 @@ from deployd.net.identity import Identity
 from deployd.net.peer import Peer
 from deployd.net.secret import Secret, drone_credential
 from deployd.net.server import Session
-from deployd.registry.book import Limits
 from deployd.registry.filter import RowFilter
+from deployd.registry.limits import Limits
 from deployd.registry.responders import OwnerSession
 from deployd.wire.registry import Attach, Leave, Publish, Update
 from tests.client.network import SECRET, TIMEOUT, Network

@@ -9,14 +9,13 @@ from attrs import frozen
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deployd.registry.book import Book
 from deployd.registry.event_lines import EventStream, Renderings
 from deployd.registry.events import HEARTBEAT
 from deployd.registry.filter import RowFilter
 from deployd.registry.history import History
 from deployd.registry.outflow import PATIENCE
 from deployd.registry.position import Position
-from tests.registry.rows import OTHER, row
+from tests.registry.rows import OTHER, empty_book, row
 from tests.registry.web import Transport, WebCase, gone
 
 
@@ -198,7 +197,7 @@ class PlaceTests(WebCase):
     def test_who_goes_on_from_any_event_misses_nothing_and_sees_nothing_twice(
         self, publications: list[set[str]], data: st.DataObject
     ) -> None:
-        self.table = Book("epoch")
+        self.table = empty_book()
         seat = self.table.attach("alice", "alice", "h", True, 0.0)
         history = History(self.table.table, self.table.revision, page_bytes=data.draw(st.sampled_from((1, 700, 9000))))
         wanted = RowFilter(role=data.draw(st.sampled_from(("", "even"))))

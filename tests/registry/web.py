@@ -15,12 +15,13 @@ from twisted.trial.unittest import SynchronousTestCase
 from deployd.model.registration import Registration
 from deployd.net.secret import drone_credential
 from deployd.registry.answers import Tables
-from deployd.registry.book import Book, Seat
 from deployd.registry.events import Streams
+from deployd.registry.owner import Seat
 from deployd.registry.service import Registry
 from deployd.registry.site import JsonSite
 from deployd.registry.waiting import WaitingRoom
 from deployd.registry.web import root
+from deployd.storage.registry_memory import MemoryRegistryStore, MemoryTable
 
 
 class Transport(StringTransport):
@@ -40,7 +41,8 @@ class WebCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         waiting = WaitingRoom(self.clock, per_address=3, limit=5)
-        self.registry = Registry(self.clock, Book("epoch"), waiting=waiting)
+        self.registry = Registry(self.clock, MemoryRegistryStore(MemoryTable("epoch")), waiting=waiting)
+        self.registry.open()
         self.waiting = waiting
         self.tables = Tables(self.clock, limit=3, per_address=2)
         self.streams = Streams(self.registry, self.clock, self.tables.turns, limit=3, per_address=2)

@@ -1,0 +1,145 @@
+"""The port table as it was decided, of which a part is still on its way to the disk.
+
+Note [The draft is ahead of the table]
+~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~
+Whoever writes is judged by all that was decided before, on the disk or on its way there; whoever reads sees what is on
+the disk. So what is decided goes on top of ``table`` and into it with ``settle``, once it is saved. If it cannot be
+saved, ``undo`` takes back all that is not: numbers too, which nobody has seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from json import dumps
+from sys import intern
+from typing import Any
+
+from deployd.model.registration import Registration
+from deployd.model.revision import Revision
+from deployd.model.row_change import RowChange
+from deployd.registry.owner import Seat
+from deployd.registry.rows import Rows
+
+# The metadata of all rows that have none; nobody writes into a row's.
+NOTHING: dict[str, Any] = {}
+
+
+class Draft:
+    """``table`` and what is ahead of it; ``revision`` is that of the last decision."""
+
+    def __init__(self, table: Rows, revision: Revision) -> None:
+        self.table = table
+        self.revision = revision
+        self._count = len(table)
+        # The last change of each row that is not settled.
+        self._ahead: dict[str, RowChange] = {}
+
+    def __len__(self) -> int:
+        return self._count
+
+    def row(self, row_id: str) -> Registration | None:
+        """The row as it was decided last."""
+        change = self._ahead.get(row_id)
+        if change is None:
+            return self.table.get(row_id)
+        return None if change.freed else change.row
+
+    def decide(self, gone: Sequence[str], put: Sequence[Registration]) -> tuple[RowChange, ...]:
+        """Take rows away, all of which are there, and put others, each with a number of its own."""
+        number, last = self.revision.number, self.revision.number + len(gone) + len(put)
+        changes: list[RowChange] = []
+        for row_id in gone:
+            row = self.row(row_id)
+            if row is None:
+                raise AssertionError(f"{row_id} is not there")
+            number += 1
+            self._count -= 1
+            change = self._ahead[row_id] = RowChange(number, row, True, number < last)
+            changes.append(change)
+        for row in put:
+            number += 1
+            self._count += self.row(row.id) is None
+            change = self._ahead[row.id] = RowChange(number, _numbered(row, number), False, number < last)
+            changes.append(change)
+        self.revision = Revision(self.revision.epoch, last)
+        return tuple(changes)
+
+    def settle(self, changes: Sequence[RowChange]) -> None:
+        """These, which go on from the last ones settled, are saved."""
+        ahead, table = self._ahead, self.table
+        for change in changes:
+            row_id = change.row.id
+            if change.freed:
+                table.remove(row_id)
+            else:
+                table.put(change.row)
+            if ahead[row_id] is change:
+                del ahead[row_id]
+
+    def undo(self, settled: int) -> tuple[list[RowChange], list[Registration]]:
+        """Nothing that was decided after ``settled`` will be: the last change of each row, and the rows that stay."""
+        undone = list(self._ahead.values())
+        rows = [row for row_id in self._ahead if (row := self.table.get(row_id)) is not None]
+        self._ahead = {}
+        self._count = len(self.table)
+        self.revision = Revision(self.revision.epoch, settled)
+        return undone, rows
+
+
+def written_by(seat: Seat, row: Registration) -> Registration:
+    """``row`` with what the registry fills in; names that many rows have in common are held once."""
+    return Registration(
+        row.id,
+        intern(row.namespace),
+        intern(row.role),
+        seat.host,
+        row.port,
+        intern(row.app),
+        intern(row.release),
+        seat.name,
+        intern(row.version),
+        row.meta or NOTHING,
+        seat.owner,
+    )
+
+
+def _numbered(row: Registration, number: int) -> Registration:
+    """``row`` with that revision; quicker than ``evolve``."""
+    return Registration(
+        row.id,
+        row.namespace,
+        row.role,
+        row.host,
+        row.port,
+        row.app,
+        row.release,
+        row.drone,
+        row.version,
+        row.meta,
+        row.owner,
+        number,
+    )
+
+
+def is_same(old: Registration, new: Registration) -> bool:
+    """Whether they differ in nothing but the revision."""
+    return (
+        old.port == new.port
+        and old.host == new.host
+        and old.drone == new.drone
+        and old.owner == new.owner
+        # In Python, 1 is equal to True.
+        and (old.meta == new.meta and (not old.meta or dumps(old.meta) == dumps(new.meta)))
+        and not is_renamed(old, new)
+    )
+
+
+def is_renamed(old: Registration, new: Registration) -> bool:
+    """Whether somebody's filter may take only one of them (metadata is not looked at by those who follow)."""
+    return (
+        old.namespace != new.namespace
+        or old.role != new.role
+        or old.app != new.app
+        or old.release != new.release
+        or old.version != new.version
+    )
