@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from functools import lru_cache
-from json import dumps
+from json import JSONEncoder
 from math import isfinite
 from typing import Any
 
@@ -23,6 +23,12 @@ _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
 _NAMESPACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _VERSION = re.compile(r"[A-Za-z0-9.+_-]{0,64}")
 _PLAIN = (str, int)
+_SMALL = 10**9
+# More than the quotes, colon and comma around one item of an object, or than a small number.
+_BETWEEN = 10
+# A character outside of Unicode's first plane is two escapes of six characters.
+_ESCAPED = 12
+_dumps = JSONEncoder().encode
 _HOST = re.compile(r"[A-Za-z0-9_.:%-]{1,255}")
 
 
@@ -58,7 +64,7 @@ def checked(row: Registration) -> Registration:
     _check_words(row.namespace, row.role, row.app, row.release, row.version)
     if not 0 < row.port < 65536:
         raise Invalid(f"{row.id}: a port is a number from 1 to 65535, not {str(row.port)[:20]}")
-    if row.meta:
+    if row.meta and not _is_small(row.meta):
         _check_meta(row)
     return row
 
@@ -74,17 +80,32 @@ def _check_words(namespace: str, role: str, app: str, release: str, version: str
     _check(_VERSION, version, "a version: use up to 64 letters, digits, '.', '+', '_' and '-'")
 
 
+def _is_small(meta: dict[str, Any]) -> bool:
+    """Whether it is so small and flat that it needs no closer look; this is asked of each row that is written."""
+    size = 0
+    for key, value in meta.items():
+        if type(key) is not str:
+            return False
+        if type(value) is str:
+            size += len(key) + len(value) + _BETWEEN
+        elif type(value) is int and -_SMALL < value < _SMALL:
+            size += len(key) + 2 * _BETWEEN
+        else:
+            return False
+    return size * _ESCAPED <= MAX_META_BYTES
+
+
 def _check_meta(row: Registration) -> None:
     if not _is_json(row.meta, MAX_META_DEPTH):
         raise Invalid(f"{row.id}: metadata is JSON, nested up to {MAX_META_DEPTH} deep, and numbers in it are finite")
     # Measured as pure ASCII, so that any text in it, lone surrogates too, can be written wherever JSON can.
-    if len(dumps(row.meta)) > MAX_META_BYTES:
+    if meta_bytes(row) > MAX_META_BYTES:
         raise Invalid(f"{row.id}: the metadata is longer than {MAX_META_BYTES} bytes as JSON")
 
 
 def meta_bytes(row: Registration) -> int:
     """How long the row's metadata is, as it is bounded."""
-    return len(dumps(row.meta)) if row.meta else 0
+    return len(_dumps(row.meta)) if row.meta else 0
 
 
 def _is_json(value: Any, depth: int) -> bool:
@@ -95,12 +116,8 @@ def _is_json(value: Any, depth: int) -> bool:
         return isfinite(value)
     if depth == 0:
         return False
-    # Loops, and the plain ones are not asked about further: this is done for each row that is written.
     if isinstance(value, dict):
-        for key, item in value.items():
-            if not isinstance(key, str) or not (isinstance(item, _PLAIN) or _is_json(item, depth - 1)):
-                return False
-        return True
+        return all(isinstance(key, str) and _is_json(item, depth - 1) for key, item in value.items())
     return isinstance(value, list) and all(_is_json(item, depth - 1) for item in value)
 
 
