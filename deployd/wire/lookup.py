@@ -86,6 +86,9 @@ class Follow(amp.Command):
     ``whole`` says that with these lines the table is as it was at ``revision``; if not, hold them until it is.
     """
 
+    # The hub's table of routes has a Follow too (deployd.wire.routing).
+    commandName = b"FollowRows"
+
     arguments = [
         (b"position", amp.Unicode()),
         (b"wait", amp.Float()),
