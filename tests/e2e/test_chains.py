@@ -1,4 +1,7 @@
-"""An app of two services, two releases of it half and half: a chain of requests stays within its release."""
+"""An app of two services, two releases of it half and half: a chain of requests stays within its release.
+
+The registry is private: the services find each other by the URL that they are given, and routers know the secret.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,8 @@ ROUNDS = 20 if os.environ.get("DEPLOYD_SOAK") else 1
 PROCFILE = "http: exec python3 -S -E app.py chain\nsay: exec python3 -S -E app.py\n"
 
 
-def test_no_chain_ever_mixes_releases(cluster: Cluster) -> None:
-    town = Town(cluster, random.Random(1), 2, roles=2)
+def test_no_chain_ever_mixes_releases(private_cluster: Cluster) -> None:
+    town = Town(private_cluster, random.Random(1), 2, roles=2)
     town.open({"app.py": APP, "Procfile": PROCFILE}, {"v1": 50, "v2": 50})
     with town.under_load("--posts", "0", "--slow", "2"):
         for _ in range(ROUNDS):
