@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from heapq import merge
-from itertools import groupby
 from typing import Any
 
 from deployd.model.registration import Registration
@@ -72,17 +71,16 @@ def _grouped(
     key: Key,
     document: Callable[[list[Registration]], Any],
 ) -> Iterator[bytes]:
-    for together, found in groupby(in_order(rows, wanted, key), lambda row: None if row is None else key(row)):
+    alike: list[Registration] = []
+    for row in in_order(rows, wanted, key):
         made = None
-        if together is not None:
-            alike: list[Registration] = []
-            for row in found:
-                assert row is not None
-                alike.append(row)
-                if len(alike) % CHUNK == 0:
-                    yield b""
-            made = document(alike)
+        if row is not None and alike and key(row) != key(alike[0]):
+            made, alike = document(alike), []
+        if row is not None:
+            alike.append(row)
         yield b"" if made is None else as_json(made)
+    made = document(alike) if alike else None
+    yield b"" if made is None else as_json(made)
 
 
 def in_order(rows: Sequence[Registration], wanted: RowFilter, key: Key) -> Iterator[Registration | None]:
