@@ -103,7 +103,7 @@ class CodecTests(SynchronousTestCase):
             b'[{"id": 1, "namespace": "n", "role": "r", "host": "h", "port": 1}]',
             b'[{"id": "a", "namespace": "n", "role": "r", "host": "h", "port": "1"}]',
             b'[{"id": "a", "namespace": "n", "role": "r", "host": "h", "port": 1, "meta": null}]',
-            b'[{"id": "a", "namespace": "n", "role": "r", "host": "h", "port": 1, "meta": {"k": {}}}]',
+            b'[{"id": "a", "namespace": "n", "role": "r", "host": "h", "port": 1, "meta": [{}]}]',
             b"[" * 100_000,
             b"\xff",
         ):
