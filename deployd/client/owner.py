@@ -8,6 +8,7 @@ from typing import Any
 from attrs import evolve
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
 from deployd.client.pending import Batch, Pending
@@ -25,13 +26,15 @@ from deployd.model.invalid import Invalid
 from deployd.model.registration import Registration, checked
 from deployd.model.revision import Revision
 from deployd.net.addresses import host_of
-from deployd.net.client import Dial
+from deployd.net.client import ClientPeer, Dial
 from deployd.net.link import Link
 from deployd.net.peer import Peer
-from deployd.wire.paging import pages
-from deployd.wire.registry import Attach, Leave, Publish, Update
+from deployd.wire.registry import Attach, Confirm, Leave, Publish, Update
+from deployd.wire.row_text import text_pages
 
 GOODBYE = 2.0
+# Updates on the way at once: so many keep both ends at work.
+WINDOW = 4
 
 # Trying the same again would get the same answer; after any other error the session starts anew.
 _REFUSALS = (Malformed, NotOwner, PermissionRefused, Refused, UsageError)
@@ -45,7 +48,8 @@ class OwnedRows(MultiService):
     says our rows carry, "" before it said so; ``http`` is its HTTP address as reached from here; reading there takes
     the secret if the registry is ``private``. ``failed`` hears, with a sentence, of each attempt to connect that
     failed and of each row that the registry refused. ``before(peer)`` is awaited in each new session before it takes
-    over from any other of this owner; raising a DeploydError prevents that.
+    over from any other of this owner; raising a DeploydError prevents that. ``changed`` is called when a session is
+    up, and when it is lost.
     """
 
     _log = Logger()
@@ -59,6 +63,7 @@ class OwnedRows(MultiService):
         advertise: str = "",
         failed: Callable[[DeploydError], None] | None = None,
         before: Callable[[Peer], Awaitable[None]] | None = None,
+        changed: Callable[[], None] | None = None,
     ) -> None:
         super().__init__()
         self._before = before
@@ -70,9 +75,11 @@ class OwnedRows(MultiService):
         self.private = False
         self._dial = dial
         self._failed = failed or self._log_failure
+        self._changed = changed or (lambda: None)
         self._pending = Pending()
-        self._peer: Peer | None = None
-        self._in_flight = False
+        self._peer: ClientPeer | None = None
+        self._in_flight = 0
+        self._soon: IDelayedCall | None = None
         self._left = False
         self._link = Link(dial, self._attach, failed=self._failed)
         self._link.setServiceParent(self)
@@ -86,6 +93,9 @@ class OwnedRows(MultiService):
         """Hang up; the rows stay until the registry's timeout. Whoever waits gets a CancelledError."""
         stopping: Deferred[Any] = super().stopService()
         self._pending.cancel_all()
+        if self._soon is not None:
+            self._soon.cancel()
+            self._soon = None
         return stopping
 
     def put(self, row: Registration, standing: bool = False) -> Deferred[Revision]:
@@ -96,8 +106,9 @@ class OwnedRows(MultiService):
         Cancelling gives up the waiting; the row stays wanted until it is freed. ``standing``: an earlier life of this
         owner has registered it, and not for a moment should it be away.
         """
-        own = evolve(row, host="", owner="", drone="", revision=0)
-        return self._change(lambda: self._pending.put(checked(own), standing))
+        if row.host or row.owner or row.drone or row.revision:
+            row = evolve(row, host="", owner="", drone="", revision=0)
+        return self._change(lambda: self._pending.put(checked(row), standing))
 
     def free(self, row_id: str) -> Deferred[Revision]:
         """See to it that there is no such row of ours; fires once that is so in the registry."""
@@ -116,65 +127,87 @@ class OwnedRows(MultiService):
             return fail(UsageError(str(error)))
         except DeploydError as error:
             return fail(error)
-        self._flush()
+        if self._soon is None and self._peer is not None:
+            # What is asked for in one turn of the reactor goes together.
+            self._soon = self._dial.clock.callLater(0, self._flush)
         return done
 
-    async def _attach(self, peer: Peer) -> None:
+    async def _attach(self, peer: ClientPeer) -> None:
         """A connection is up: say who we are and what was ours, then what has changed since."""
         if self._before is not None:
             await self._before(peer)
         answer = await peer.call(Attach, name=self._name, credential=self.credential, advertise=self.advertise)
         self.host = answer["host"]
-        self.http = seen_from_here(peer, self._dial.shown)
+        self.http = seen_from_here(peer, peer.shown)
         self.private = peer.facts.get("private", "") == "yes"
-        kept = self._pending.kept()
-        try:
-            await _publish(peer, kept)
-        except _REFUSALS as error:
-            self._failed(type(error)(f"{self._dial.shown} no longer takes the rows it had: {error}"))
-            kept = []
-            await _publish(peer, kept)
+        if await self._confirm(peer, answer["stands"]):
+            self._pending.confirmed()
+        else:
+            self._pending.published(*await self._publish(peer))
         if peer.is_closed:
+            self._pending.lost()
             raise Unreachable("the connection was lost")
-        self._pending.published(kept)
-        self._peer, self._in_flight = peer, False
+        self._peer, self._in_flight = peer, 0
         peer.when_closed().addCallback(lambda _: self._lost(peer))
+        self._changed()
         self._flush()
 
-    def _lost(self, peer: Peer) -> None:
+    async def _confirm(self, peer: ClientPeer, stands: Revision | None) -> bool:
+        """Whether the registry has our rows as it acknowledged them (Note [Where an owner stands])."""
+        if stands is None or stands != self._pending.stands:
+            return False
+        try:
+            await peer.call(Confirm, stands=stands)
+        except _REFUSALS:
+            return False
+        return True
+
+    async def _publish(self, peer: ClientPeer) -> tuple[list[Registration], Revision | None]:
+        """What the registry has then, and where we stand with it."""
+        kept = self._pending.kept()
+        try:
+            return kept, await _publish(peer, kept)
+        except _REFUSALS as error:
+            self._failed(type(error)(f"{peer.shown} no longer takes the rows it had: {error}"))
+            return [], await _publish(peer, [])
+
+    def _lost(self, peer: ClientPeer) -> None:
         if self._peer is peer:
             self._peer = None
             self._pending.lost()
+            self._changed()
 
     def _flush(self) -> None:
-        """Send the next update, unless one is on the way."""
+        """Send what is to be said, as far as the window has room."""
+        if self._soon is not None and self._soon.active():
+            self._soon.cancel()
+        self._soon = None
         peer = self._peer
-        if peer is None or self._in_flight:
-            return
-        batch = self._pending.batch()
-        if batch is None:
-            return
-        self._in_flight = True
-        answer = peer.call(Update, put=batch.put, free=batch.free)
-        answer.addCallbacks(self._accepted, self._not_accepted, (peer, batch), {}, (peer, batch))
-        answer.addErrback(lambda failure: self._log.failure("while updating rows", failure=failure))
+        while peer is not None and self._peer is peer and self._in_flight < WINDOW:
+            batch = self._pending.batch()
+            if batch is None:
+                return
+            self._in_flight += 1
+            answer = peer.call(Update, put=batch.text, free=batch.free)
+            answer.addCallbacks(self._accepted, self._not_accepted, (peer, batch), {}, (peer, batch))
+            answer.addErrback(lambda failure: self._log.failure("while updating rows", failure=failure))
 
-    def _accepted(self, answer: dict[str, Any], peer: Peer, batch: Batch) -> None:
+    def _accepted(self, answer: dict[str, Any], peer: ClientPeer, batch: Batch) -> None:
         if self._peer is peer:
-            self._in_flight = False
-            self._pending.accepted(batch, answer["revision"])
+            self._in_flight -= 1
+            self._pending.accepted(batch, answer["revision"], answer["stands"])
             self._flush()
 
-    def _not_accepted(self, failure: Any, peer: Peer, batch: Batch) -> None:
+    def _not_accepted(self, failure: Any, peer: ClientPeer, batch: Batch) -> None:
         if self._peer is not peer:
             return
-        self._in_flight = False
+        self._in_flight -= 1
         if not failure.check(*_REFUSALS):
             self._lost(peer)
             peer.drop(f"an update failed: {failure.value}")
             return
         if self._pending.refused(batch, failure.value):
-            self._failed(type(failure.value)(f"{self._dial.shown} refused {batch.ids[0]}: {failure.value}"))
+            self._failed(type(failure.value)(f"{peer.shown} refused {batch.ids[0]}: {failure.value}"))
         self._flush()
 
     async def _leave(self) -> None:
@@ -186,7 +219,7 @@ class OwnedRows(MultiService):
             try:
                 await peer.call(Leave, timeout=GOODBYE)
             except DeploydError as error:
-                self._log.info("left {shown} without its answer: {error}", shown=self._dial.shown, error=error)
+                self._log.info("left {shown} without its answer: {error}", shown=peer.shown, error=error)
                 peer.transport.abortConnection()
         await (self.stopService() if self.running else succeed(None))
 
@@ -194,10 +227,13 @@ class OwnedRows(MultiService):
         self._log.warn("{error}", error=error)
 
 
-async def _publish(peer: Peer, rows: list[Registration]) -> None:
-    parts = pages(rows)
+async def _publish(peer: Peer, rows: list[Registration]) -> Revision | None:
+    parts = text_pages(rows)
+    answer: dict[str, Any] = {}
     for part, page in enumerate(parts):
-        await peer.call(Publish, part=part, parts=len(parts), rows=page)
+        answer = await peer.call(Publish, part=part, parts=len(parts), rows=page)
+    stands: Revision | None = answer["stands"]
+    return stands
 
 
 def seen_from_here(peer: Peer, dialled: str) -> str:

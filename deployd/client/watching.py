@@ -24,9 +24,8 @@ from deployd.errors import DeploydError, Malformed
 from deployd.model.invalid import Invalid
 from deployd.model.registration import Registration, checked, host_name
 from deployd.model.revision import Revision
-from deployd.net.client import Dial
+from deployd.net.client import ClientPeer, Dial
 from deployd.net.link import RETRY, Link
-from deployd.net.peer import Peer
 from deployd.wire.codec import from_json
 
 # So soon no registry at work says that nothing has changed.
@@ -75,7 +74,7 @@ class RowWatcher(MultiService):
         # Whether what is held begins with a reset.
         self._anew = False
         self._failures = 0
-        self._peer: Peer | None = None
+        self._peer: ClientPeer | None = None
         self._following: Deferred[None] | None = None
         self._link = Link(dial, self._attach, failed=self._failed)
         self._link.setServiceParent(self)
@@ -91,15 +90,15 @@ class RowWatcher(MultiService):
         self._stop_following()
         return stopping
 
-    async def _attach(self, peer: Peer) -> None:
-        self.http = seen_from_here(peer, self._dial.shown)
+    async def _attach(self, peer: ClientPeer) -> None:
+        self.http = seen_from_here(peer, peer.shown)
         self._stop_following()
         self._peer = peer
         peer.when_closed().addCallback(lambda _: self._lost(peer))
         self._following = Deferred.fromCoroutine(self._follow(peer))
         self._following.addErrback(lambda failure: failure.trap(CancelledError))
 
-    def _lost(self, peer: Peer) -> None:
+    def _lost(self, peer: ClientPeer) -> None:
         if self._peer is peer:
             self._stop_following()
 
@@ -109,7 +108,7 @@ class RowWatcher(MultiService):
         if following is not None:
             following.cancel()
 
-    async def _follow(self, peer: Peer) -> None:
+    async def _follow(self, peer: ClientPeer) -> None:
         """Until the connection is gone."""
         while not peer.is_closed:
             try:
@@ -119,16 +118,16 @@ class RowWatcher(MultiService):
             except DeploydError as error:
                 if peer.is_closed:
                     return
-                self._failed(type(error)(f"{self._dial.shown}: {error}"))
+                self._failed(type(error)(f"{peer.shown}: {error}"))
             except CancelledError:
                 raise
             except Exception:  # whoever listens may have taken a part of it only
-                self._log.failure("while following {shown}", shown=self._dial.shown)
+                self._log.failure("while following {shown}", shown=peer.shown)
                 self._forget()
             self._failures += 1
             await deferLater(self._dial.clock, RETRY(self._failures), lambda: None)
 
-    async def _step(self, peer: Peer) -> None:
+    async def _step(self, peer: ClientPeer) -> None:
         asked, clock = self._position, self._dial.clock
         since = clock.seconds()
         came = await follow(peer, asked)

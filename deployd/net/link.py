@@ -69,7 +69,7 @@ class Link(ClientService):
     def __init__(
         self,
         dial: Dial,
-        attach: Callable[[Peer], Awaitable[None]],
+        attach: Callable[[ClientPeer], Awaitable[None]],
         conversation: Callable[[Peer], Conversation] | None = None,
         failed: Callable[[DeploydError], None] | None = None,
         retry: Callable[[int], float] = RETRY,

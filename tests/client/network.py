@@ -43,9 +43,20 @@ class Network:
         self.restart()
 
     def restart(self) -> None:
+        """Another registry is there instead, with an empty table."""
         self.cut()
         self._epochs += 1
         self.store = MemoryRegistryStore(MemoryTable(f"epoch {self._epochs}"))
+        self._open()
+
+    def reopen(self) -> None:
+        """The registry was killed, and is there again with what it had saved."""
+        self.cut()
+        self.registry.stopService()
+        self.store = MemoryRegistryStore(self.store.table)
+        self._open()
+
+    def _open(self) -> None:
         self.registry = Registry(self.clock, self.store, self.secret, TIMEOUT, limits=self._limits)
         self.registry.open()
         self.registry.startService()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from twisted.internet.defer import Deferred
 
 from deployd.client.owner import OwnedRows
@@ -74,7 +76,9 @@ class OwnedRowsTests(OwnedRowsContract):
     def test_many_changes_while_one_update_is_on_the_way_are_sent_as_one(self) -> None:
         self.start()
         before = self.network.registry.revision.number
-        for port in range(20000, 20500):
+        self.rows.put(row(port=20000))
+        self.network.clock.advance(0)
+        for port in range(20001, 20500):
             self.rows.put(row(port=port))
         self.turn()
         self.assertEqual(self.table(), {"http-1": 20499})
@@ -91,6 +95,99 @@ class OwnedRowsTests(OwnedRowsContract):
         self.done(waiting)
         self.assertEqual(self.table(), {"http-1": 20001, "say-1": 20002})
         self.network.advance(2 * TIMEOUT)
+        self.assertEqual(len(self.table()), 2)
+
+    def test_what_is_asked_for_in_one_turn_goes_together_and_a_lot_of_it_in_several_at_once(self) -> None:
+        self.start()
+        sent = self.counting("update")
+        for number in range(1000):
+            self.rows.put(row(f"http-{number}", 20000 + number))
+        self.network.clock.advance(0)
+        self.network.pumps[0].pump()
+        self.turn()
+        self.assertEqual(len(self.table()), 1000)
+        self.assertLess(len(sent), 10)
+
+    def counting(self, method: str) -> list[Any]:
+        """What the registry is asked for from now on."""
+        registry, asked = self.network.registry, []
+        original = getattr(registry, method)
+
+        def count(*arguments: Any) -> Any:
+            asked.append(arguments)
+            return original(*arguments)
+
+        setattr(registry, method, count)
+        return asked
+
+    def test_rows_that_stand_are_confirmed_and_not_published_again(self) -> None:
+        self.start()
+        for number in (1, 2, 3):
+            self.done(self.rows.put(row(f"http-{number}", 20000 + number)))
+        self.done(self.rows.put(row("http-1", 20001)))
+        self.done(self.rows.free("http-9"))
+        self.network.cut()
+        before = self.network.registry.revision
+        published, confirmed = self.counting("replace"), self.counting("confirm")
+        self.network.advance(1)
+        self.assertEqual((len(published), len(confirmed)), (0, 1))
+        self.network.reopen()
+        published, confirmed = self.counting("replace"), self.counting("confirm")
+        self.network.advance(1)
+        self.assertEqual((len(published), len(confirmed)), (0, 1))
+        self.assertEqual(self.network.registry.revision, before)
+        self.network.advance(2 * TIMEOUT)
+        self.assertEqual(len(self.table()), 3)
+
+    def test_what_changed_while_away_is_sent_after_the_confirmation(self) -> None:
+        self.start()
+        for number in (1, 2, 3):
+            self.done(self.rows.put(row(f"http-{number}", 20000 + number)))
+        self.lose_link()
+        done = [self.rows.put(row("http-1", 30001)), self.rows.free("http-2"), self.rows.put(row("http-4", 20004))]
+        self.rows.put(row("http-3", 30003)).addErrback(lambda _: None).cancel()
+        published = self.counting("replace")
+        self.restore_link()
+        for each in done:
+            self.done(each)
+        self.assertEqual(self.table(), {"http-1": 30001, "http-3": 30003, "http-4": 20004})
+        self.assertEqual(published, [])
+
+    def test_where_the_answer_was_lost_all_rows_are_published(self) -> None:
+        self.start()
+        self.done(self.rows.put(row()))
+        self.rows.put(row("http-2", 20002)).addErrback(lambda _: None)
+        self.network.clock.advance(0)
+        (pump,) = self.network.pumps
+        pump.pump()
+        self.assertEqual(len(self.table()), 2)
+        pump.serverIO.getOutBuffer()
+        self.rows.free("http-2").addErrback(lambda _: None).cancel()
+        published = self.counting("replace")
+        self.lose_link()
+        self.restore_link()
+        self.assertEqual((len(published), self.table()), (1, {"http-1": 20001}))
+
+    def test_rows_that_get_another_host_are_published(self) -> None:
+        self.start()
+        self.done(self.rows.put(row()))
+        self.network.cut()
+        self.rows.advertise = "10.0.0.7"
+        published = self.counting("replace")
+        self.network.advance(1)
+        self.assertEqual(len(published), 1)
+        self.assertEqual([one.host for one in self.network.registry.rows(RowFilter())], ["10.0.0.7"])
+
+    def test_a_full_disk_of_the_registry_is_waited_out(self) -> None:
+        self.start()
+        self.done(self.rows.put(row()))
+        self.network.store.full = True
+        done = self.rows.put(row("http-2", 20002))
+        self.network.advance(20)
+        self.assertNoResult(done)
+        self.network.store.full = False
+        self.network.advance(10)
+        self.done(done)
         self.assertEqual(len(self.table()), 2)
 
     def test_rows_fall_when_the_owner_is_killed_and_stay_when_it_only_stops_for_a_moment(self) -> None:

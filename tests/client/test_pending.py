@@ -12,7 +12,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from deployd.client.pending import MAX_FREES, MAX_WAITING, Batch, Pending
@@ -138,69 +138,88 @@ class PendingTests(SynchronousTestCase):
 class PendingMachine(RuleBasedStateMachine):
     """An owner and a registry between which anything may be lost; some ids belong to somebody else."""
 
-    ids = st.sampled_from(["a", "b", "c", "taken-1", "taken-2"])
+    ids = st.sampled_from(["a", "b", "c", "d", "taken-1", "taken-2"])
 
     @initialize()
     def begin(self) -> None:
         self.pending = Pending()
         self.asked: dict[str, int] = {}
         self.table: dict[str, Registration] = {}
+        self.stands = 0
         self.up = False
-        self.flight: Batch | None = None
+        self.flights: list[Batch] = []
+        # How many of them the registry has done, though nobody was answered yet.
+        self.done = 0
         self.number = 0
         self.errors: list[type[Exception]] = []
 
-    @rule(name=ids, port=st.integers(1, 3))
-    def put(self, name: str, port: int) -> None:
+    @rule(name=ids, port=st.integers(1, 3), patient=st.booleans())
+    def put(self, name: str, port: int, patient: bool) -> None:
         self.asked[name] = port
-        self._watch(self.pending.put(row(name, port)))
+        self._watch(self.pending.put(row(name, port)), patient)
 
-    @rule(name=ids)
-    def free(self, name: str) -> None:
+    @rule(name=ids, patient=st.booleans())
+    def free(self, name: str, patient: bool) -> None:
         self.asked.pop(name, None)
-        self._watch(self.pending.free(name))
+        self._watch(self.pending.free(name), patient)
 
     @precondition(lambda self: not self.up)
     @rule()
     def connect(self) -> None:
-        kept = self.pending.kept()
-        self.table = {one.id: one for one in kept}
-        self.pending.published(kept)
+        if self.pending.stands == Revision("epoch", self.stands):
+            self.pending.confirmed()
+        else:
+            kept = self.pending.kept()
+            self._become({one.id: one for one in kept})
+            self.pending.published(kept, Revision("epoch", self.stands))
         self.up = True
 
-    @precondition(lambda self: self.up and self.flight is None)
+    @precondition(lambda self: self.up and len(self.flights) < 3)
     @rule()
     def send(self) -> None:
-        self.flight = self.pending.batch()
+        batch = self.pending.batch()
+        if batch is not None:
+            assert not {name for flight in self.flights for name in flight.ids} & set(batch.ids)
+            self.flights.append(batch)
 
-    @precondition(lambda self: self.flight is not None)
+    @precondition(lambda self: len(self.flights) > self.done)
+    @rule()
+    def do(self) -> None:
+        """The registry does the next one; its answer takes a while."""
+        self._apply(self.flights[self.done])
+        self.done += 1
+
+    @precondition(lambda self: self.flights)
     @rule()
     def answer(self) -> None:
-        assert self.flight is not None
-        flight, self.flight = self.flight, None
-        if any(name.startswith("taken") for name in flight.ids):
+        if not self.done:
+            self.do()
+        flight = self.flights.pop(0)
+        self.done -= 1
+        if _is_taken(flight):
             if self.pending.refused(flight, NotOwner()) and flight.ids[0] not in self.pending._changed:
                 self.asked.pop(flight.ids[0], None)
             return
-        self._apply(flight)
         self.number += 1
-        self.pending.accepted(flight, Revision("epoch", self.number))
+        # With what it has done meanwhile.
+        self.pending.accepted(flight, Revision("epoch", self.number), Revision("epoch", self.stands))
 
     @precondition(lambda self: self.up)
     @rule(arrived=st.booleans())
     def lose(self, arrived: bool) -> None:
-        """The link is lost; an update on the way may have arrived or not."""
-        if arrived and self.flight is not None and not any(name.startswith("taken") for name in self.flight.ids):
-            self._apply(self.flight)
-        self.up, self.flight = False, None
+        """The link is lost; updates on the way may have arrived or not."""
+        if arrived:
+            while len(self.flights) > self.done:
+                self.do()
+        self.up, self.flights, self.done = False, [], 0
         self.pending.lost()
 
     @rule()
     def forget(self) -> None:
-        """The registry restarts."""
+        """The rows fall."""
         if self.up:
             self.lose(False)
-        self.table = {}
+        self._become({})
 
     @invariant()
     def nothing_that_was_asked_is_forgotten(self) -> None:
@@ -212,10 +231,10 @@ class PendingMachine(RuleBasedStateMachine):
             return
         if not self.up:
             self.connect()
-        for _ in range(50):
-            if self.flight is None:
+        for _ in range(80):
+            if not self.flights:
                 self.send()
-            if self.flight is None:
+            if not self.flights:
                 break
             self.answer()
         assert {name: one.port for name, one in self.table.items()} == self.asked
@@ -223,15 +242,25 @@ class PendingMachine(RuleBasedStateMachine):
         assert not self.pending._waiting
 
     def _apply(self, batch: Batch) -> None:
-        self.table |= {one.id: one for one in batch.put}
-        for name in batch.free:
-            self.table.pop(name, None)
+        if not _is_taken(batch):
+            put = {one.id: one for one in batch.put}
+            self._become({name: one for name, one in (self.table | put).items() if name not in batch.free})
 
-    def _watch(self, done: Deferred[Revision]) -> None:
-        done.addErrback(lambda failure: self.errors.append(failure.trap(DeploydError)))
+    def _become(self, table: dict[str, Registration]) -> None:
+        if table != self.table:
+            self.table, self.stands = table, self.stands + 1
+
+    def _watch(self, done: Deferred[Revision], patient: bool) -> None:
+        done.addErrback(lambda failure: self.errors.append(failure.trap(DeploydError, CancelledError)))
+        if not patient:
+            done.cancel()
+
+
+def _is_taken(batch: Batch) -> bool:
+    return any(name.startswith("taken") for name in batch.ids)
 
 
 class PendingModelTests(SynchronousTestCase):
     def test_the_registry_comes_to_have_what_was_asked_whatever_is_lost(self) -> None:
-        steps = settings(max_examples=80, stateful_step_count=40, deadline=None)
+        steps = settings(max_examples=100, stateful_step_count=50, deadline=None)
         run_state_machine_as_test(PendingMachine, settings=steps)
