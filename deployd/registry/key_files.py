@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 
 from attrs import frozen
@@ -16,19 +18,33 @@ from deployd.net.identity import owner_of
 
 MAX_FILES = 10_000
 MAX_FILE = 256 * 1024
+MAX_BYTES = 8 * 1024 * 1024
 MAX_KEYS = 20_000
 
-# Of one file, which then is no file of keys. Others (no descriptor left, a broken disk) say nothing about it.
-_ABOUT_THE_FILE = (FileNotFoundError, PermissionError, IsADirectoryError)
+# What says nothing about the file itself: it will pass. Any other error makes it one that is ignored.
+_PASSING = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.ESTALE, errno.ETIMEDOUT}
 
 
 @frozen
 class Found:
-    """The grants by their keys and by their owners, and a sentence for each line or file that is wrong and ignored."""
+    """The grants by their keys and by their owners, and a sentence for each line or file that is wrong and ignored.
+
+    ``digest`` is of all that was read.
+    """
 
     grants: dict[bytes, Grant]
     owners: dict[str, Grant]
     problems: tuple[str, ...] = ()
+    digest: bytes = b""
+
+
+@frozen
+class _File:
+    """``problem`` says why there is no ``content``."""
+
+    path: Path
+    content: bytes = b""
+    problem: str = ""
 
 
 def read_keys(directory: Path) -> Found:
@@ -36,17 +52,24 @@ def read_keys(directory: Path) -> Found:
 
     Hidden files and those that end in ``~`` are passed over: editors and Kubernetes leave them there.
     """
+    files = _files(directory)
+    return _parsed(files, _digest(files))
+
+
+def read_again(directory: Path, before: Found) -> Found | None:
+    """As ``read_keys``; None when nothing has changed, which is found out without looking at each line."""
+    files = _files(directory)
+    digest = _digest(files)
+    return None if digest == before.digest else _parsed(files, digest)
+
+
+def _parsed(files: list[_File], digest: bytes) -> Found:
     grants: dict[bytes, Grant] = {}
     where: dict[bytes, str] = {}
     problems: list[str] = []
-    there = (path.name for path in directory.iterdir())
-    names = sorted(name for name in there if not name.startswith(".") and not name.endswith("~"))
-    if len(names) > MAX_FILES:
-        problems.append(f"{directory}: there are more than {MAX_FILES} files; the others are ignored")
-    for name in names[:MAX_FILES]:
-        path = directory / name
-        for number, line in _lines(path, problems):
-            place = f"{path}:{number}" if number else str(path)
+    for file in files:
+        for number, line in _lines(file, problems):
+            place = f"{file.path}:{number}"
             try:
                 grant = Grant.parse(line)
                 if grant.key in grants:
@@ -57,27 +80,18 @@ def read_keys(directory: Path) -> Found:
                 problems.append(f"{place}: {error}; the line is ignored")
                 continue
             grants[grant.key], where[grant.key] = grant, place
-    return Found(grants, {owner_of(key): grant for key, grant in grants.items()}, tuple(problems))
+    return Found(grants, {owner_of(key): grant for key, grant in grants.items()}, tuple(problems), digest)
 
 
-def read_again(directory: Path, before: Found) -> Found | None:
-    """As ``read_keys``; None when nothing has changed."""
-    found = read_keys(directory)
-    return None if found == before else found
-
-
-def _lines(path: Path, problems: list[str]) -> Iterator[tuple[int, str]]:
+def _lines(file: _File, problems: list[str]) -> Iterator[tuple[int, str]]:
     """The lines that say something, with their numbers."""
+    problem, text = file.problem, ""
     try:
-        text = _content(path).decode("utf-8-sig")
-    except _ABOUT_THE_FILE as error:
-        problems.append(f"{path}: {(error.strerror or 'cannot be read').lower()}; the file is ignored")
-        return
+        text = file.content.decode("utf-8-sig")
     except UnicodeDecodeError:
-        problems.append(f"{path}: is not UTF-8 text; the file is ignored (a private key? it does not belong here)")
-        return
-    except Invalid as error:
-        problems.append(f"{path}: {error}; the file is ignored")
+        problem = "is not UTF-8 text (a private key? it does not belong here)"
+    if problem:
+        problems.append(f"{file.path}: {problem}; the file is ignored")
         return
     # Not splitlines, for which more than an editor's line ends a line.
     for number, line in enumerate(text.split("\n"), 1):
@@ -86,16 +100,43 @@ def _lines(path: Path, problems: list[str]) -> Iterator[tuple[int, str]]:
             yield number, said
 
 
-def _content(path: Path) -> bytes:
-    # A FIFO would never open, a device never end.
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise Invalid("is not a file")
-        content = file.read(MAX_FILE + 1)
-    if len(content) > MAX_FILE:
-        raise Invalid(f"has more than {MAX_FILE} bytes")
-    return content
+def _files(directory: Path) -> list[_File]:
+    there = (path.name for path in directory.iterdir())
+    names = sorted(name for name in there if not name.startswith(".") and not name.endswith("~"))
+    files: list[_File] = []
+    size = 0
+    for name in names[:MAX_FILES]:
+        files.append(_read(directory / name))
+        size += len(files[-1].content)
+        if size > MAX_BYTES:
+            files[-1] = _File(directory / name, problem=f"with it there are more than {MAX_BYTES} bytes")
+            break
+    if len(files) < len(names):
+        files.append(_File(directory, problem=f"only {len(files)} of {len(names)} files are read"))
+    return files
+
+
+def _read(path: Path) -> _File:
+    try:
+        # A FIFO would never open, a device never end.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb") as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                return _File(path, problem="is not a file")
+            content = file.read(MAX_FILE + 1)
+    except OSError as error:
+        if error.errno in _PASSING:
+            raise
+        return _File(path, problem=(error.strerror or "cannot be read").lower())
+    return _File(path, content) if len(content) <= MAX_FILE else _File(path, problem=f"has more than {MAX_FILE} bytes")
+
+
+def _digest(files: list[_File]) -> bytes:
+    digest = sha256()
+    for file in files:
+        for part in (os.fsencode(file.path), file.content, file.problem.encode()):
+            digest.update(len(part).to_bytes(8, "big") + part)
+    return digest.digest()
 
 
 def printable(problem: str) -> str:
