@@ -46,6 +46,7 @@ async def test_dig_finds_rows_by_commit_and_by_app(tmp_path: Path) -> None:
     options.parseOptions(["--secret", "beep boop", *where])
     daemon = RegistryDaemon(reactor, options)
     daemon.startService()
+    await until((tmp_path / "addresses.json").exists)
     addresses = json.loads((tmp_path / "addresses.json").read_text())
     endpoint = HostnameEndpoint(reactor, *addresses["amp"].split(":"))
     identity = Identity.create()

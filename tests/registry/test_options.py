@@ -78,10 +78,13 @@ class KeyOptionsTests(SynchronousTestCase):
         self.assertIn("--authorized-keys is empty", self.refusal("--authorized-keys", "", "--secret", "x"))
 
     def test_names_in_the_dns_are_for_everybody_and_so_not_for_a_private_registry(self) -> None:
-        options = self.parsed("--private", "--secret", "x")
-        options["dns-port"] = "53"
-        with self.assertRaises(UsageError) as caught:
-            options._check_keys()
-        self.assertIn("add --dns-public", str(caught.exception))
-        options["dns-public"] = 1
-        options._check_keys()
+        for port in ("0", "53"):
+            words = ("--secret", "x", "--private", "--dns-port", port)
+            self.assertIn("add --dns-public", self.refusal(*words))
+            self.parsed(*words, "--dns-public")
+
+    def test_dns_is_answered_only_where_asked_for(self) -> None:
+        self.assertIsNone(self.parsed().dns_port)
+        self.assertEqual(self.parsed("--dns-port", "0").dns_port, 0)
+        with self.assertRaises(UsageError):
+            self.parsed("--dns-port", "")
