@@ -160,7 +160,9 @@ PARAMETERS: dict[str, Schema] = {
         "explode": True,
         "schema": {
             "type": "object",
-            "patternProperties": {r"^meta\.[A-Za-z0-9_-]{1,40}$": {"type": "string", "maxLength": MAX_VALUE}},
+            "patternProperties": {
+                r"^meta\..": {"type": ["string", "number", "boolean", "null"], "maxLength": MAX_VALUE}
+            },
             "additionalProperties": False,
             "maxProperties": 16,
         },

@@ -139,7 +139,7 @@ class Health(JsonResource):
 
     async def answer(self, request: Request) -> Sendable:
         arguments(request)
-        trouble = str(getattr(self._registry, "trouble", ""))
+        trouble = self._registry.trouble
         revision = self._registry.revision
         said = {"ok": not trouble, "epoch": revision.epoch, "revision": revision.number}
         return Answer(said | {"error": trouble}, 503) if trouble else Answer(said)
@@ -158,8 +158,7 @@ class Metrics(JsonResource):
 
     async def answer(self, request: Any) -> Sendable:
         arguments(request)
-        figures = dict(getattr(self._registry, "figures", dict)())
-        figures["revision"] = self._registry.revision.number
+        figures = self._registry.figures()
         figures["streams"] = self._streams.count
         figures["large_answers"] = self._tables.count
         figures["connections"] = len(request.site.channels)

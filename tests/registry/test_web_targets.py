@@ -81,6 +81,9 @@ class MetricTests(WebCase):
         self.assertEqual(values["deployd_registry_http_connections"], 1)
         self.assertEqual(values["deployd_registry_http_streams"], 0)
 
+    def test_are_all_that_the_registry_counts(self) -> None:
+        self.assertEqual(set(self.registry.figures()) - {*GAUGES, *COUNTERS}, set())
+
     def test_have_names_and_types_as_prometheus_wants_them(self) -> None:
         text = metrics_text(dict.fromkeys([*GAUGES, *COUNTERS], 7)).decode()
         families = list(text_string_to_metric_families(text))
