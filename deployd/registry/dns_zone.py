@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from enum import Enum
+from functools import lru_cache
 from ipaddress import IPv4Address, ip_address
 from itertools import islice
 from typing import Any
@@ -50,7 +51,7 @@ class Answer:
 
 @frozen
 class Table:
-    """What a zone reads of the registry: rows, whether a row's owner is away, and the number of the last change."""
+    """What a zone reads of the registry: rows in any order, whether a row's owner is away, and the number of the last change."""
 
     rows: Callable[[RowFilter], Iterable[Registration]]
     is_marked: Callable[[Registration], bool]
@@ -167,6 +168,7 @@ def _of_services(name: bytes, rows: list[Registration]) -> tuple[list[dns.RRHead
     return list(records.values()), list(addresses.values())
 
 
+@lru_cache(maxsize=4096)
 def _address(host: str) -> IPAddress | None:
     """The address that a row's host is; None for a name, and for one that only means something on one machine."""
     try:

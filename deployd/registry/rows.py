@@ -20,6 +20,9 @@ from deployd.registry.filter import Near, RowFilter
 
 # From so many candidates on it is cheaper to walk all rows in their order than to sort the candidates for each page.
 _MANY = 4000
+# So few are looked at as they are; so many pairs of sets at the most are intersected to have fewer.
+_FEW = 100
+_PAIRS = 1000
 # So many rows that are none any more may stand in the list by revisions, beside a quarter of those that are.
 _STALE = 1000
 
@@ -88,6 +91,12 @@ class Rows:
             if wanted.takes(row):
                 yield row
 
+    def some(self, wanted: RowFilter) -> Iterator[Registration]:
+        """The rows that ``wanted`` takes, in no order: for whoever needs a few; the table must not change meanwhile."""
+        found = self._narrowest(wanted)
+        rows = map(self._by_id.__getitem__, self._by_id if found is None else chain.from_iterable(found))
+        return filter(wanted.takes, rows)
+
     def near_first(self, wanted: RowFilter, near: Near, after: str = "") -> Iterator[tuple[str, Registration]]:
         """The rows that ``wanted`` takes, those that are ``near`` first, then by id; each with its place.
 
@@ -112,7 +121,7 @@ class Rows:
         The table must not change meanwhile.
         """
         found = self._narrowest(wanted)
-        if found is not None and sum(map(len, found)) <= _MANY:
+        if found is not None and _size(found) <= _MANY:
             rows = (self._by_id[row_id] for row_id in chain.from_iterable(found))
             return iter(sorted((row for row in rows if row.revision > revision), key=_revision))
         return self._walk(bisect_right(self._by_revision, revision, key=_revision))
@@ -126,7 +135,7 @@ class Rows:
     def _candidates(self, wanted: RowFilter, after: str) -> Iterator[str]:
         """Ids after ``after``, in order, among which are all that ``wanted`` takes."""
         found = self._narrowest(wanted)
-        if found is None or sum(map(len, found)) > _MANY:
+        if found is None or _size(found) > _MANY:
             self._sort()
             return iter(self._ids.irange(after, inclusive=(False, True)))
         return iter(sorted(row_id for row_id in chain.from_iterable(found) if row_id > after))
@@ -144,7 +153,15 @@ class Rows:
         if wanted.app:
             releases = self._apps.get(wanted.app, {})
             choices.append([releases.get(wanted.release, set())] if wanted.release else list(releases.values()))
-        return min(choices, key=lambda sets: sum(map(len, sets)), default=None)
+        choices.sort(key=_size)
+        if not choices:
+            return None
+        narrowest, *others = choices
+        for other in others:
+            # Two large sets may have little in common; Python finds out far sooner than a walk through the rows.
+            if _size(narrowest) > _FEW and len(narrowest) * len(other) <= _PAIRS:
+                narrowest = [one & two for one in narrowest for two in other]
+        return narrowest
 
     def _enter(self, row: Registration) -> None:
         row_id = row.id
@@ -180,6 +197,10 @@ class Rows:
             self._ids.update(self._fresh)
         self._gone.clear()
         self._fresh.clear()
+
+
+def _size(sets: list[set[str]]) -> int:
+    return sum(map(len, sets))
 
 
 def _revision(row: Registration) -> int:

@@ -146,6 +146,10 @@ class Registry(Service):
         """The rows as they are now, among which are those that ``wanted`` takes, by id."""
         return list(self._present(self._book.table.candidates(wanted)))
 
+    def some(self, wanted: RowFilter) -> Iterable[Registration]:
+        """The rows that match, in no order, for whoever needs a few; read it before the table changes."""
+        return self._present(self._book.table.some(wanted))
+
     def is_marked(self, row: Registration) -> bool:
         """Whether the row's owner is away."""
         return self._book.is_marked(row)

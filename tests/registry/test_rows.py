@@ -97,6 +97,7 @@ class ModelTests(SynchronousTestCase):
         self.assertEqual(len(table), len(model.rows))
         self.assertEqual(list(table.matching(wanted, after)), model.matching(wanted, after))
         self.assertEqual([r for r in table.candidates(wanted) if wanted.takes(r)], model.matching(wanted))
+        self.assertEqual(sorted(table.some(wanted), key=lambda r: r.id), model.matching(wanted))
         for row_id in ("a", "b", "ab"):
             self.assertEqual(table.get(row_id), model.rows.get(row_id))
 
@@ -152,6 +153,19 @@ class ModelTests(SynchronousTestCase):
         self.assertEqual(list(again.matching(RowFilter())), list(table.matching(RowFilter())))
         self.assertEqual(list(again.since(0, RowFilter())), list(table.since(0, RowFilter())))
 
+    def test_large_parts_with_little_in_common_are_the_same(self) -> None:
+        steps: list[Registration | str] = [
+            row(f"r{n}", role=ROLES[n % 3], app="webapp", release=f"v{n % 7}", namespace=NAMESPACES[n % 5])
+            for n in range(3000)
+        ]
+        table, model = both(steps)
+        for wanted in (
+            RowFilter(role="http", app="webapp"),
+            RowFilter(role="http", app="webapp", namespace=COMMIT[:10]),
+            RowFilter(role="say", app="webapp", release="v3", namespace="default"),
+        ):
+            self.assertEqual(list(table.matching(wanted)), model.matching(wanted))
+
     def test_so_many_that_they_are_walked_are_the_same(self) -> None:
         steps: list[Registration | str] = [row(f"r{n:05}", role=("http", "say")[n % 8 == 0]) for n in range(0, 6000)]
         steps += [f"r{n:05}" for n in range(0, 6000, 7)]
@@ -206,7 +220,14 @@ class CostTests(SynchronousTestCase):
         rows = [row(f"h{n}", n + 1, revision=n + 1, app="many") for n in range(5000)]
         rows += [row(f"w{n}", n + 1, revision=5000 + n, role="worker", app="webapp") for n in range(5000)]
         table = Rows(rows)
-        for wanted in (Counted(role="nobody"), Counted(app="nobody"), Counted(namespace="ffffff"), Counted(role="db")):
+        for wanted in (
+            Counted(role="nobody"),
+            Counted(app="nobody"),
+            Counted(namespace="ffffff"),
+            # Many have this role, and many are of that app, but none both.
+            Counted(role="http", app="webapp"),
+            Counted(role="worker", app="many", release="v1"),
+        ):
             Counted.looked = 0
             self.assertEqual(list(table.matching(wanted)), [])
             self.assertEqual(Counted.looked, 0, wanted)
