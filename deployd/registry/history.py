@@ -104,7 +104,7 @@ class History:
         held = self._changes
         before = len(held)
         held.extend(changes)
-        self._bytes += sum(map(_change_bytes, islice(held, before, None)))
+        self._bytes += sum(map(_change_bytes, held[before:]))
         # A tenth more than is promised, so that the list is not moved for each change.
         if len(held) > self._max_changes * 1.1 or self._bytes > self._max_bytes * 1.1:
             drop = max(0, len(held) - self._max_changes)
@@ -159,7 +159,9 @@ class History:
         page = _Filling(start.number, self._page_bytes)
         page.is_whole = start.phase is Phase.LIVE and not self._is_inside(start.number)
         page.is_news = start.phase is not Phase.LIVE or not page.is_whole
-        for change in islice(self._changes, start.number - self._first, None):
+        # By index: islice walks there from the beginning.
+        for index in range(start.number - self._first, len(self._changes)):
+            change = self._changes[index]
             if not page.take(change, wanted):
                 break
             if not change.more and change.number >= start.until:
