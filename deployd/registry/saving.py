@@ -48,8 +48,8 @@ class SavingFigures:
 class Saving:
     """Brings transactions to the disk (Note [One save at a time]).
 
-    ``settle`` is called with changes that are saved. If some cannot be, ``undo`` is called with the owners who wait, and
-    says whom that concerns; once those who wait have heard of it, ``drop`` is called with these and why.
+    ``settle`` is called with changes that are saved. If some cannot be, ``undo`` is called with the owners who wait,
+    and says whom that concerns; once those who wait have heard of it, ``drop`` is called with these and why.
     """
 
     _log = Logger()
