@@ -111,7 +111,7 @@ class DaemonService(MultiService):
                 maybeDeferred(listening.stopListening)
                 continue
             # At Twisted's 256 KB a flood of small packets would be answered for a second before anything else is.
-            packets.maxThroughput = 4096
+            packets.maxThroughput = 512
             self._ports.append(packets)
             return listening
         raise Refused(f"cannot listen on udp:{port}: {_why(problem)}")

@@ -27,6 +27,8 @@ PLAIN_DATAGRAM = 512
 MAX_MESSAGE = 0x3FFF
 
 _HEADER = Struct("!HBBHHHH")
+# The bytes of an A record whose name is a pointer.
+_SMALLEST = 16
 _OPT = 41
 _BAD_VERSION = 1
 
@@ -100,15 +102,17 @@ def _fill(response: dns.Message, zone: Zone) -> None:
 
 def _fitting(response: dns.Message, largest: int, is_stream: bool) -> bytes:
     """``response`` as bytes; what does not fit goes: first the addresses of targets, then over UDP all records."""
-    data = response.toStr()
-    if len(data) <= largest:
-        return data
-    response.additional = [record for record in response.additional if record.type == _OPT]
+    options = [record for record in response.additional if record.type == _OPT]
+    # A hundred records are not written only to see that they are too long.
+    if _SMALLEST * len(response.answers) <= largest:
+        for additional in (response.additional, options):
+            response.additional = additional
+            if len(data := response.toStr()) <= largest:
+                return data
+    if not is_stream:
+        response.trunc, response.answers, response.authority, response.additional = 1, [], [], options
     while len(data := response.toStr()) > largest:
-        if is_stream:
-            response.answers = response.answers[: len(response.answers) // 2]
-        else:
-            response.trunc, response.answers, response.authority = 1, [], []
+        response.answers = response.answers[: len(response.answers) // 2]
     return data
 
 

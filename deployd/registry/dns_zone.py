@@ -51,7 +51,7 @@ class Answer:
 
 @frozen
 class Table:
-    """What a zone reads of the registry: rows in any order, whether a row's owner is away, and the number of the last change."""
+    """What a zone reads: rows, in any order, whether a row's owner is away, and the number of the last change."""
 
     rows: Callable[[RowFilter], Iterable[Registration]]
     is_marked: Callable[[Registration], bool]
