@@ -78,12 +78,15 @@ class Tables:
     def count(self) -> int:
         return self._addresses.total()
 
-    def enter(self, address: str) -> None:
-        """Raise Busy."""
+    def check(self, address: str) -> None:
+        """Raise Busy when there may be no more of them."""
         if self._addresses[address] >= self._per_address:
             raise Busy(f"{self._per_address} large answers are on their way to your address; try again in a moment")
         if self.count >= self._limit:
             raise Busy("too many large answers are on their way already; try again in a moment")
+
+    def enter(self, address: str) -> None:
+        self.check(address)
         self._addresses[address] += 1
 
     def leave(self, address: str) -> None:

@@ -150,7 +150,7 @@ PARAMETERS: dict[str, Schema] = {
     "port": _query(
         "port",
         "A port for all targets instead of their own, or the key of the metadata that has it.",
-        pattern="^([1-9][0-9]{0,3}|[^0-9].*)$",
+        pattern="^([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])$|^[^0-9]",
     ),
     "meta": {
         "name": "meta",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.web.resource import Resource
 from twisted.web.server import Request
 
+from deployd.model.registration import Registration
 from deployd.registry.answers import Answer, Sendable, Table, Tables, Text
 from deployd.registry.events import Events, Streams
 from deployd.registry.filter import RowFilter
@@ -54,6 +55,13 @@ class TableResource(JsonResource):
             return 200
         return 200 if await self._registry.wait(wanted, seconds(wait), address_of(request)) else 404
 
+    async def rows(self, request: Request, wanted: RowFilter) -> Sequence[Registration]:
+        """The rows as they are now; whoever wants all of them takes turns with the others who do."""
+        if not (wanted.role or wanted.app or wanted.namespace):
+            self._tables.check(address_of(request))
+            await self._tables.turns.next()
+        return self._registry.candidates(wanted)
+
     def table(self, request: Request, parts: Any, code: int = 200) -> Table:
         return Table(self._tables, address_of(request), parts, code, self.revision())
 
@@ -79,7 +87,7 @@ class Ports(TableResource):
         asked = arguments(request, "app", "release", "role", "wait")
         wanted = RowFilter(self._namespace, asked["app"], asked["release"], asked["role"])
         code = await self.found(request, wanted, asked["wait"])
-        return self.table(request, port_lists(self._registry.candidates(wanted), wanted), code)
+        return self.table(request, port_lists(await self.rows(request, wanted), wanted), code)
 
 
 class Services(TableResource):
@@ -91,7 +99,7 @@ class Services(TableResource):
         asked = arguments(request, *FILTERS, "near", "wait", meta=True)
         wanted, first = row_filter(asked), near(asked["near"])
         code = await self.found(request, wanted, asked["wait"])
-        rows = self._registry.candidates(wanted)
+        rows = await self.rows(request, wanted)
         return self.table(request, row_list(rows, wanted, first, self._registry.document), code)
 
 
@@ -103,7 +111,7 @@ class Targets(TableResource):
     async def answer(self, request: Request) -> Sendable:
         asked = arguments(request, *FILTERS, "port", meta=True)
         wanted, port = row_filter(asked), TargetPort.parse(asked["port"])
-        rows = self._registry.candidates(wanted)
+        rows = await self.rows(request, wanted)
         return self.table(request, groups(rows, wanted, alike, target_group(port)))
 
 

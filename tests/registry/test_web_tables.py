@@ -38,7 +38,7 @@ class TableCase(WebCase):
 
 class TableTests(TableCase):
     def test_is_made_a_slice_at_a_time_and_whole_in_the_end(self) -> None:
-        transport = self.ask("/v1/services")
+        transport = self.ask("/v1/services?match=http")
         first = len(transport.value())
         self.assertLess(first, SLICE_BYTES * 1.1)
         self.settle()
@@ -49,7 +49,7 @@ class TableTests(TableCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_is_of_the_rows_as_they_were(self) -> None:
-        transport = self.ask("/v1/services")
+        transport = self.ask("/v1/services?match=http")
         self.put(row("z"))
         self.registry.leave(self.seat)
         self.settle()
@@ -65,18 +65,20 @@ class TableTests(TableCase):
 
     def test_shares_the_connection_with_what_is_asked_for_next(self) -> None:
         channel, transport = self.connect()
-        channel.dataReceived(b"GET /v1/services HTTP/1.1\r\nHost: r\r\n\r\nGET /healthz HTTP/1.1\r\nHost: r\r\n\r\n")
+        channel.dataReceived(
+            b"GET /v1/services?match=http HTTP/1.1\r\nHost: r\r\n\r\nGET /healthz HTTP/1.1\r\nHost: r\r\n\r\n"
+        )
         self.settle()
         self.assertEqual(transport.value().count(b"200 OK"), 2)
         self.assertFalse(transport.disconnecting)
 
     def test_has_a_head_only_for_those_who_ask_for_it(self) -> None:
-        transport = self.ask("/v1/services", "HEAD")
+        transport = self.ask("/v1/services?match=http", "HEAD")
         self.settle()
         self.assertTrue(transport.value().endswith(b"\r\n\r\n"))
 
     def test_waits_for_its_reader(self) -> None:
-        transport = self.ask("/v1/services")
+        transport = self.ask("/v1/services?match=http")
         transport.producer.pauseProducing()
         self.settle()
         held = len(transport.value())
@@ -88,7 +90,7 @@ class TableTests(TableCase):
         self.assertEqual(len(self.document(transport)), MANY)
 
     def test_for_somebody_who_never_reads_is_cut_off(self) -> None:
-        transport = self.ask("/v1/services")
+        transport = self.ask("/v1/services?match=http")
         transport.producer.pauseProducing()
         self.clock.advance(PATIENCE)
         self.assertTrue(transport.disconnecting)
@@ -97,7 +99,7 @@ class TableTests(TableCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_for_somebody_who_reads_too_slowly_is_cut_off(self) -> None:
-        transport = self.ask("/v1/services")
+        transport = self.ask("/v1/services?match=http")
         for _ in range(int(LONGEST / (PATIENCE / 2)) + 1):
             transport.producer.pauseProducing()
             self.clock.advance(PATIENCE / 2)
@@ -109,7 +111,7 @@ class TableTests(TableCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_is_forgotten_when_its_reader_goes_away(self) -> None:
-        self.ask("/v1/targets")
+        self.ask("/v1/targets?match=http")
         self.channel.connectionLost(gone())
         self.settle()
         self.assertEqual(self.tables.count, 0)
@@ -117,10 +119,12 @@ class TableTests(TableCase):
 
     def test_is_bounded_per_address_and_in_all(self) -> None:
         for host in ("10.0.0.1", "10.0.0.1", "10.0.0.2"):
-            self.ask("/v1/services", host=host)
+            self.ask("/v1/services?match=http", host=host)
         for host in ("10.0.0.1", "10.0.0.3"):
-            self.assertEqual(self.answer(self.ask("/v1/services", host=host))[0], 429)
-        self.assertEqual(self.answer(self.ask("/v1/services?match=none", host="10.0.0.1")), (200, []))
+            for path in ("/v1/services", "/v1/services?match=http"):
+                transport = self.ask(path, host=host)
+                self.assertIn(b" 429 Too Many Requests\r\n", transport.value())
+        self.assertIn(b"\r\n\r\n[]\n", self.ask("/v1/services?match=none", host="10.0.0.1").value())
         self.settle()
         self.assertEqual(self.tables.count, 0)
 
@@ -131,7 +135,7 @@ class TableTests(TableCase):
             return {}
 
         self.registry.document = fail  # type: ignore[method-assign]
-        transport = self.ask("/v1/services")
+        transport = self.ask("/v1/services?match=http")
         self.settle()
         self.assertTrue(transport.disconnecting)
         self.assertFalse(transport.value().endswith(b"0\r\n\r\n"))

@@ -40,7 +40,7 @@ class TargetTests(WebCase):
                 ],
             ),
         )
-        self.assertIn(b"Content-Type: application/json\r\n", self.ask("/v1/targets").value())
+        self.assertIn(b"Content-Type: application/json\r\n", self.ask("/v1/targets?match=http").value())
 
     def test_are_chosen_as_rows_are(self) -> None:
         self.put(row("a", 1), row("b", 2, namespace=OTHER, version="2.0.0", meta={"zone": "b"}))

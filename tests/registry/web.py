@@ -69,6 +69,7 @@ class WebCase(SynchronousTestCase):
         return transport
 
     def answer(self, transport: Transport) -> tuple[int, Any]:
+        self.clock.advance(0)
         head, _, body = transport.value().partition(b"\r\n\r\n")
         self.assertIn(b"application/json", head)
         return int(head.split()[1]), json.loads(body)
