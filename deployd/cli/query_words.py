@@ -9,6 +9,7 @@ from typing import Any
 from attrs import field, frozen
 
 from deployd.cli.rendering import Table, cell, printable, short, table
+from deployd.client.reader import Wanted
 from deployd.errors import UsageError
 from deployd.model.address import Address
 from deployd.model.names import app_name, is_commit, role_name, shown
@@ -35,12 +36,9 @@ META = "meta."
 
 @frozen
 class Pattern:
-    """``match`` is ``ROLE[@RANGE]``, "" for all; the registry itself reads the range, ``namespace`` and ``release``."""
+    """``rows`` as the registry reads them, the range too; each key of ``meta`` must have that value."""
 
-    match: str = ""
-    namespace: str = ""
-    app: str = ""
-    release: str = ""
+    rows: Wanted = field(factory=Wanted)
     meta: Mapping[str, Any] = field(factory=dict)
 
     @classmethod
@@ -55,13 +53,13 @@ class Pattern:
         """Raise Invalid, UsageError."""
         if match:
             role_name(match.partition("@")[0])
-        return cls(match or "", namespace or "", app_name(app) if app else "", release or "", metadata(meta))
+        return cls(Wanted(match or "", namespace or "", app_name(app) if app else "", release or ""), metadata(meta))
 
     @property
     def text(self) -> str:
         """As a sentence names it."""
-        parts = [self.match or "any role"]
-        parts += [f"{name} {value}" for name in ("namespace", "app", "release") if (value := getattr(self, name))]
+        parts = [self.rows.match or "any role"]
+        parts += [f"{name} {value}" for name in ("namespace", "app", "release") if (value := getattr(self.rows, name))]
         parts += [f"{key}={json.dumps(value)}" for key, value in self.meta.items()]
         return ", ".join(parts)
 

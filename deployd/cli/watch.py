@@ -50,6 +50,6 @@ def watch(
 
     async def follow(cluster: Cluster) -> None:
         blocking = Blocking(cluster.clock, "output")
-        await RowStream(cluster, wanted, begin, lambda lines: blocking.run(output.write, lines), complain).run()
+        await RowStream(cluster, wanted.rows, begin, lambda lines: blocking.run(output.write, lines), complain).run()
 
     run(settings, follow, MAX_SECONDS)

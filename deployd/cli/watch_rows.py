@@ -4,23 +4,21 @@ Note [A stream that goes on]
 ~~~~~~~~~~~~~~~~~~~~~~~~~~~~
 What comes next is asked for only once the last lines are out, so a slow reader costs no memory here and none in the
 registry; one that is too slow for the registry's history gets a reset. After a lost connection the registry is asked
-for what comes after the last position whose lines were shown: none is lost, and none comes twice.
+for what comes after the last position whose lines were shown: none is lost, and none comes twice. A line with ``more``
+is held back until it is known whether one that was asked for comes after it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 from deployd.cli.cluster import LAST_LOOK, LAST_LOOK_SHARE, Cluster
-from deployd.cli.query_rows import query_page
-from deployd.cli.query_words import Pattern
 from deployd.cli.watch_words import NOW, Line
-from deployd.errors import Busy, Malformed, Unreachable
-from deployd.net.peer import CALL_TIMEOUT, Peer
-from deployd.wire.lookup import Follow
+from deployd.client.reader import WAIT, Lines, Wanted, follow
+from deployd.errors import Busy, Unreachable
+from deployd.net.peer import Peer
+from deployd.wire.lookup import Query
 
-WAIT = 25.0
 # So soon no registry at work says that nothing has changed.
 SOON = 0.5
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 2.0
@@ -31,7 +29,7 @@ Show = Callable[[list[Line]], Awaitable[None]]
 class RowStream:
     """``show`` gets lines as they come (none, now and then) and fires when they are out; ``note`` gets sentences."""
 
-    def __init__(self, cluster: Cluster, wanted: Pattern, since: str, show: Show, note: Callable[[str], None]) -> None:
+    def __init__(self, cluster: Cluster, wanted: Wanted, since: str, show: Show, note: Callable[[str], None]) -> None:
         self._cluster = cluster
         self._wanted = wanted
         self._position = since
@@ -41,6 +39,7 @@ class RowStream:
         self._met = False
         self._pause = FIRST_PAUSE
         self._away = False
+        self._held: list[Line] = []
 
     async def run(self) -> None:
         """Until the deadline; raise Unreachable, SecretRefused, UsageError, ... where it cannot even begin."""
@@ -48,41 +47,51 @@ class RowStream:
         while (left := self._cluster.remaining() - margin) > 0:
             try:
                 registry = await self._session()
-                lines, position, waited = await self._next(registry, min(WAIT, left))
+                since = self._cluster.clock.seconds()
+                page = await follow(registry, self._position, self._wanted, min(WAIT, left))
             except (Unreachable, Busy) as error:
                 await self._lose(error)
                 continue
             self._met, self._away, self._pause = True, False, FIRST_PAUSE
-            await self._show(lines)
-            self._position = position
-            if not lines and waited < min(SOON, left):
+            await self._show(self._known(page))
+            self._position = page.position
+            if not page.lines and self._cluster.clock.seconds() - since < min(SOON, left):
                 # It is about to end.
                 await self._cluster.pause(FIRST_PAUSE)
+
+        await self._show(self._held)
+
+    def _known(self, page: Lines) -> list[Line]:
+        """Its lines, after one that was held, but for one to hold."""
+        lines = [*self._held, *page.lines]
+        self._held = []
+        if lines and page.whole:
+            lines[-1] = {name: value for name, value in lines[-1].items() if name != "more"}
+        elif lines:
+            self._held = [lines.pop()]
+        return lines
 
     async def _session(self) -> Peer:
         if self._registry is None:
             self._registry = await self._cluster.registry()
             if self._position == NOW:
-                revision = (await query_page(self._registry, self._wanted))["revision"]
-                self._position = f"{revision.epoch}.{revision.number}"
+                self._position = await self._now(self._registry)
         return self._registry
 
-    async def _next(self, registry: Peer, wait: float) -> tuple[list[Line], str, float]:
-        since = self._cluster.clock.seconds()
-        answer: dict[str, Any] = await registry.call(
-            Follow,
-            timeout=wait + CALL_TIMEOUT,
-            position=self._position,
-            wait=wait,
-            match=self._wanted.match,
-            namespace=self._wanted.namespace,
-            app=self._wanted.app,
-            release=self._wanted.release,
+    async def _now(self, registry: Peer) -> str:
+        wanted = self._wanted
+        page = await registry.call(
+            Query,
+            match=wanted.match,
+            namespace=wanted.namespace,
+            app=wanted.app,
+            release=wanted.release,
+            meta={},
+            near="",
+            wait=0.0,
+            after="",
         )
-        lines = answer["lines"]
-        if not isinstance(lines, list) or not all(isinstance(line, dict) for line in lines):
-            raise Malformed("the registry's lines are not what the protocol asks for")
-        return lines, answer["position"], self._cluster.clock.seconds() - since
+        return f"{page['revision'].epoch}.{page['revision'].number}"
 
     async def _lose(self, error: Unreachable | Busy) -> None:
         """Dial again in a moment; raise ``error`` where the registry was never met, or the time is over."""

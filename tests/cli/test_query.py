@@ -44,7 +44,7 @@ class WordTests(SynchronousTestCase):
 
     def test_a_role_that_is_none_is_refused_here(self) -> None:
         self.assertRaises(Invalid, Pattern.parse, "a b@1")
-        self.assertEqual(Pattern.parse("http@>=1 <2").match, "http@>=1 <2")
+        self.assertEqual(Pattern.parse("http@>=1 <2").rows.match, "http@>=1 <2")
 
     def test_fields_are_those_of_a_row_and_keys_of_its_metadata(self) -> None:
         self.assertEqual(fields("host, port,meta.zone"), ("host", "port", "meta.zone"))

@@ -14,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from deployd.cli.query_words import Pattern
 from deployd.cli.watch_rows import RowStream
 from deployd.cli.watch_words import Line, LineOutput, _is_unread, plain_line, position
+from deployd.client.reader import Lines
 from deployd.errors import Unreachable, UsageError
 from tests.cli.registries import RegistryBench, row
 
@@ -85,7 +86,7 @@ class StreamTests(SynchronousTestCase):
 
     def watch(self, match: str | None = None, since: str = "", seconds: float | None = None) -> Deferred[Any]:
         cluster = self.bench.cluster if seconds is None else self.bench.cluster_with(seconds)
-        stream = RowStream(cluster, Pattern.parse(match), since, self.show, self.notes.append)
+        stream = RowStream(cluster, Pattern.parse(match).rows, since, self.show, self.notes.append)
         return self.bench.start(stream.run())
 
     def told(self) -> list[tuple[str, str]]:
@@ -174,3 +175,16 @@ class StreamTests(SynchronousTestCase):
 
     def test_a_range_that_is_none_ends_it(self) -> None:
         self.failureResultOf(self.watch("http@^^1"), UsageError)
+
+    def test_the_last_line_of_all_rows_belongs_with_no_other(self) -> None:
+        self.bench.put(self.owner, row("a"), row("b"))
+        self.watch()
+        self.assertEqual([bool(line.get("more")) for line in self.lines], [True, True, False])
+
+    def test_a_line_is_held_while_another_one_may_belong_with_it(self) -> None:
+        stream = RowStream(self.bench.cluster, Pattern.parse().rows, "", self.show, self.notes.append)
+        revision = self.bench.network.registry.revision
+        more = PUT | {"more": True}
+        self.assertEqual(stream._known(Lines([more, more], "e.8", False, revision)), [more])
+        self.assertEqual(stream._known(Lines([], "e.9", False, revision)), [])
+        self.assertEqual(stream._known(Lines([], "e.10", True, revision)), [PUT])
