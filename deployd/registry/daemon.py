@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +61,11 @@ class RegistryDaemon(DaemonService):
     async def _open(self, amp: IListeningPort, http: IListeningPort) -> None:
         options = self.options
         await self.registry.open()
+        # Rows come and go without being in cycles: looking for those among all of them would take as long as the rest of
+        # a registration, and stop everything for a tenth of a second now and then.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(10_000, 20, 10)
         self._http = listening_address(http, options["advertise"])
         dns = "" if options.dns_port is None else self._listen_dns(options.dns_port)
         self.answer([amp, http])
