@@ -72,7 +72,7 @@ class VersionRange:
 
     def takes(self, version: str) -> bool:
         """Whether the range holds ``version``; what is no semantic version is in no range."""
-        return _takes(self, version)
+        return _takes(self.text, version)
 
 
 @lru_cache(maxsize=1024)
@@ -88,11 +88,11 @@ def version_range(text: str) -> VersionRange:
     return VersionRange(text, alternatives if all(alternatives) else ((),))
 
 
-# Many rows have the same few versions, and are looked at again and again.
+# Many rows have the same few versions, and are looked at again and again. By texts, whose hashes are known.
 @lru_cache(maxsize=16384)
-def _takes(wanted: VersionRange, version: str) -> bool:
+def _takes(wanted: str, version: str) -> bool:
     parsed = _version(version)
-    return parsed is not None and any(_all_take(comparators, parsed) for comparators in wanted._alternatives)
+    return parsed is not None and any(_all_take(one, parsed) for one in version_range(wanted)._alternatives)
 
 
 def _all_take(comparators: tuple[_Comparator, ...], version: Version) -> bool:

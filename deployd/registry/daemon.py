@@ -90,6 +90,7 @@ class RegistryDaemon(DaemonService):
         streams, datagrams = dns_servers(self.registry, self.reactor)
         listening = self.listen_with_datagrams(port, self.options.interface, streams, datagrams)
         self._dns = streams
+        self._log.info("DNS on {dns}", dns=listening.getHost())
         return listening_address(listening, self.options["advertise"])
 
     def _failed(self, failure: Failure) -> None:
