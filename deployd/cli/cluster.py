@@ -194,6 +194,10 @@ class Cluster:
         """How an owner of rows gets to the registry."""
         return self._dial_of(address, REGISTRY_PORT, "register", identity)
 
+    async def owner_session(self, address: str, identity: Identity) -> Peer:
+        """A session that might write, for a look beforehand: it takes nothing over from any other of this owner."""
+        return await self._dial(address, REGISTRY_PORT, "register", "registry", identity)
+
     async def _registry_of_hub(self) -> str:
         try:
             address = await self.hub_fact("registry")
@@ -216,8 +220,8 @@ class Cluster:
         credentials = Credentials(f"deployctl {__version__}", purpose, settings.secret, identity, pinned)
         return Dial(self.clock, endpoint, shown, credentials)
 
-    async def _dial(self, text: str, port: int, purpose: str, kind: str) -> Peer:
-        dial = self._dial_of(text, port, purpose)
+    async def _dial(self, text: str, port: int, purpose: str, kind: str, identity: Identity | None = None) -> Peer:
+        dial = self._dial_of(text, port, purpose, identity)
         shown = dial.shown
         dialling: Deferred[Peer] = Deferred.fromCoroutine(connect(dial))
         dialling.addTimeout(self.remaining(), self.clock)
