@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from attrs import evolve
-from twisted.internet.defer import CancelledError, Deferred, gatherResults
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import clientFromString
 
 from deployd.client.owner import OwnedRows
@@ -67,8 +67,25 @@ class Owner:
         self.rows.startService()
 
     def put_all(self, rows: Iterable[Registration], standing: bool = False) -> Deferred[Any]:
-        """Hand all over at once; fires once each is acknowledged."""
-        return gatherResults([self.rows.put(each, standing) for each in rows])
+        """Hand all over at once; fires once each is acknowledged, or the first is not."""
+        done: Deferred[Any] = Deferred()
+        left = 0
+
+        def acknowledged(_: Any) -> None:
+            nonlocal left
+            left -= 1
+            if not left:
+                done.callback(None)
+
+        def failed(failure: Any) -> None:
+            if not done.called:
+                done.errback(failure)
+
+        puts = [self.rows.put(each, standing) for each in rows]
+        left = len(puts)
+        for put in puts:
+            put.addCallbacks(acknowledged, failed)
+        return done
 
     def close(self) -> Deferred[Any]:
         return self.rows.stopService()

@@ -242,7 +242,7 @@ async def measure(reactor: Any, directory: Path) -> dict[str, Any]:
         peer = await reader(reactor, daemon.amp)
         found: dict[str, Any] = {"rates": rates, "seen": seen, "watched": {}}
         found["queries"] = {str(ROWS): await queries(peer, pid, ROWS)}
-        for kind, address in {"amp": daemon.amp}.items():
+        for kind, address in {"amp": daemon.amp, "events": daemon.http}.items():
             watchers = await Watchers.start(reactor, kind, address, WATCHERS)
             found["watched"][kind] = await ours.watched(watchers, WATCHED, kind)
             await watchers.close()

@@ -61,8 +61,8 @@ class RegistryDaemon(DaemonService):
     async def _open(self, amp: IListeningPort, http: IListeningPort) -> None:
         options = self.options
         await self.registry.open()
-        # Rows come and go without being in cycles: looking for those among all of them would take as long as the rest of
-        # a registration, and stop everything for a tenth of a second now and then.
+        # Rows come and go without being in cycles: to look for those among all of them would take as long as the rest
+        # of a registration, and stop everything for a tenth of a second now and then.
         gc.collect()
         gc.freeze()
         gc.set_threshold(10_000, 20, 10)
