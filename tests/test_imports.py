@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "processes": {"model", "errors", "interfaces"},
     "keeper": {"model", "errors", "interfaces", "wire", "net", "processes", "daemon"},
     "daemon": {"model", "errors", "net"},
-    "cli": {"model", "errors", "wire", "net", "client", "processes"},
+    "cli": {"model", "planning", "errors", "wire", "net", "client", "processes"},
 }
 LOWER = set(MAY_IMPORT) - {"cli", "keeper"}
 for room in ("hub", "drone", "registry", "router"):
