@@ -16,18 +16,13 @@ from deployd.errors import Refused
 from deployd.processes import trees
 from deployd.processes.census import Census, ToThread
 from deployd.processes.children import Children
-from deployd.processes.custody import Custody, described
 from deployd.processes.ending import end
 from deployd.processes.environment import SYSTEM_PATH
 from deployd.processes.exits import Exit
 from deployd.processes.forest import ProcessRef
 from deployd.processes.guarding import Guard
-from deployd.processes.listeners import Bind
 from deployd.processes.marks import mark
-from deployd.processes.probing import Prober
 from deployd.processes.spawning import Program, Spawner
-
-PROBE = 2.0
 
 Ended = Callable[[Exit], None]
 
@@ -79,21 +74,3 @@ class _Protocol(ProcessProtocol):
 
     def processExited(self, reason: Failure) -> None:
         self._ended(Exit(getattr(reason.value, "exitCode", None), getattr(reason.value, "signal", None)))
-
-
-class OwnPort:
-    """Whether COMMAND listens where it was told to: it, and nobody else, and with a connection once."""
-
-    def __init__(self, reactor: Any, to_thread: ToThread, instance: str, command: Command, bind: Bind) -> None:
-        self._custody = Custody(to_thread)
-        self._prober = Prober(reactor)
-        self._instance = instance
-        self._command = command
-        self._bind = bind
-
-    async def __call__(self, first: bool) -> str:
-        """Why not, "" if it does; ``first``: it did not before."""
-        holding = await self._custody.holding(self._instance, self._command.session, self._bind)
-        if not holding.sockets or holding.stranger:
-            return described(self._bind, holding)
-        return await self._prober.tcp(*self._bind, PROBE) if first else ""

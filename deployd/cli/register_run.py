@@ -11,17 +11,16 @@ from typing import Any
 
 from attrs import evolve, field, frozen
 from twisted.internet.endpoints import HostnameEndpoint
-from twisted.internet.error import ConnectError, ConnectionRefusedError
-from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.threads import deferToThreadPool
 
 from deployd.cli.cluster import Cluster, Row
-from deployd.cli.register_program import Command, OwnPort, runnable
+from deployd.cli.register_checks import CONNECT, OthersPort, OwnPort, unchecked
+from deployd.cli.register_program import Command, runnable
 from deployd.cli.register_row import Standing, Terms
 from deployd.cli.register_words import environment, owner_name, row_id
 from deployd.cli.running import DEFAULT_TIMEOUT
 from deployd.cli.settings import REGISTRY_PORT, Settings
-from deployd.client.owner import OwnedRows, seen_from_here
+from deployd.client.owner import OwnedRows, url_from_here
 from deployd.client.reader import Wanted, query
 from deployd.errors import (
     DeploydError,
@@ -44,9 +43,6 @@ from deployd.processes.guarding import Guard
 from deployd.processes.ports import Ports
 
 INTERRUPTED = 130
-CONNECT = 2.0
-PATIENCE = 3
-"""So often in a row somebody else's port may fail to answer; a refusal counts at once."""
 
 # What is no use to try again.
 _FATAL = (IncompatibleVersion, PermissionRefused, SecretRefused)
@@ -130,11 +126,12 @@ async def registered(
             command = Command(reactor, to_thread, asked.instance, argv, env, guard)
             check: Any = OwnPort(reactor, to_thread, asked.instance, command, (host, row.port))
         else:
-            check = OthersPort(reactor, asked.row.host or "127.0.0.1", row.port)
+            where = Address(asked.row.host or "127.0.0.1", row.port)
+            check = OthersPort(HostnameEndpoint(reactor, where.host, where.port, timeout=CONNECT), where)
         owner = Owner(cluster, address, identity, row, asked.row.host, say)
         words = Words(say, lambda: owner.rows)
         standing = Standing(
-            reactor, owner.rows, row, check if asked.check else _unchecked, command, words, asked.terms, random.random
+            reactor, owner.rows, row, check if asked.check else unchecked, command, words, asked.terms, random.random
         )
         owner.standing = standing
         _on_signals(reactor, standing)
@@ -201,32 +198,6 @@ class Owner:
             self._say(f"{error}; trying on", None)
 
 
-class OthersPort:
-    """Whether somebody accepts connections at ``host`` and ``port``."""
-
-    def __init__(self, reactor: Any, host: str, port: int) -> None:
-        self._endpoint = HostnameEndpoint(reactor, host, port, timeout=CONNECT)
-        self._shown = Address(host, port)
-        self._failures = 0
-
-    async def __call__(self, first: bool) -> str:
-        try:
-            protocol: Any = await self._endpoint.connect(Factory.forProtocol(Protocol))
-        except ConnectionRefusedError:
-            return f"{self._shown} refuses connections"
-        except (ConnectError, OSError, Exception) as error:  # whatever a resolver raises
-            self._failures += 1
-            lasts = first or self._failures >= PATIENCE
-            return f"{self._shown} does not answer ({type(error).__name__})" if lasts else ""
-        protocol.transport.loseConnection()
-        self._failures = 0
-        return ""
-
-
-async def _unchecked(first: bool) -> str:
-    return ""
-
-
 def _identity(path: str | None) -> Identity:
     """The one kept at ``path``, made when there is none; one of this run's own without a path."""
     if path is None:
@@ -241,12 +212,10 @@ def _identity(path: str | None) -> Identity:
 
 def _url(registry: Peer, address: str, settings: Settings) -> str:
     """The registry's HTTP, as COMMAND may read it; "" where it has none, or none that we can open."""
-    where = seen_from_here(registry, address)
-    if not where:
-        return ""
-    if registry.facts.get("private") != "yes":
-        return f"http://{where}"
-    return read_url(f"http://{where}", settings.secret.read_token()) if settings.secret is not None else ""
+    url = url_from_here(registry, address)
+    if not url or registry.facts.get("private") != "yes":
+        return url
+    return read_url(url, settings.secret.read_token()) if settings.secret is not None else ""
 
 
 def _host(registry: Peer, advertised: str) -> str:

@@ -105,7 +105,7 @@ class UsageTests(SynchronousTestCase):
 
     def test_verbs_complete_by_name(self) -> None:
         found = root.shell_complete(click.Context(root), "re")
-        self.assertEqual([item.value for item in found], ["releases", "restart", "resume", "retire"])
+        self.assertEqual([item.value for item in found], ["register", "releases", "restart", "resume", "retire"])
 
     def test_a_group_shows_its_words(self) -> None:
         ran = deployctl("route", "--help")
