@@ -15,7 +15,7 @@ from deployd.model.names import is_commit
 from deployd.model.registration import Registration, checked, meta_bytes
 from deployd.model.revision import Revision
 from deployd.model.row_change import RowChange
-from deployd.registry.draft import Draft, is_renamed, is_same, written_by
+from deployd.registry.draft import Draft, is_renamed, is_written
 from deployd.registry.filter import RowFilter
 from deployd.registry.limits import Limits
 from deployd.registry.owner import Owner, Presence, Seat, Written
@@ -86,17 +86,15 @@ class Book:
 
     # Writing.
 
-    def admit(self, seat: Seat, rows: Sequence[Registration]) -> list[Registration]:
-        """``rows`` with what the registry fills in; raise Invalid, NotOwner, PermissionRefused."""
+    def admit(self, seat: Seat, rows: Sequence[Registration]) -> Sequence[Registration]:
+        """Look at ``rows`` before they are written; raise Invalid, NotOwner, PermissionRefused."""
         self.owners.present(seat)
-        admitted = []
         for row in rows:
             checked(row)
             self._check_owner(seat, row.id)
             if not seat.accepted and is_commit(row.namespace):
                 raise PermissionRefused("rows of a commit are written only by drones that the hub has accepted")
-            admitted.append(written_by(seat, row))
-        return admitted
+        return rows
 
     def publish(self, seat: Seat, rows: Sequence[Registration]) -> Transaction:
         """``rows``, which were not admitted yet, replace whatever the owner had."""
@@ -169,7 +167,7 @@ class Book:
             old = self._draft.row(row.id)
             if old is None:
                 more += 1
-            elif is_same(old, row):
+            elif is_written(seat, row, old):
                 continue
             else:
                 meta -= meta_bytes(old)
@@ -187,15 +185,16 @@ class Book:
         self._meta += meta
         owner.ids -= gone
         owner.ids.update([row.id for row in changed])
-        changes = self._draft.decide(sorted(gone.union(renamed)), changed)
+        changes = self._draft.free(sorted(gone.union(renamed)), more=bool(changed))
+        changes += self._draft.put(seat, changed)
         if changes:
             owner.changed = self.revision.number
             had_commits = owner.written is not None and owner.written.has_commits
             owner.written = Written(seat.name, seat.host, seat.accepted or had_commits)
-        return Transaction(self.revision, changes, owner.stands)
+        return Transaction(self.revision, tuple(changes), owner.stands)
 
     def _freed(self, ids: Iterable[str]) -> Transaction:
-        changes = self._draft.decide(sorted(ids), ())
+        changes = tuple(self._draft.free(sorted(ids)))
         self._meta -= sum(meta_bytes(change.row) for change in changes)
         return Transaction(self.revision, changes)
 

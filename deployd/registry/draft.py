@@ -44,25 +44,35 @@ class Draft:
             return self.table.get(row_id)
         return None if change.freed else change.row
 
-    def decide(self, gone: Sequence[str], put: Sequence[Registration]) -> tuple[RowChange, ...]:
-        """Take rows away, all of which are there, and put others, each with a number of its own."""
-        number, last = self.revision.number, self.revision.number + len(gone) + len(put)
-        changes: list[RowChange] = []
+    def free(self, gone: Sequence[str], more: bool = False) -> list[RowChange]:
+        """Take rows away, all of which are there; ``more`` will be done together with that."""
+        number, last = self.revision.number, self.revision.number + len(gone)
+        changes = []
         for row_id in gone:
             row = self.row(row_id)
             if row is None:
                 raise AssertionError(f"{row_id} is not there")
             number += 1
-            self._count -= 1
-            change = self._ahead[row_id] = RowChange(number, row, True, number < last)
+            change = self._ahead[row_id] = RowChange(number, row, True, more or number < last)
             changes.append(change)
-        for row in put:
+        self._count -= len(changes)
+        self.revision = Revision(self.revision.epoch, last)
+        return changes
+
+    def put(self, seat: Seat, rows: Sequence[Registration]) -> list[RowChange]:
+        """Put rows as ``seat`` writes them."""
+        number, last = self.revision.number, self.revision.number + len(rows)
+        ahead, table = self._ahead, self.table
+        changes = []
+        for row in rows:
+            row_id = row.id
             number += 1
-            self._count += self.row(row.id) is None
-            change = self._ahead[row.id] = RowChange(number, _numbered(row, number), False, number < last)
+            earlier = ahead.get(row_id)
+            self._count += table.get(row_id) is None if earlier is None else earlier.freed
+            change = ahead[row_id] = RowChange(number, _written(seat, row, number), False, number < last)
             changes.append(change)
         self.revision = Revision(self.revision.epoch, last)
-        return tuple(changes)
+        return changes
 
     def settle(self, changes: Sequence[RowChange]) -> None:
         """These, which go on from the last ones settled, are saved."""
@@ -86,7 +96,7 @@ class Draft:
         return undone, rows
 
 
-def written_by(seat: Seat, row: Registration) -> Registration:
+def _written(seat: Seat, row: Registration, number: int) -> Registration:
     """``row`` with what the registry fills in; names that many rows have in common are held once."""
     return Registration(
         row.id,
@@ -100,37 +110,19 @@ def written_by(seat: Seat, row: Registration) -> Registration:
         intern(row.version),
         row.meta or NOTHING,
         seat.owner,
-    )
-
-
-def _numbered(row: Registration, number: int) -> Registration:
-    """``row`` with that revision; quicker than ``evolve``."""
-    return Registration(
-        row.id,
-        row.namespace,
-        row.role,
-        row.host,
-        row.port,
-        row.app,
-        row.release,
-        row.drone,
-        row.version,
-        row.meta,
-        row.owner,
         number,
     )
 
 
-def is_same(old: Registration, new: Registration) -> bool:
-    """Whether they differ in nothing but the revision."""
+def is_written(seat: Seat, row: Registration, old: Registration) -> bool:
+    """Whether ``old`` is what ``seat`` would make of ``row``."""
     return (
-        old.port == new.port
-        and old.host == new.host
-        and old.drone == new.drone
-        and old.owner == new.owner
+        old.port == row.port
+        and not is_renamed(old, row)
+        and old.host == seat.host
+        and old.drone == seat.name
         # In Python, 1 is equal to True.
-        and (old.meta == new.meta and (not old.meta or dumps(old.meta) == dumps(new.meta)))
-        and not is_renamed(old, new)
+        and (old.meta == row.meta and (not old.meta or dumps(old.meta) == dumps(row.meta)))
     )
 
 

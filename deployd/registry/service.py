@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from attrs import frozen
 from twisted.application.service import Service
@@ -38,6 +38,8 @@ MAX_WATCH = 30.0
 LOOKED = 5_000
 # Seconds until the rows that fell and could not be freed are tried again: longer each time.
 FIRST_RETRY, LAST_RETRY = 1.0, 30.0
+
+T = TypeVar("T")
 
 
 @frozen
@@ -230,10 +232,9 @@ class Registry(Service):
         """A part of a first publication came in."""
         self._book.owners.heard(seat, self._clock.seconds())
 
-    def admit(self, seat: Seat, rows: Sequence[Registration]) -> list[Registration]:
+    def admit(self, seat: Seat, rows: Sequence[Registration]) -> Sequence[Registration]:
         """Rows of a publication, looked at as they come in; raise what ``Book.admit`` does."""
-        admitted: list[Registration] = self._counted(lambda: self._book.admit(seat, rows))
-        return admitted
+        return self._counted(lambda: self._book.admit(seat, rows))
 
     def replace(self, seat: Seat, rows: Sequence[Registration]) -> Deferred[Transaction]:
         """All rows of the owner, admitted; fires once that is saved. Raise a refusal."""
@@ -268,7 +269,7 @@ class Registry(Service):
         self._saving.check()
         return self._saving.take(self._counted(decide), seat.owner)
 
-    def _counted(self, decide: Callable[[], Any]) -> Any:
+    def _counted(self, decide: Callable[[], T]) -> T:
         try:
             return decide()
         except (DeploydError, Invalid):
@@ -278,10 +279,11 @@ class Registry(Service):
     def _settle(self, changes: Sequence[RowChange]) -> None:
         self._book.settle(changes)
         self._history.add(changes)
-        freed = sum(change.freed for change in changes)
-        self._counts.update(
-            puts=len(changes) - freed, frees=freed, transactions=sum(not change.more for change in changes)
-        )
+        freed = sum([change.freed for change in changes])
+        counts = self._counts
+        counts["puts"] += len(changes) - freed
+        counts["frees"] += freed
+        counts["transactions"] += sum([not change.more for change in changes])
         self._watchers.changed(changes)
         self._waiting.changed(changes)
 

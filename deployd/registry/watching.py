@@ -1,8 +1,15 @@
-"""Those who sleep until rows that they want change: bounded, and woken by nothing else."""
+"""Those who sleep until rows that they want change: bounded, and woken by nothing else.
+
+Note [Woken by and by]
+~~~~~~~~~~~~~~~~~~~~~~
+To answer a thousand takes a tenth of a second. What is written to them goes out when the reactor gets to it, so those
+who are woken together are answered some in each of its turns: the first ones do not wait for the last ones, and neither
+does anybody else.
+"""
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 
 from attrs import define, field
@@ -16,6 +23,9 @@ from deployd.registry.filter import RowFilter
 
 MAX_WATCHERS = 6000
 WATCHERS_PER_ADDRESS = 3000
+
+# So many are answered in one turn.
+TOGETHER = 32
 
 # The namespace and the role that alone can be wanted, "" where several can.
 Key = tuple[str, str]
@@ -56,6 +66,9 @@ class Watchers:
         self._addresses: Counter[str] = Counter()
         self._groups: dict[RowFilter, _Group] = {}
         self._keys: dict[Key, dict[_Group, None]] = {}
+        # Who is to be answered, and with what.
+        self._woken: deque[tuple[_Wait, int]] = deque()
+        self._waking: IDelayedCall | None = None
         # How many groups look at metadata.
         self._by_meta = 0
 
@@ -114,12 +127,27 @@ class Watchers:
             for who in list(group.members):
                 wait = self.drop(who)
                 if wait is not None:
-                    wait.done.callback(number)
+                    self._woken.append((wait, number))
+        if self._woken and self._waking is None:
+            self._wake()
 
     def close(self) -> None:
         """Answer all: nothing more will come."""
+        if self._waking is not None:
+            self._waking.cancel()
+        while self._woken:
+            self._wake(len(self._woken))
         for who in list(self._waits):
             self.leave(who)
+
+    def _wake(self, count: int = TOGETHER) -> None:
+        """Note [Woken by and by]."""
+        self._waking = None
+        for _ in range(min(count, len(self._woken))):
+            wait, number = self._woken.popleft()
+            wait.done.callback(number)
+        if self._woken and self._waking is None:
+            self._waking = self._clock.callLater(0, self._wake)
 
     def _kinds(self, changes: Iterable[RowChange]) -> Iterable[RowChange]:
         """The first of each kind of rows: a thousand rows of one release are one kind, if nobody looks at metadata."""

@@ -14,7 +14,7 @@ from deployd.net.peer import Peer
 from deployd.registry.filter import RowFilter
 from deployd.registry.service import MAX_WATCH
 from deployd.registry.waiting import WaitingRoom
-from deployd.registry.watching import Watchers
+from deployd.registry.watching import TOGETHER, Watchers
 from deployd.wire.documents import load
 from deployd.wire.lookup import Follow
 from tests.client.network import TIMEOUT
@@ -98,6 +98,18 @@ class WatchersTests(SynchronousTestCase):
         self.watchers.close()
         self.assertIsNone(self.successResultOf(waiting))
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_very_many_are_answered_in_several_turns_and_all_at_once_at_the_end(self) -> None:
+        watchers = Watchers(self.clock)
+        for end in (lambda: self.clock.pump([0] * 10), watchers.close):
+            waits = [watchers.wait(ANY, 10, number, "a") for number in range(100)]
+            watchers.changed([put(1)])
+            watchers.changed([put(2)])
+            self.assertEqual([wait.called for wait in waits], [True] * TOGETHER + [False] * (100 - TOGETHER))
+            self.assertEqual(watchers.count, 0)
+            end()
+            self.assertEqual([self.successResultOf(wait) for wait in waits], [0] * 100)
+            self.assertEqual(self.clock.getDelayedCalls(), [])
 
 
 class WaitingRoomTests(SynchronousTestCase):
