@@ -45,8 +45,8 @@ class OwnedRows(MultiService):
 
     ``dial`` carries the owner's identity, for sessions to "register"; the rows will say ``name``. ``credential`` (what
     the hub gave) and ``advertise`` may be set anew, and the next session brings them. ``host`` is what the registry
-    says our rows carry, "" before it said so; ``http`` is its HTTP address as reached from here; reading there takes
-    the secret if the registry is ``private``. ``failed`` hears, with a sentence, of each attempt to connect that
+    says our rows carry, "" before it said so; ``http`` is its HTTP address as reached from here, and ``url`` that with
+    the scheme; reading there takes the secret if the registry is ``private``. ``failed`` hears, with a sentence, of each attempt to connect that
     failed and of each row that the registry refused. ``before(peer)`` is awaited in each new session before it takes
     over from any other of this owner; raising a DeploydError prevents that. ``changed`` is called when a session is
     up, and when it is lost.
@@ -61,7 +61,7 @@ class OwnedRows(MultiService):
         name: str,
         credential: bytes,
         advertise: str = "",
-        failed: Callable[[DeploydError], None] | None = None,
+        failed: Callable[[DeploydError], object] | None = None,
         before: Callable[[Peer], Awaitable[None]] | None = None,
         changed: Callable[[], None] | None = None,
     ) -> None:
@@ -72,6 +72,7 @@ class OwnedRows(MultiService):
         self.advertise = advertise
         self.host = ""
         self.http = ""
+        self.url = ""
         self.private = False
         self._dial = dial
         self._failed = failed or self._log_failure
@@ -88,6 +89,15 @@ class OwnedRows(MultiService):
     def connected(self) -> bool:
         """Whether a session is up, in which our rows stand."""
         return self._peer is not None
+
+    @property
+    def address(self) -> str:
+        """Of the registry that has our rows; "" when none is connected."""
+        return self._peer.shown if self._peer is not None else ""
+
+    def wanted(self, row_id: str) -> Registration | None:
+        """The row of ours as it should be in the registry."""
+        return self._pending.wanted.get(row_id)
 
     def stopService(self) -> Deferred[Any]:
         """Hang up; the rows stay until the registry's timeout. Whoever waits gets a CancelledError."""
@@ -138,7 +148,7 @@ class OwnedRows(MultiService):
             await self._before(peer)
         answer = await peer.call(Attach, name=self._name, credential=self.credential, advertise=self.advertise)
         self.host = answer["host"]
-        self.http = seen_from_here(peer, peer.shown)
+        self.http, self.url = seen_from_here(peer, peer.shown), url_from_here(peer, peer.shown)
         self.private = peer.facts.get("private", "") == "yes"
         if await self._confirm(peer, answer["stands"]):
             self._pending.confirmed()
@@ -234,6 +244,13 @@ async def _publish(peer: Peer, rows: list[Registration]) -> Revision | None:
         answer = await peer.call(Publish, part=part, parts=len(parts), rows=page)
     stands: Revision | None = answer["stands"]
     return stands
+
+
+def url_from_here(peer: Peer, dialled: str) -> str:
+    """The URL of the registry's HTTP side, without a path; "" where it has none."""
+    where = seen_from_here(peer, dialled)
+    scheme = "https" if peer.facts.get("scheme") == "https" else "http"
+    return f"{scheme}://{where}" if where else ""
 
 
 def seen_from_here(peer: Peer, dialled: str) -> str:

@@ -55,9 +55,9 @@ class PortTable:
                 waiter.callback(self._rows)
 
     @property
-    def http(self) -> str:
-        """``HOST:PORT`` of the registry's HTTP side; empty until it was reached."""
-        return self._rows.http if self._rows is not None else ""
+    def url(self) -> str:
+        """That of the registry's HTTP side; empty until it was reached."""
+        return self._rows.url if self._rows is not None else ""
 
     @property
     def private(self) -> bool:

@@ -95,15 +95,15 @@ class Surroundings:
 
     async def _place(self) -> Place:
         address = self._noted.get("registry", "")
-        if not self._table.http and not self._noted.get("url"):
+        if not self._table.url and not self._noted.get("url"):
             if not address:
                 raise Refused("there is no registry: give the hub or this drone --registry")
             try:
                 await self._table.reached().addTimeout(PATIENCE, self._clock)
             except Exception as error:
                 raise NoAnswer(f"the registry at {_plain(address)} does not answer") from error
-        if self._table.http:
-            self._remember(url=f"http://{self._table.http}", private="yes" if self._table.private else "")
+        if self._table.url:
+            self._remember(url=self._table.url, private="yes" if self._table.private else "")
         return Place(self._noted["host"], _plain(address), self._url())
 
     def _url(self) -> str:

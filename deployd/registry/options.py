@@ -80,6 +80,11 @@ class RegistryOptions(DaemonOptions):
         if self["private"] and self.dns_port is not None and not self["dns-public"]:
             raise usage.UsageError("--dns-port would tell everybody what --private closes; add --dns-public if so")
 
+    @property
+    def scheme(self) -> str:
+        """How the URLs of the HTTP port begin."""
+        return "https" if str(self["http-listen"] or "").startswith(("ssl:", "tls:")) else "http"
+
     def http_listener(self) -> str:
         """The server endpoint string of the HTTP port: ``--http-listen``, else TCP."""
         if self["http-listen"]:

@@ -41,6 +41,7 @@ class FakeOwnedRows(Service):
         self.advertise = advertise
         self.host = ""
         self.http = ""
+        self.url = ""
         self.private = False
         self.connected = False
         self.table: dict[str, Registration] = {}
@@ -129,6 +130,7 @@ class FakeOwnedRows(Service):
     def _attach(self) -> None:
         self.connected = True
         self.host, self.http = self.advertise or "127.0.0.1", "127.0.0.1:6080"
+        self.url = f"http://{self.http}"
         kept = self._pending.kept()
         self._write({row.id: row for row in kept})
         self._pending.published(kept)

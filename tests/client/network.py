@@ -32,8 +32,11 @@ TIMEOUT = 45.0
 class Network:
     """An endpoint that leads to a registry; ``restart`` gives it an empty book of a new epoch."""
 
-    def __init__(self, secret: Secret | None = SECRET, limits: Limits | None = None) -> None:
-        self.clock = Clock()
+    def __init__(
+        self, secret: Secret | None = SECRET, limits: Limits | None = None, clock: Clock | None = None
+    ) -> None:
+        self.up = True
+        self.scheme = "http"
         self.secret = secret
         self.up = True
         self.pumps: list[IOPump] = []
@@ -64,7 +67,7 @@ class Network:
             kind="registry",
             secret=self.secret,
             conversations=conversations(self.registry),
-            facts=lambda: {"http": "127.0.0.1:6080"},
+            facts=lambda: {"http": "127.0.0.1:6080", "scheme": self.scheme},
             anonymous=ANONYMOUS,
         )
         self.factory = ServerFactory(self.clock, terms)

@@ -251,7 +251,12 @@ class OwnedRowsTests(OwnedRowsContract):
 
     def test_the_registry_names_its_http_address_as_it_is_reached_from_here(self) -> None:
         self.start()
-        self.assertEqual(self.rows.http, "registry:6080")
+        self.assertEqual((self.rows.http, self.rows.url), ("registry:6080", "http://registry:6080"))
+
+    def test_the_registry_says_whether_its_http_is_over_tls(self) -> None:
+        self.network.scheme = "https"
+        self.start()
+        self.assertEqual(self.rows.url, "https://registry:6080")
 
 
 del OwnedRowsContract

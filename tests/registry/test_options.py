@@ -30,7 +30,8 @@ class OptionsTests(SynchronousTestCase):
         options = self.parsed("--interface", "127.0.0.1", "--http-interface", "::1")
         self.assertEqual(options.http_listener(), r"tcp:6080:interface=\:\:1")
         options = self.parsed("--http-listen", "unix:/run/http", "--http-port", "1")
-        self.assertEqual(options.http_listener(), "unix:/run/http")
+        self.assertEqual((options.http_listener(), options.scheme), ("unix:/run/http", "http"))
+        self.assertEqual(self.parsed("--http-listen", "ssl:6080:privateKey=k").scheme, "https")
 
     def test_without_a_secret_both_ports_are_on_loopback(self) -> None:
         options = Options()
