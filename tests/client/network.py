@@ -33,23 +33,27 @@ class Network:
     """An endpoint that leads to a registry; ``restart`` gives it an empty book of a new epoch."""
 
     def __init__(
-        self, secret: Secret | None = SECRET, limits: Limits | None = None, clock: Clock | None = None
+        self,
+        secret: Secret | None = SECRET,
+        limits: Limits | None = None,
+        clock: Clock | None = None,
+        epochs: str = "epoch",
     ) -> None:
-        self.up = True
+        self.clock = clock or Clock()
         self.scheme = "http"
         self.secret = secret
         self.up = True
         self.pumps: list[IOPump] = []
         self._dead: list[Any] = []
         self._limits = limits
-        self._epochs = 0
+        self._name, self._epochs = epochs, 0
         self.restart()
 
     def restart(self) -> None:
         """Another registry is there instead, with an empty table."""
         self.cut()
         self._epochs += 1
-        self.store = MemoryRegistryStore(MemoryTable(f"epoch {self._epochs}"))
+        self.store = MemoryRegistryStore(MemoryTable(f"{self._name} {self._epochs}"))
         self._open()
 
     def reopen(self) -> None:
