@@ -46,10 +46,10 @@ class OwnedRows(MultiService):
     ``dial`` carries the owner's identity, for sessions to "register"; the rows will say ``name``. ``credential`` (what
     the hub gave) and ``advertise`` may be set anew, and the next session brings them. ``host`` is what the registry
     says our rows carry, "" before it said so; ``http`` is its HTTP address as reached from here, and ``url`` that with
-    the scheme; reading there takes the secret if the registry is ``private``. ``failed`` hears, with a sentence, of each attempt to connect that
-    failed and of each row that the registry refused. ``before(peer)`` is awaited in each new session before it takes
-    over from any other of this owner; raising a DeploydError prevents that. ``changed`` is called when a session is
-    up, and when it is lost.
+    the scheme; reading there takes the secret if the registry is ``private``. ``failed`` hears, with a sentence, of
+    each attempt to connect that failed and of each row that the registry refused. ``before(peer)`` is awaited in each
+    new session before it takes over from any other of this owner; raising a DeploydError prevents that. ``changed`` is
+    called when a session is up, and when it is lost.
     """
 
     _log = Logger()
