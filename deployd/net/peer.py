@@ -226,7 +226,11 @@ class Peer(amp.AMP):
         raise amp.RemoteAmpError(InternalError.__name__.encode(), str(InternalError()))
 
     def _keep_alive(self) -> None:
-        silence = self._clock.seconds() - self._heard
+        now = self._clock.seconds()
+        if self._keepalive is not None:
+            # While this process did not run (stopped, or its machine suspended), nobody could be heard.
+            self._heard = min(now, self._heard + now - self._keepalive.getTime())
+        silence = now - self._heard
         if silence >= self._silence:
             self.drop(f"silent for {silence:.0f} s")
             return

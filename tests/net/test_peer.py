@@ -183,6 +183,16 @@ class KeepaliveTests(SynchronousTestCase):
             ends.clock.advance(second - ends.clock.seconds())
         self.assertTrue(ends.server.transport.disconnecting)
 
+    def test_time_in_which_a_process_was_stopped_counts_against_nobody(self) -> None:
+        """SIGSTOP and SIGCONT, or a laptop's lid: all timers are late, and nothing that the peer said was read."""
+        ends = Ends(terms(heartbeat=2, timeout=4))
+        self.successResultOf(ends.greet())
+        ends.clock.advance(3600)
+        self.assertFalse(ends.client.transport.disconnecting or ends.server.transport.disconnecting)
+        for _ in range(4):
+            ends.clock.advance(1)  # but who stays silent now is gone
+        self.assertTrue(ends.client.transport.disconnecting and ends.server.transport.disconnecting)
+
     def test_nothing_is_left_on_the_clock_when_the_link_is_gone(self) -> None:
         ends = Ends()
         self.successResultOf(ends.greet())
