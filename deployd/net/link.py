@@ -37,7 +37,7 @@ class _SessionEndpoint:
 
     _dial: Dial
     _establish: Callable[[ClientPeer], Awaitable[None]]
-    _failed: Callable[[DeploydError], None]
+    _failed: Callable[[DeploydError], object]
 
     def connect(self, protocolFactory: Any) -> Deferred[Any]:
         return Deferred.fromCoroutine(self._connect(protocolFactory))
@@ -71,7 +71,7 @@ class Link(ClientService):
         dial: Dial,
         attach: Callable[[ClientPeer], Awaitable[None]],
         conversation: Callable[[Peer], Conversation] | None = None,
-        failed: Callable[[DeploydError], None] | None = None,
+        failed: Callable[[DeploydError], object] | None = None,
         retry: Callable[[int], float] = RETRY,
     ) -> None:
         self._dial = dial
