@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from twisted.internet.address import IPv4Address
 
-from deployd.registry.site import IDLE, MAX_BODY
+from deployd.registry.service import Registry
+from deployd.registry.site import IDLE, MAX_BODY, JsonSite
+from deployd.registry.web import root
+from deployd.storage.registry_memory import MemoryRegistryStore
 from tests.registry.rows import COMMIT, OTHER, row
 from tests.registry.web import WebCase, gone
 
@@ -261,6 +264,15 @@ class BadRequestTests(WebCase):
         self.assertIn(b"Access-Control-Allow-Origin: *\r\n", self.ask("/healthz").value())
         self.site.is_public = False
         self.assertNotIn(b"Access-Control", self.ask("/healthz").value())
+
+    def test_health_says_why_nothing_can_be_written(self) -> None:
+        class Troubled(Registry):
+            trouble = "the disk is full"
+
+        registry = Troubled(self.clock, MemoryRegistryStore(self.table))
+        self.site = JsonSite(root(registry, self.clock), self.clock)
+        code, document = self.get("/healthz")
+        self.assertEqual((code, document["ok"], document["error"]), (503, False, "the disk is full"))
 
     def test_health_names_the_revision(self) -> None:
         self.put(row())

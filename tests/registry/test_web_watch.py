@@ -15,6 +15,7 @@ from deployd.registry.filter import RowFilter
 from deployd.registry.history import History
 from deployd.registry.outflow import PATIENCE
 from deployd.registry.position import Position
+from deployd.registry.watching import Watchers
 from tests.registry.rows import OTHER, empty_book, row
 from tests.registry.web import Transport, WebCase, gone
 
@@ -109,6 +110,27 @@ class WatchTests(WatchCase):
             found = self.events(self.watch(query, more, f"10.0.0.{number}"))
             self.assertEqual(brief(found), [("reset", ""), ("put", "a")])
             self.assertEqual(found[0].line["epoch"], "epoch")
+
+    def test_goes_on_over_a_restart_of_the_registry(self) -> None:
+        self.put(row("a"), row("b"))
+        before = self.events(self.watch())
+        self.registry.stopService()
+        self.begin()
+        self.registry.startService()
+        self.addCleanup(self.registry.stopService)
+        self.put(row("b"))
+        told = self.events(self.watch(f"?since={before[-1].position}"))
+        self.assertEqual((brief(told), told[0].position), ([("delete", "a")], "epoch.3"))
+
+    def test_is_over_when_there_are_too_many_of_other_kinds(self) -> None:
+        self.registry.stopService()
+        self.begin(Watchers(self.clock, limit=0))
+        self.registry.startService()
+        self.addCleanup(self.registry.stopService)
+        self.put(row("a"))
+        transport = self.watch()
+        self.assertEqual(brief(self.events(transport)), [("reset", ""), ("put", "a")])
+        self.assertTrue(transport.value().endswith(b"0\r\n\r\n"))
 
     def test_from_nonsense_is_refused(self) -> None:
         for query in ("?since=x", "?since=-1", "?since=epoch.1-x2", "?match=@1", "?near=a:v1", "?wait=1"):

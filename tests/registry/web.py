@@ -20,6 +20,7 @@ from deployd.registry.owner import Seat
 from deployd.registry.service import Registry
 from deployd.registry.site import JsonSite
 from deployd.registry.waiting import WaitingRoom
+from deployd.registry.watching import Watchers
 from deployd.registry.web import root
 from deployd.storage.registry_memory import MemoryRegistryStore, MemoryTable
 
@@ -40,10 +41,15 @@ class Transport(StringTransport):
 class WebCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
-        waiting = WaitingRoom(self.clock, per_address=3, limit=5)
-        self.registry = Registry(self.clock, MemoryRegistryStore(MemoryTable("epoch")), waiting=waiting)
+        self.table = MemoryTable("epoch")
+        self.begin()
+
+    def begin(self, watchers: Watchers | None = None) -> None:
+        """A registry with what is in the table."""
+        self.waiting = WaitingRoom(self.clock, per_address=3, limit=5)
+        store = MemoryRegistryStore(self.table)
+        self.registry = Registry(self.clock, store, waiting=self.waiting, watchers=watchers)
         self.registry.open()
-        self.waiting = waiting
         self.tables = Tables(self.clock, limit=3, per_address=2)
         self.streams = Streams(self.registry, self.clock, self.tables.turns, limit=3, per_address=2)
         tree = root(self.registry, self.clock, self.tables, self.streams)
