@@ -70,7 +70,7 @@ class RegistryOptions(DaemonOptions):
     @property
     def authorized_keys(self) -> Path | None:
         """The directory, if there is one."""
-        return Path(self["authorized-keys"]) if self["authorized-keys"] else None
+        return Path(self["authorized-keys"]).absolute() if self["authorized-keys"] else None
 
     def _check_keys(self) -> None:
         if self["authorized-keys"] == "":

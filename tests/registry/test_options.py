@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -73,7 +75,7 @@ class KeyOptionsTests(SynchronousTestCase):
         self.assertTrue(self.parsed().is_open)
         self.assertFalse(self.parsed("--secret", "x").is_open)
         self.assertFalse(self.parsed("--authorized-keys", "keys").is_open)
-        self.assertEqual(str(self.parsed("--authorized-keys", "keys").authorized_keys), "keys")
+        self.assertEqual(self.parsed("--authorized-keys", "keys").authorized_keys, Path("keys").absolute())
 
     def test_an_empty_directory_name_is_a_mistake(self) -> None:
         self.assertIn("--authorized-keys is empty", self.refusal("--authorized-keys", "", "--secret", "x"))
