@@ -48,6 +48,9 @@ class DescriptionTests(WebCase):
         tree: Resource = root(self.registry, self.clock)
         self.assertEqual(sorted(routes(tree)), sorted(PATHS))
 
+    def test_is_openapi(self) -> None:
+        schemathesis.openapi.from_dict(DESCRIPTION).validate()
+
     def test_is_served(self) -> None:
         self.assertEqual(self.get("/v1/openapi.json"), (200, DESCRIPTION))
 
