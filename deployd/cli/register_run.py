@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,39 +13,29 @@ from attrs import evolve, field, frozen
 from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.threads import deferToThreadPool
 
-from deployd.cli.cluster import Cluster, Row
+from deployd.cli.cluster import Cluster
 from deployd.cli.register_checks import CONNECT, OthersPort, OwnPort, unchecked
+from deployd.cli.register_owner import Owner
 from deployd.cli.register_program import Command, runnable
-from deployd.cli.register_row import Standing, Terms
-from deployd.cli.register_words import environment, owner_name, row_id
+from deployd.cli.register_row import Check, Standing, Terms
+from deployd.cli.register_voice import Say, Voice, Words
+from deployd.cli.register_words import environment, row_id
 from deployd.cli.running import DEFAULT_TIMEOUT
 from deployd.cli.settings import REGISTRY_PORT, Settings
-from deployd.client.owner import OwnedRows, url_from_here
-from deployd.client.reader import Wanted, query
-from deployd.errors import (
-    DeploydError,
-    IncompatibleVersion,
-    PermissionRefused,
-    Refused,
-    SecretRefused,
-    Superseded,
-    UsageError,
-)
+from deployd.client.owner import url_from_here
+from deployd.errors import Refused, UsageError
 from deployd.model.address import Address, is_loopback
 from deployd.model.invalid import Invalid
 from deployd.model.registration import Registration
-from deployd.model.revision import Revision
 from deployd.net.identity import Identity
 from deployd.net.peer import Peer
 from deployd.net.secret import read_url
 from deployd.processes.environment import bind_host, machine_addresses
 from deployd.processes.guarding import Guard
+from deployd.processes.listeners import Bind
 from deployd.processes.ports import Ports
 
 INTERRUPTED = 130
-
-# What is no use to try again.
-_FATAL = (IncompatibleVersion, PermissionRefused, SecretRefused)
 
 
 @frozen
@@ -68,35 +58,10 @@ class Asked:
     timeout: float | None = None
 
 
-class Words:
-    """``say(sentence, line)``: for people, and what a watch would say."""
-
-    def __init__(self, say: Callable[[str, Row | None], None], rows: Callable[[], OwnedRows]) -> None:
-        self._say = say
-        self._rows = rows
-
-    def put(self, row: Registration, revision: Revision) -> None:
-        document = self._document(row) | {"revision": revision.number}
-        where = Address(str(document["host"]), row.port)
-        line = {"type": "put", "revision": revision.number, "row": document}
-        self._say(f"{_named(row)} is registered at {where} in {row.namespace}, as {row.id}", line)
-
-    def freed(self, row: Registration) -> None:
-        self._say(f"{_named(row)} is no longer registered", {"type": "delete", "row": self._document(row)})
-
-    def note(self, sentence: str) -> None:
-        self._say(sentence, None)
-
-    def _document(self, row: Registration) -> Row:
-        names = ("id", "namespace", "role", "version", "port", "meta", "owner")
-        return {name: getattr(row, name) for name in names} | {"host": self._rows().host}
-
-
-async def registered(
-    cluster: Cluster, asked: Asked, guard: Guard | None, say: Callable[[str, Row | None], None]
-) -> int:
+async def registered(cluster: Cluster, asked: Asked, guard: Guard | None, speak: Say) -> int:
     """Until a signal, an error, or COMMAND's end for good; the exit code. Raise Unreachable, SecretRefused, ..."""
     reactor = cluster.clock
+    say = Voice(reactor, speak)
     identity = _identity(asked.key)
     # The deadline is that of getting there.
     first = Cluster(reactor, cluster.settings, asked.timeout or DEFAULT_TIMEOUT)
@@ -109,93 +74,44 @@ async def registered(
     ports = Ports(*_range(asked), reactor, start=random.randrange(65536))
     try:
         row = evolve(row, port=_port(asked, ports))
-        to_thread = partial(deferToThreadPool, reactor, reactor.getThreadPool())
-        command: Command | None = None
-        if asked.argv:
-            runnable(asked.argv[0], asked.env.get("PATH", ""))
-            shown = address if ":" in address else f"{address}:{REGISTRY_PORT}"
-            env = environment(
-                asked.env,
-                port=row.port,
-                host=host,
-                registry=shown,
-                url=url,
-                namespace=row.namespace,
-            )
-            argv = (*asked.argv, str(row.port)) if asked.port_argument else asked.argv
-            command = Command(reactor, to_thread, asked.instance, argv, env, guard)
-            check: Any = OwnPort(reactor, to_thread, asked.instance, command, (host, row.port))
-        else:
-            where = Address(asked.row.host or "127.0.0.1", row.port)
-            check = OthersPort(HostnameEndpoint(reactor, where.host, where.port, timeout=CONNECT), where)
-        owner = Owner(cluster, address, identity, row, asked.row.host, say)
-        words = Words(say, lambda: owner.rows)
-        standing = Standing(
-            reactor, owner.rows, row, check if asked.check else unchecked, command, words, asked.terms, random.random
+        env = environment(
+            asked.env, port=row.port, host=host, registry=_whole(address), url=url, namespace=row.namespace
         )
+        command, check = _listener(reactor, asked, row, (host, row.port), env, guard)
+        owner = Owner(cluster, address, identity, row, asked.row.host, say)
+        words = Words(say, lambda: owner.rows.host)
+        standing = Standing(reactor, owner.rows, row, check, command, words, asked.terms, random.random)
         owner.standing = standing
         _on_signals(reactor, standing)
         code = await standing.run()
     finally:
         ports.close()
+        await say.rest()
     if guard is not None:
         guard.dismiss()
     return code
 
 
-class Owner:
-    """The rows of this run, and what it makes of their troubles. ``standing`` is set before they start."""
+def _listener(
+    reactor: Any, asked: Asked, row: Registration, bind: Bind, env: Mapping[str, str], guard: Guard | None
+) -> tuple[Command | None, Check]:
+    """What listens, if it is ours to start, and how to see that it does."""
+    check: Check
+    if asked.argv:
+        runnable(asked.argv[0], env.get("PATH", ""))
+        to_thread = partial(deferToThreadPool, reactor, reactor.getThreadPool())
+        argv = (*asked.argv, str(row.port)) if asked.port_argument else asked.argv
+        command = Command(reactor, to_thread, asked.instance, argv, env, guard)
+        check = OwnPort(reactor, to_thread, asked.instance, command, bind)
+    else:
+        command = None
+        where = Address(asked.row.host or "127.0.0.1", row.port)
+        check = OthersPort(HostnameEndpoint(reactor, where.host, where.port, timeout=CONNECT), where)
+    return command, check if asked.check else unchecked
 
-    standing: Standing
 
-    def __init__(
-        self,
-        cluster: Cluster,
-        address: str,
-        identity: Identity,
-        row: Registration,
-        advertise: str,
-        say: Callable[[str, Row | None], None],
-    ) -> None:
-        self._row = row
-        self._say = say
-        self._name = owner_name()
-        self._away = False
-        self.rows = OwnedRows(
-            dial=cluster.owner_dial(address, identity),
-            name=self._name,
-            credential=b"",
-            advertise=advertise,
-            failed=self._failed,
-            before=self._look,
-        )
-
-    async def _look(self, peer: Peer) -> None:
-        """End where another run has taken over meanwhile (Note [No gap, and no fight])."""
-        if self._away:
-            self._away = False
-            self._say("the registry is back", None)
-        if not self.standing.has_stood:
-            return
-        row = self._row
-        for found in await query(peer, Wanted(row.role, row.namespace)):
-            ours = found.get("id") == row.id and found.get("owner") == row.owner
-            if ours and (found.get("drone"), found.get("port")) != (self._name, row.port):
-                where = Address(str(found.get("host")), int(found.get("port") or 0))
-                error = Superseded(
-                    f"another run with the same key has taken over {_named(row)}, at {where}: this one ends"
-                )
-                self.standing.fail(error)
-                raise error
-
-    def _failed(self, error: DeploydError) -> None:
-        if isinstance(error, Superseded):
-            return
-        if isinstance(error, _FATAL) and not self.standing.has_stood:
-            self.standing.fail(error)
-        elif not self._away:
-            self._away = True
-            self._say(f"{error}; trying on", None)
+def _whole(address: str) -> str:
+    return address if ":" in address else f"{address}:{REGISTRY_PORT}"
 
 
 def _identity(path: str | None) -> Identity:
@@ -257,7 +173,3 @@ def _on_signals(reactor: Any, standing: Standing) -> None:
     for number, code in ((signal.SIGINT, INTERRUPTED), (signal.SIGTERM, 0), (signal.SIGHUP, 0)):
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, lambda *_, code=code: reactor.callFromThread(standing.stop, code))
-
-
-def _named(row: Registration) -> str:
-    return f"{row.role}@{row.version}" if row.version else row.role

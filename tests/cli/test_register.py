@@ -16,8 +16,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from deployd.cli.register_checks import PATIENCE, OthersPort
+from deployd.cli.register_owner import Owner
 from deployd.cli.register_row import SLOW, STEADY_LOOK, Standing, Terms
-from deployd.cli.register_run import Owner
 from deployd.cli.register_words import environment, owner_name, port_range, registration, row_id
 from deployd.errors import NotOwner, PermissionRefused, Refused, SecretRefused, Superseded, UsageError
 from deployd.model.address import Address
@@ -372,6 +372,13 @@ class OwnerTests(SynchronousTestCase):
         self.assertEqual([bool(running.called) for _, running in runs], [True, True, False])
         for _, running in runs[:2]:
             self.failureResultOf(running, Superseded)
+
+    def test_a_name_that_the_registry_gives_us_is_no_other_run(self) -> None:
+        owner, running = self.run_with(1)
+        owner._name = "not what the registry calls us"
+        self.bench.network.cut()
+        self.bench.network.advance(10)
+        self.assertNoResult(running)
 
     def test_a_registry_that_comes_back_is_no_other_run(self) -> None:
         _, running = self.run_with(1)
