@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from twisted.logger import Logger
 
 from deployd.errors import UsageError
+from deployd.model.grant import public_key
 from deployd.model.invalid import Invalid
 from deployd.model.names import drone_name
 from deployd.model.registration import host_name
@@ -37,6 +38,14 @@ def identity_of(given: Identity | Path | str | None) -> Identity | None:
         return Identity.load(Path(given))
     except (OSError, ValueError) as error:
         raise UsageError(f"{given} is no key, and none can be made there: {error}") from None
+
+
+def keys_of(texts: Sequence[str]) -> tuple[bytes, ...]:
+    """Public keys; raise UsageError."""
+    try:
+        return tuple(map(public_key, texts))
+    except Invalid as error:
+        raise UsageError(str(error)) from None
 
 
 def guarded(told: Callable[..., object] | None) -> Callable[..., None]:

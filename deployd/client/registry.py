@@ -10,7 +10,7 @@ connection of the client's rows does. Otherwise a program could register a row a
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from uuid import uuid4
@@ -22,7 +22,7 @@ from twisted.internet.task import deferLater
 
 from deployd import __version__
 from deployd.client.deadlines import Deadlines
-from deployd.client.given import guarded, identity_of, names_of
+from deployd.client.given import guarded, identity_of, keys_of, names_of
 from deployd.client.questions import Questions
 from deployd.client.reader import Wanted
 from deployd.client.session import ReadingSession
@@ -54,7 +54,7 @@ class RegistryClient(MultiService):
     where there is none: a program with one gets its rows back when it is started again; without one each client is an
     owner of its own. ``host`` is what its rows say; "": the address at which the registry sees it. ``on_stop``: whether
     an orderly stop frees the rows, or keeps them until the registry's timeout, for the next life. ``registry_keys``
-    are the public keys of which the registry must have one.
+    are public keys as the registry shows its own; it must have one of them.
 
     ``connected(address)``, ``disconnected()`` and ``failed(error)`` are called when it is so. Calls may be made at any
     time, also before the service is started and while no registry is reached: they wait, each until its ``timeout``.
@@ -67,7 +67,7 @@ class RegistryClient(MultiService):
         *,
         secret: Secret | str | None = None,
         identity: Identity | Path | str | None = None,
-        registry_keys: tuple[bytes, ...] = (),
+        registry_keys: Sequence[str] = (),
         name: str = "",
         host: str = "",
         on_stop: Literal["free", "keep"] = "free",
@@ -88,7 +88,7 @@ class RegistryClient(MultiService):
         self._secret = Secret(secret) if isinstance(secret, str) else secret
         self._identity = identity_of(identity)
         self._lasting = identity is not None
-        self._registry_keys = registry_keys
+        self._registry_keys = keys_of(registry_keys)
         self._name, self._host = names_of(name, host)
         self._on_stop = on_stop
         self._connected, self._disconnected, self._failed = map(guarded, (connected, disconnected, failed))

@@ -201,7 +201,14 @@ class EndTests(ClientCase):
         self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
 
     def test_its_options_are_checked(self) -> None:
-        for wrong in ({"on_stop": "perhaps"}, {"name": "a b"}, {"host": "a b"}, {"secret": ""}, {"identity": "/"}):
+        for wrong in (
+            {"on_stop": "perhaps"},
+            {"name": "a b"},
+            {"host": "a b"},
+            {"secret": ""},
+            {"identity": "/"},
+            {"registry_keys": ["x"]},
+        ):
             self.assertRaises(UsageError, RegistryClient, Clock(), "a:1", **wrong)
         for addresses in ("", "a:1,", "tls:"):
             self.assertRaises(UsageError, RegistryClient, Clock(), addresses)
