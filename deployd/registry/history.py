@@ -17,6 +17,7 @@ from deployd.registry.position import Phase, Position
 from deployd.registry.rows import Rows
 from deployd.wire.documents import dump
 from deployd.wire.paging import PAGE_BYTES
+from deployd.wire.rows import document
 
 MAX_CHANGES = 50_000
 MAX_BYTES = 64 * 1024 * 1024
@@ -238,21 +239,3 @@ def _line(change: RowChange) -> Line:
     """A line that belongs with the next one, until it is said that it does not."""
     kind = "delete" if change.freed else "put"
     return {"type": kind, "revision": change.number, "row": document(change.row), "more": True}
-
-
-def document(row: Registration) -> dict[str, Any]:
-    """A row as readers get it."""
-    return {
-        "id": row.id,
-        "namespace": row.namespace,
-        "app": row.app,
-        "release": row.release,
-        "role": row.role,
-        "version": row.version,
-        "host": row.host,
-        "port": row.port,
-        "drone": row.drone,
-        "meta": row.meta,
-        "owner": row.owner,
-        "revision": row.revision,
-    }

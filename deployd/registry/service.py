@@ -24,7 +24,7 @@ from deployd.model.row_change import RowChange
 from deployd.net.secret import Secret, drone_credential
 from deployd.registry.book import Book, Transaction
 from deployd.registry.filter import Near, RowFilter
-from deployd.registry.history import History, Page, document
+from deployd.registry.history import History, Page
 from deployd.registry.hosts import row_host
 from deployd.registry.limits import Limits
 from deployd.registry.owner import Seat
@@ -32,6 +32,7 @@ from deployd.registry.position import Position
 from deployd.registry.saving import Saving
 from deployd.registry.waiting import WaitingRoom
 from deployd.registry.watching import Watchers
+from deployd.wire.rows import document
 
 MAX_WATCH = 30.0
 # So many rows are looked at in one turn for somebody who waits.
