@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import struct
@@ -61,15 +62,15 @@ class World:
         self.ports = ("0", "0")
         self.owners: list[OwnedRows] = []
         self.opened = ExitStack()
-        self.start()
 
-    def start(self) -> None:
+    async def start(self) -> None:
         options = RegistryOptions()
         times = ["--heartbeat", "0.2", "--timeout", "0.6"]
         where = ["--port", self.ports[0], "--http-port", self.ports[1], "--interface", "127.0.0.1"]
         options.parseOptions(["--secret", "beep boop", "--state-dir", str(self.state), *times, *where])
         self.daemon = RegistryDaemon(reactor, options)
         self.daemon.startService()
+        await until((self.state / "addresses.json").exists)
         addresses = json.loads((self.state / "addresses.json").read_text())
         assert addresses["pid"] == os.getpid()
         self.ports = tuple(addresses[kind].rpartition(":")[2] for kind in ("amp", "http"))
@@ -153,6 +154,7 @@ async def until_rows(world: World, expected: list[tuple[str, bool]]) -> None:
 @pytest_twisted.async_yield_fixture
 async def world(tmp_path: Path) -> AsyncIterator[World]:
     made = World(tmp_path / "state")
+    await made.start()
     yield made
     await made.close()
 
@@ -162,7 +164,7 @@ async def test_a_reader_who_waits_is_answered_when_the_row_comes(world: World) -
     waiting = await world.ask(f"/v1/ports/{COMMIT}?app=webapp&role=http&wait=30")
     await until(lambda: world.daemon.registry._waiting.count == 1)
     await world.owner().put(row())
-    assert b'{"http": [{"host": "127.0.0.1", "port": 20001}]}' in await waiting.closed
+    assert b'{"http":[{"host":"127.0.0.1","port":20001}]}' in await waiting.closed
     assert await world.get(f"/v1/ports/{COMMIT[:8]}") == (
         200,
         {COMMIT: {"http": [{"host": "127.0.0.1", "port": 20001}]}},
@@ -220,10 +222,30 @@ async def test_after_a_restart_of_the_registry_the_rows_are_back_without_help(wo
     before = world.daemon.registry.revision
     await world.daemon.stopService()
     waiting = owners[0].put(row("late"))
-    world.start()
+    await world.start()
     after = await waiting
-    assert after.epoch != before.epoch
+    assert (after.epoch, after.number > before.number) == (before.epoch, True)
     await until_rows(world, [("late", False), ("r0", False), ("r1", False), ("r2", False)])
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_watch_over_http_ends_in_good_order_with_the_registry_and_goes_on_with_the_next(world: World) -> None:
+    owner = world.owner()
+    await owner.put(row("a"))
+    watch = await world.ask("/v1/watch")
+    await until(lambda: b'"id":"a"' in watch.data)
+    last = re.findall(rb"id: ([^\r\n]+)", watch.data)[-1].decode()
+    await world.daemon.stopService()
+    assert (await watch.closed).endswith(b"0\r\n\r\n")
+    await world.start()
+    await owner.put(row("b"))
+    watch = await world.ask(f"/v1/watch?since={last}")
+    await until(lambda: b'"id":"b"' in watch.data)
+    assert b"event: reset" not in watch.data
+    assert b'"id":"a"' not in watch.data
+    assert watch.transport is not None
+    watch.transport.loseConnection()
+    await watch.closed
 
 
 @pytest_twisted.ensureDeferred
@@ -326,8 +348,10 @@ async def test_who_watches_sees_every_change_over_lost_links_and_restarts(world:
         await until(lambda: all(table.rows == {"b": 2} for table in tables))
         assert {table.resets for table in tables} == {1}
         await world.daemon.stopService()
-        world.start()
-        await until(lambda: all(table.resets > 1 and table.rows == {"b": 2} for table in tables))
+        await world.start()
+        await owner.put(row("c", port=3))
+        await until(lambda: all(table.rows == {"b": 2, "c": 3} for table in tables))
+        assert {table.resets for table in tables} == {1}
     finally:
         for table in tables:
             await table.watcher.stopService()
