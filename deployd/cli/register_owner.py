@@ -35,7 +35,7 @@ class Owner:
         self._row = row
         self._say = say
         self._name = owner_name()
-        self._away = False
+        self._away = self._refused = False
         # What registries have said that our rows carry.
         self._hosts: set[str] = set()
         self.rows = OwnedRows(
@@ -74,7 +74,10 @@ class Owner:
         if isinstance(error, Superseded):
             return
         if isinstance(error, _FATAL) and not self.standing.has_stood:
-            self.standing.fail(error)
+            # Of a row of ours that is refused we hear twice, more to the point the second time.
+            if self._refused or not isinstance(error, PermissionRefused):
+                self.standing.fail(error)
+            self._refused = True
         elif not self._away:
             self._away = True
             self._say(f"{error}; trying on", None)

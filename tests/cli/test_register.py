@@ -400,6 +400,15 @@ class OwnerTests(SynchronousTestCase):
         self.bench.network.advance(3)
         self.failureResultOf(running, SecretRefused)
 
+    def test_so_does_a_session_that_may_not_write(self) -> None:
+        owner, running = self.run_with(1)
+        owner.standing.has_stood = False
+        owner._failed(PermissionRefused("the row, which is told better in a moment"))
+        self.assertNoResult(running)
+        owner._failed(PermissionRefused("no"))
+        self.bench.network.advance(3)
+        self.failureResultOf(running, PermissionRefused)
+
 
 @implementer(IStreamClientEndpoint)
 class Way:
