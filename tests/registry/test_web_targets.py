@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from prometheus_client.parser import text_string_to_metric_families
 
 from deployd.registry.metrics import COUNTERS, GAUGES, metrics_text
@@ -83,6 +85,11 @@ class MetricTests(WebCase):
 
     def test_are_all_that_the_registry_counts(self) -> None:
         self.assertEqual(set(self.registry.figures()) - {*GAUGES, *COUNTERS}, set())
+
+    def test_are_all_documented(self) -> None:
+        reference = (Path(__file__).parents[2] / "docs" / "reference.md").read_text()
+        names = [name for name, _ in GAUGES.values()] + [f"{name}_total" for name, _ in COUNTERS.values()]
+        self.assertEqual([name for name in names if f"| `{name}` |" not in reference], [])
 
     def test_have_names_and_types_as_prometheus_wants_them(self) -> None:
         text = metrics_text(dict.fromkeys([*GAUGES, *COUNTERS], 7)).decode()
