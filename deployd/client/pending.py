@@ -20,9 +20,10 @@ after both: so the rows of updates without an answer are sent again after a conf
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
-from attrs import define, field, frozen
+from attrs import frozen
 from twisted.internet.defer import Deferred
 
 from deployd.errors import Busy, DeploydError, Refused
@@ -55,13 +56,17 @@ class Batch:
         return rows_text(self.texts)
 
 
-@define(eq=False)
-class _Waiter:
-    """Someone who waits until the change with this number is acknowledged; ``is_put`` says which kind it was."""
+class _Waiter(Deferred[Revision]):
+    """What someone waits for: the change of the row with this number; ``is_put`` says which kind it was.
 
-    sequence: int
-    is_put: bool
-    done: Deferred[Revision] = field(init=False)
+    The Deferred itself, since there may be thousands, and each object makes collecting garbage slower.
+    """
+
+    def __init__(
+        self, row_id: str, sequence: int, is_put: bool, given_up: Callable[[Deferred[Revision]], None]
+    ) -> None:
+        super().__init__(given_up)
+        self.row_id, self.sequence, self.is_put = row_id, sequence, is_put
 
 
 class Pending:
@@ -178,8 +183,8 @@ class Pending:
         for row_id in batch.free:
             self.acknowledged.pop(row_id, None)
         for waiter in self._take(batch):
-            if not waiter.done.called:
-                waiter.done.callback(revision)
+            if not waiter.called:
+                waiter.callback(revision)
 
     def refused(self, batch: Batch, error: DeploydError) -> bool:
         """The registry did nothing of ``batch``; True when it was a single change, which is undone and given up."""
@@ -194,14 +199,14 @@ class Pending:
         if row_id not in self._changed:
             self._undo(row_id)
         for waiter in self._take(batch):
-            if not waiter.done.called:
-                waiter.done.errback(type(error)(str(error)))
+            if not waiter.called:
+                waiter.errback(type(error)(str(error)))
         return True
 
     def cancel_all(self) -> None:
         """Nobody will answer those who wait."""
         for waiter in [waiter for waiters in self._waiting.values() for waiter in waiters]:
-            waiter.done.cancel()
+            waiter.cancel()
 
     # The rest.
 
@@ -230,13 +235,12 @@ class Pending:
             raise Busy("too many changes wait for the registry")
         self._outdo(row_id, is_put)
         self._sequence += 1
-        waiter = _Waiter(self._sequence, is_put)
-        waiter.done = Deferred(lambda _: self._forget(row_id, waiter))
+        waiter = _Waiter(row_id, self._sequence, is_put, self._forget)
         self._waiting.setdefault(row_id, []).append(waiter)
         self._waiters += 1
         if self._live:
             self._changed[row_id] = None
-        return waiter.done
+        return waiter
 
     def _outdo(self, row_id: str, is_put: bool) -> None:
         """Tell those who wait for the opposite that it will not come to pass."""
@@ -244,9 +248,9 @@ class Pending:
         if not waiting:
             return
         for waiter in [waiter for waiter in waiting if waiter.is_put != is_put]:
-            self._forget(row_id, waiter)
+            self._forget(waiter)
             done = "freed before it was registered" if waiter.is_put else "registered again before it was freed"
-            waiter.done.errback(Refused(f"{row_id} was {done}"))
+            waiter.errback(Refused(f"{row_id} was {done}"))
 
     def _take(self, batch: Batch) -> list[_Waiter]:
         """Those whom ``batch`` answers; they wait no longer."""
@@ -263,10 +267,11 @@ class Pending:
             ready += waiting
         return ready
 
-    def _forget(self, row_id: str, waiter: _Waiter) -> None:
-        if waiter not in self._waiting.get(row_id, ()):
+    def _forget(self, waiter: Any) -> None:
+        waiting = self._waiting.get(waiter.row_id)
+        if waiting is None or waiter not in waiting:
             return
-        self._waiting[row_id].remove(waiter)
+        waiting.remove(waiter)
         self._waiters -= 1
-        if not self._waiting[row_id]:
-            del self._waiting[row_id]
+        if not waiting:
+            del self._waiting[waiter.row_id]
