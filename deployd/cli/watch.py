@@ -41,15 +41,21 @@ def watch(
 
     wanted, begin = Pattern.parse(pattern, namespace, app, release), position(since)
 
+    import sys
+
+    from twisted.internet.defer import Deferred
+
     from deployd.cli.blocking import Blocking
     from deployd.cli.output import complain
     from deployd.cli.running import run
+    from deployd.cli.unread import while_read
     from deployd.cli.watch_rows import RowStream
 
     output = LineOutput(settings.json, verbose)
 
     async def follow(cluster: Cluster) -> None:
         blocking = Blocking(cluster.clock, "output")
-        await RowStream(cluster, wanted.rows, begin, lambda lines: blocking.run(output.write, lines), complain).run()
+        stream = RowStream(cluster, wanted.rows, begin, lambda lines: blocking.run(output.write, lines), complain)
+        await while_read(cluster.clock, sys.stdout.fileno(), Deferred.fromCoroutine(stream.run()))
 
     run(settings, follow, MAX_SECONDS)

@@ -27,7 +27,7 @@ Show = Callable[[list[Line]], Awaitable[None]]
 
 
 class RowStream:
-    """``show`` gets lines as they come (none, now and then) and fires when they are out; ``note`` gets sentences."""
+    """``show`` gets lines as they come and fires when they are out; ``note`` gets sentences."""
 
     def __init__(self, cluster: Cluster, wanted: Wanted, since: str, show: Show, note: Callable[[str], None]) -> None:
         self._cluster = cluster
@@ -53,13 +53,16 @@ class RowStream:
                 await self._lose(error)
                 continue
             self._met, self._away, self._pause = True, False, FIRST_PAUSE
-            await self._show(self._known(page))
+            lines = self._known(page)
+            if lines:
+                await self._show(lines)
             self._position = page.position
             if not page.lines and self._cluster.clock.seconds() - since < min(SOON, left):
                 # It is about to end.
                 await self._cluster.pause(FIRST_PAUSE)
 
-        await self._show(self._held)
+        if self._held:
+            await self._show(self._held)
 
     def _known(self, page: Lines) -> list[Line]:
         """Its lines, after one that was held, but for one to hold."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import select
 import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -51,19 +50,8 @@ class LineOutput:
         self._verbose = verbose
 
     def write(self, lines: Iterable[Line]) -> None:
-        """Raise BrokenPipeError once nobody reads any more, also where there is nothing to write."""
-        text = "".join(f"{self._rendered(line)}\n" for line in lines)
-        if text:
-            sys.stdout.write(text)
-            sys.stdout.flush()
-        elif _is_unread(sys.stdout.fileno()):
-            raise BrokenPipeError
+        sys.stdout.write("".join(f"{self._rendered(line)}\n" for line in lines))
+        sys.stdout.flush()
 
     def _rendered(self, line: Line) -> str:
         return json.dumps(line) if self._json else plain_line(line, self._verbose)
-
-
-def _is_unread(fd: int) -> bool:
-    poll = select.poll()
-    poll.register(fd, 0)
-    return any(event & select.POLLERR for _, event in poll.poll(0))
