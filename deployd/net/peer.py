@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred, TimeoutError, fail, maybeDeferred, succeed
-from twisted.internet.error import ConnectionAborted, ConnectionClosed, ConnectionDone
+from twisted.internet.error import ConnectionAborted, ConnectionClosed, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime, ITCPTransport, ITransport
 from twisted.logger import Logger
 from twisted.protocols import amp
@@ -24,6 +24,7 @@ from zope.interface import implementer
 
 from deployd.errors import Busy, InternalError, Malformed, NoAnswer, Unreachable, UsageError
 from deployd.net.conversation import Conversation
+from deployd.net.sending import sender
 from deployd.wire.handshake import Ping
 
 CONNECTION_DONE = Failure(ConnectionDone())
@@ -146,7 +147,14 @@ class Peer(amp.AMP):
         if ITCPTransport.providedBy(transport):
             # A small box after another would wait 40 ms for the acknowledgement that the other side puts off.
             transport.setTcpNoDelay(True)
+        self._send = sender(transport)
         super().makeConnection(transport)
+
+    def sendBox(self, box: amp.AmpBox) -> None:
+        """At once where the socket takes it (Note [Sending at once])."""
+        if self.transport is None:
+            raise ConnectionLost()
+        self._send(box.serialize())
 
     def gate_reading(self) -> None:
         """Stop reading while the peer does not read (Note [What a peer may cost]); servers call this."""

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 DATABASE = "registry.sqlite"
 # Note [Rows are no garbage]
-COLLECTIONS = (5_000, 10, 100)
+COLLECTIONS = (50_000, 10, 100)
 
 
 class RegistryDaemon(DaemonService):

@@ -25,10 +25,11 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from deployd.net.sending import sender
 from deployd.router.http import errors, heads
 from deployd.router.http.exchange import Exchange
 from deployd.router.http.fields import Origin
-from deployd.router.http.sockets import close, sender, something_came, unsent
+from deployd.router.http.sockets import close, something_came, unsent
 from deployd.router.http.tunnel import Tunnel
 
 if TYPE_CHECKING:

@@ -13,11 +13,12 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from deployd.net.sending import sender
 from deployd.router.http.answers import CHUNKED, Answer, BadAnswer
 from deployd.router.http.answers import answer as read_answer
 from deployd.router.http.bodies import BadBody, Body, Chunked, Length, UntilClose
 from deployd.router.http.heads import MAX_HEAD
-from deployd.router.http.sockets import close, sender, something_came
+from deployd.router.http.sockets import close, something_came
 from deployd.router.http.timeouts import NEVER, Deadlines
 from deployd.router.target import Target
 
