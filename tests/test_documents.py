@@ -9,6 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from deployd.drone.machine import REPORTED
 from deployd.model.instance import State
+from deployd.registry.owner import Presence
 
 TOP = Path(__file__).parents[1]
 LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
@@ -45,6 +46,10 @@ class DocumentTests(SynchronousTestCase):
         text = (TOP / "docs" / "state-machines.md").read_text()
         self.assertEqual([state for state in REPORTED if state not in text], [])
         self.assertEqual([state.value for state in State if state.value not in text], [])
+
+    def test_every_state_of_an_owner_is_drawn(self) -> None:
+        text = (TOP / "docs" / "state-machines.md").read_text()
+        self.assertEqual([state.value for state in Presence if f"| `{state.value}` |" not in text], [])
 
     def test_every_path_of_the_code_that_is_named_exists(self) -> None:
         missing = [
