@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from attrs import define, field
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 from twisted.trial.unittest import SynchronousTestCase
 
 from deployd.errors import NotOwner, Refused, Superseded
+from deployd.interfaces import SavedTable
 from deployd.model.registration import Registration
+from deployd.registry.book import Book, Transaction
 from deployd.registry.limits import Limits
-from deployd.registry.owner import Seat
+from deployd.registry.owner import Presence, Seat
 from tests.registry.rows import empty_book, freed, row
 
 TIMEOUT = 45.0
@@ -167,3 +169,71 @@ class BookModelTests(SynchronousTestCase):
     def test_the_book_does_what_the_model_does(self) -> None:
         steps = settings(max_examples=60, stateful_step_count=40, deadline=None)
         run_state_machine_as_test(BookMachine, settings=steps)
+
+
+deeds = st.tuples(
+    st.sampled_from(["attach", "publish", "publish", "update", "update", "leave", "lose", "expire", "settle", "undo"]),
+    owners,
+    st.dictionaries(ids, st.integers(0, 3), max_size=5),
+)
+
+
+class UndoTests(SynchronousTestCase):
+    """Note [The draft is ahead of the table]."""
+
+    @settings(max_examples=200, deadline=None)
+    @given(st.lists(deeds, max_size=40))
+    def test_what_is_undone_never_was(self, done: list[tuple[str, str, dict[str, int]]]) -> None:
+        self.book, self.now = Book(SavedTable("epoch", 0)), 0.0
+        self.seats: dict[str, Seat] = {}
+        self.waiting: list[Transaction] = []
+        for deed in [*done, ("undo", "", {})]:
+            self.now += 1
+            try:
+                decided = self._do(*deed)
+            except (Superseded, NotOwner, Refused):
+                continue
+            if decided is not None and decided.changes:
+                self.waiting.append(decided)
+            # Whoever decides next is judged by all of it.
+            last = self.waiting[-1].revision if self.waiting else self.book.revision
+            self.assertEqual(self.book.revision, last)
+
+    def _do(self, what: str, name: str, ports: dict[str, int]) -> Transaction | None:
+        rows = [row(one, port, meta={"port": "x" * port}) for one, port in ports.items() if port]
+        if what == "undo":
+            self._undo()
+        elif what == "settle":
+            for decided in self.waiting[:2]:
+                self.book.settle(decided.changes)
+            del self.waiting[:2]
+        elif what == "expire":
+            self.now += TIMEOUT
+            return self.book.expire(self.now, TIMEOUT)
+        elif what == "attach" or name not in self.seats:
+            self.seats[name] = self.book.attach(name, name, "10.0.0.1", True, self.now)
+        elif what == "lose":
+            self.book.owners.lose(self.seats[name], self.now)
+        elif what == "leave":
+            return self.book.leave(self.seats[name])
+        elif what == "publish":
+            return self.book.publish(self.seats[name], rows)
+        else:
+            return self.book.update(self.seats[name], rows, [one for one, port in ports.items() if not port])
+        return None
+
+    def _undo(self) -> None:
+        """The book is as one that was opened now."""
+        settled = self.waiting[0].changes[0].number - 1 if self.waiting else self.book.revision.number
+        self.waiting.clear()
+        self.book.undo(settled, list(self.seats), self.now)
+        kept = sorted(self.book.rows(), key=lambda one: one.revision)
+        fresh = Book(SavedTable("epoch", settled, tuple(kept)), now=self.now)
+        self.assertEqual((len(self.book), self.book.revision), (len(fresh), fresh.revision))
+        self.assertEqual((self.book._meta, self.book.owners.meta), (fresh._meta, fresh.owners.meta))
+        mine = {name: owner.ids for name, owner in self.book.owners._owners.items() if owner.ids}
+        self.assertEqual(mine, {name: owner.ids for name, owner in fresh.owners._owners.items()})
+        self.assertEqual(set(self.book.owners._leases), set(mine))
+        self.assertFalse(self.book.owners._fallen)
+        for name, owner in self.book.owners._owners.items():
+            self.assertTrue(owner.ids or owner.presence is not Presence.AWAY, name)
