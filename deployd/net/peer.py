@@ -23,6 +23,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from deployd.errors import Busy, InternalError, Malformed, NoAnswer, Unreachable, UsageError
+from deployd.net.boxes import BoxCutter
 from deployd.net.conversation import Conversation
 from deployd.net.sending import sender
 from deployd.wire.handshake import Ping
@@ -53,7 +54,7 @@ class _ReadGate:
         """The connection is gone; nothing is left to stop."""
 
 
-class Peer(amp.AMP):
+class Peer(BoxCutter):
     """The other end of a conversation; ``call`` talks to it, ``conversation`` answers it.
 
     ``facts`` is what the server said of itself in the handshake. A subclass (``deployd.net.server``,
@@ -67,8 +68,7 @@ class Peer(amp.AMP):
         super().__init__(locator=locator)
         self._clock = clock
         self._established = False
-        self._box_bytes = 0
-        self._box_limit = MAX_BOX_BEFORE_HANDSHAKE
+        self.box_limit = MAX_BOX_BEFORE_HANDSHAKE
         self._answering = 0
         self._calls = 0
         self._heard = 0.0
@@ -106,7 +106,7 @@ class Peer(amp.AMP):
     def established(self, conversation: Conversation, heartbeat: float, timeout: float) -> None:
         """The handshake is over: answer ``conversation``'s commands and watch the link."""
         self._established = True
-        self._box_limit = MAX_BOX
+        self.box_limit = MAX_BOX
         self.conversation = conversation
         self._heartbeat, self._silence = heartbeat, timeout
         self._heard = self._clock.seconds()
@@ -121,7 +121,8 @@ class Peer(amp.AMP):
         return waiter
 
     def drop(self, why: str) -> None:
-        """Abort the connection with one log line."""
+        """Abort the connection with one log line; nothing more of it is answered."""
+        self.is_dropped = True
         if self.transport is not None:
             self._log.info("dropping {peer}: {why}", peer=self.peer_name(), why=why)
             self.transport.abortConnection()
@@ -160,27 +161,9 @@ class Peer(amp.AMP):
         """Stop reading while the peer does not read (Note [What a peer may cost]); servers call this."""
         self.transport.registerProducer(_ReadGate(self), True)
 
-    def dataReceived(self, data: bytes) -> None:
-        try:
-            super().dataReceived(data)
-        except Exception as error:  # AMP raises whatever a malformed box trips over
-            self._box_bytes = self._box_limit + 1
-            self.drop(f"not deployd's protocol ({type(error).__name__})")
-
-    def stringReceived(self, string: bytes) -> Any:
-        self._box_bytes += len(string)
-        if self._box_bytes > self._box_limit:
-            self.drop("a box larger than allowed")
-            return None
-        return super().stringReceived(string)
-
     def ampBoxReceived(self, box: amp.AmpBox) -> None:
-        self._box_bytes = 0
         self._heard = self._clock.seconds()
         super().ampBoxReceived(box)
-
-    def lengthLimitExceeded(self, length: int) -> None:
-        self.drop("a key longer than AMP allows")
 
     def locateResponder(self, name: bytes) -> Callable[[amp.AmpBox], Any] | None:
         if self._established:
