@@ -105,7 +105,7 @@ async def reach(dial: Dial, establish: Callable[[ClientPeer], Awaitable[None]]) 
     if not isinstance(dial.endpoint, Choices):
         return await _reach(dial.clock, Choice(dial.endpoint, dial.shown), establish, None)
     errors: list[DeploydError] = []
-    for choice in dial.endpoint.in_order():
+    for choice in dial.endpoint.in_order(dial.clock.seconds()):
         try:
             peer = await _reach(dial.clock, choice, establish, CHOICE_TIMEOUT)
         except DeploydError as error:
@@ -113,7 +113,7 @@ async def reach(dial: Dial, establish: Callable[[ClientPeer], Awaitable[None]]) 
         else:
             dial.endpoint.reached(choice)
             return peer
-    raise none_of_them(errors)
+    raise errors[0] if len(errors) == 1 else none_of_them(errors)
 
 
 async def _reach(

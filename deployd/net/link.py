@@ -16,6 +16,7 @@ from twisted.protocols.amp import Command
 from zope.interface import implementer
 
 from deployd.errors import DeploydError, Unreachable
+from deployd.net.choices import Choices
 from deployd.net.client import ClientPeer, Dial, reach
 from deployd.net.conversation import Conversation
 from deployd.net.peer import CALL_TIMEOUT, CONNECTION_DONE, Peer
@@ -103,6 +104,8 @@ class Link(ClientService):
     def _lost(self, peer: ClientPeer) -> None:
         if self.peer is peer:
             self.peer = None
+            if isinstance(self._dial.endpoint, Choices):
+                self._dial.endpoint.lost(self._dial.clock.seconds())
             self._log.info("lost {shown}", shown=peer.shown)
 
     def _log_failure(self, error: DeploydError) -> None:

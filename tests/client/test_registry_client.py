@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -147,7 +148,7 @@ class RegisterTests(ClientCase):
         row = self.done(client.register("web", 8080))
         self.a.up = False
         self.a.cut()
-        self.advance(2)
+        self.advance(6)
         self.assertEqual(self.table(self.b), {row.id: 8080})
         self.assertEqual(client.address, "b:6000")
         self.assertEqual([one.id for one in self.done(client.query("web"))], [row.id])
@@ -238,7 +239,7 @@ class QueryTests(ClientCase):
         self.advance(5)
         self.a.up = False
         self.a.cut()
-        self.advance(5)
+        self.advance(6)
         self.assertNoResult(found)
         self.done(writer.register("web@0.9.0", 1))
         self.done(writer.register("web@1.5.0", 2))
@@ -330,7 +331,7 @@ class StreamTests(ClientCase):
         self.events(stream, 2)
         self.a.up = False
         self.a.cut()
-        self.advance(3)
+        self.advance(6)
         first, second = self.events(stream, 2)
         self.assertEqual((first.type, second.type), ("reset", "put"))
         self.assertNotEqual(first.position.partition(".")[0], second.position.partition(".")[0])
@@ -353,6 +354,45 @@ class StreamTests(ClientCase):
             event = self.done(stream.next())
             seen |= {event.row.id: event.row} if event.row else {}
         self.assertEqual({name: row.port for name, row in seen.items()}, self.table(self.a))
+
+    def test_the_table_can_be_kept_from_events_whatever_happens_in_between(self) -> None:
+        """Links are cut, the registry is killed, and the program too, which keeps its table and the position."""
+        self.b.up, chance = False, random.Random(11)
+        stream, told = self.reader.watch(), Told()
+        waiting: Deferred[RowEvent | None] | None = None
+        for _ in range(1500):
+            what = chance.random()
+            name = f"web-{chance.randrange(30)}"
+            if what < 0.25:
+                self.writer.register("web", chance.randint(1, 9), id=name).addErrback(lambda _: None)
+            elif what < 0.35:
+                self.writer.free(name).addErrback(lambda _: None)
+            elif what < 0.38:
+                self.a.cut()
+            elif what < 0.385:
+                self.a.reopen()
+            elif what < 0.41:
+                # The program is killed. What it was waiting for it never sees.
+                stream.close()
+                stream, waiting = self.reader.watch(since=told.position), None
+            elif what < 0.5:
+                self.advance(0.5)
+            else:
+                for pump in list(self.a.pumps):
+                    pump.pump()
+                self.clock.advance(0.01)
+            waiting = waiting or stream.next()
+            if waiting.called:
+                told.take(self.successResultOf(waiting))
+                waiting = None
+        self.advance(6)
+        while waiting is None or waiting.called:
+            if waiting is not None:
+                told.take(self.successResultOf(waiting))
+            waiting = stream.next()
+            self.advance(1)
+        self.assertEqual({name: one.port for name, one in told.rows.items()}, self.table(self.a))
+        self.assertLess(told.resets, 10)
 
     def test_one_at_a_time_may_wait_and_may_give_up(self) -> None:
         stream = self.reader.watch("web")
@@ -390,6 +430,29 @@ class StreamTests(ClientCase):
         self.assertRaises(Busy, self.reader.watch)
         self.done(streams[0].close())
         self.reader.watch()
+
+
+class Told:
+    """What a program makes of the events; it checks that each says something new."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, Registration] = {}
+        self.revision = -1
+        self.position = ""
+        self.resets = 0
+
+    def take(self, event: RowEvent | None) -> None:
+        assert event is not None
+        if event.type == "reset":
+            self.rows, self.resets = {}, self.resets + 1
+        else:
+            assert event.row is not None
+            assert event.revision > self.revision
+            if event.type == "put":
+                self.rows[event.row.id] = event.row
+            else:
+                assert self.rows.pop(event.row.id).port == event.row.port
+        self.revision, self.position = event.revision, event.position
 
 
 class NearTests(SynchronousTestCase):

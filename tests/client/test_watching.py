@@ -152,6 +152,20 @@ class RowWatcherTests(WatchingCase):
         self.assert_in_step()
         self.assertEqual(self.table.resets, [False, False])
 
+    def test_a_registry_that_is_there_again_with_its_rows_is_no_reset(self) -> None:
+        owner = self.owner()
+        self.publish(owner, row("a"), row("b"))
+        self.watcher()
+        self.network.reopen()
+        self.network.advance(1)
+        self.publish(self.owner(), row("c"))
+        self.network.advance(1)
+        self.assert_in_step()
+        self.assertEqual((self.table.resets, self.table.changes), ([False], [(["c"], [])]))
+        self.network.advance(TIMEOUT)
+        self.assert_in_step()
+        self.assertEqual(list(self.table.rows), ["c"])
+
     def test_a_change_of_many_pages_comes_whole(self) -> None:
         owner = self.owner()
         self.watcher()

@@ -14,9 +14,8 @@ from zope.interface import implementer
 from deployd.errors import DeploydError, NoAnswer, SecretRefused, Unreachable, UsageError
 from deployd.net.addresses import client_endpoint, client_endpoints
 from deployd.net.choices import Choice, Choices
-from deployd.net.client import CHOICE_TIMEOUT, Dial, connect
+from deployd.net.client import CHOICE_TIMEOUT, ClientPeer, Dial, connect
 from deployd.net.link import Link
-from deployd.net.peer import Peer
 from deployd.net.secret import Secret
 from tests.net.links import credentials, terms
 from tests.net.test_link import FakeEndpoint
@@ -113,12 +112,38 @@ class ChoicesTests(SynchronousTestCase):
         self.assertEqual((dead.dialled, len(self.b.pumps)), (1, 0))
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
+    def lose(self, end: FakeEndpoint, seconds: int) -> None:
+        end.pumps[-1].serverIO.loseConnection()
+        self.flush()
+        for _ in range(seconds):
+            self.clock.advance(1)
+            self.flush()
+
+    def test_a_restart_of_the_one_that_was_reached_is_no_reason_to_change_over(self) -> None:
+        attached: list[str] = []
+
+        async def attach(peer: ClientPeer) -> None:
+            attached.append(peer.shown)
+
+        link = Link(self.dial(), attach, failed=lambda error: None, retry=lambda attempt: 1.0)
+        link.startService()
+        self.flush()
+        self.a.up = False
+        self.lose(self.a, 2)
+        self.assertEqual(len(self.b.pumps), 0)
+        self.a.up = True
+        self.clock.advance(1)
+        self.flush()
+        self.assertEqual(attached, ["a:1", "a:1"])
+        link.stopService()
+        self.flush()
+
     def test_a_link_goes_from_one_to_the_next_and_back(self) -> None:
         attached: list[str] = []
         failures: list[DeploydError] = []
 
-        async def attach(peer: Peer) -> None:
-            attached.append(peer.shown)  # type: ignore[attr-defined]
+        async def attach(peer: ClientPeer) -> None:
+            attached.append(peer.shown)
 
         link = Link(self.dial(), attach, failed=failures.append, retry=lambda attempt: 1.0)
         link.startService()
@@ -126,16 +151,11 @@ class ChoicesTests(SynchronousTestCase):
         for up, gone in ((self.b, self.a), (self.c, self.b), (self.a, self.c)):
             for end in (self.a, self.b, self.c):
                 end.up = end is up
-            gone.pumps[-1].serverIO.loseConnection()
-            self.flush()
-            self.clock.advance(1)
-            self.flush()
-        self.assertEqual((attached, failures), (["a:1", "b:1", "c:1", "a:1"], []))
+            self.lose(gone, 4)
+        self.assertEqual(attached, ["a:1", "b:1", "c:1", "a:1"])
         self.a.up = False
-        self.a.pumps[-1].serverIO.loseConnection()
-        self.flush()
-        self.clock.advance(1)
-        self.assertEqual(len(failures), 1)
+        self.lose(self.a, 4)
+        self.assertIn("none of 3 addresses", str(failures[-1]))
         link.stopService()
         self.flush()
 
@@ -144,7 +164,7 @@ class AddressListTests(SynchronousTestCase):
     def test_a_comma_stands_between_addresses(self) -> None:
         endpoint, shown = client_endpoints(Clock(), "a, b:7,tcp:c:8:timeout=2", 6000)
         assert isinstance(endpoint, Choices)
-        self.assertEqual([choice.shown for choice in endpoint.in_order()], ["a:6000", "b:7", "tcp:c:8"])
+        self.assertEqual([choice.shown for choice in endpoint.in_order(0.0)], ["a:6000", "b:7", "tcp:c:8"])
         self.assertEqual(shown, "a:6000,b:7,tcp:c:8")
 
     def test_one_address_is_as_it_was(self) -> None:
