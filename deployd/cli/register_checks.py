@@ -23,21 +23,22 @@ PATIENCE = 3
 class OwnPort:
     """Whether COMMAND listens where it was told to: it, and nobody else, and with a connection once."""
 
-    def __init__(self, reactor: Any, to_thread: ToThread, instance: str, command: Command, bind: Bind) -> None:
+    def __init__(self, reactor: Any, to_thread: ToThread, instance: str, command: Command, host: str) -> None:
         self._custody = Custody(to_thread)
         self._prober = Prober(reactor)
         self._instance = instance
         self._command = command
-        self._bind = bind
+        self._host = host
 
     async def __call__(self, first: bool) -> str:
         """Why not, "" if it does; ``first``: it did not before."""
-        holding = await self._custody.holding(self._instance, self._command.session, self._bind)
+        bind: Bind = (self._host, self._command.port)
+        holding = await self._custody.holding(self._instance, self._command.session, bind)
         if not holding.sockets:
-            return f"nothing listens on port {self._bind[1]}"
+            return f"nothing listens on port {bind[1]}"
         if holding.stranger:
-            return described(self._bind, holding)
-        return await self._prober.tcp(*self._bind, CONNECT) if first else ""
+            return described(bind, holding)
+        return await self._prober.tcp(*bind, CONNECT) if first else ""
 
 
 class OthersPort:

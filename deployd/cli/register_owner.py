@@ -68,7 +68,7 @@ class Owner:
     def _is_others(self, found: Document) -> bool:
         """A registry that knows our key may have another name for us."""
         elsewhere = found.get("drone") != self._name and found.get("host") not in self._hosts
-        return elsewhere or found.get("port") != self._row.port
+        return elsewhere or found.get("port") not in self.standing.ports
 
     def _failed(self, error: DeploydError) -> None:
         if isinstance(error, Superseded):

@@ -6,7 +6,7 @@ import math
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
-from attrs import frozen
+from attrs import evolve, frozen
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
@@ -26,8 +26,10 @@ Check = Callable[[bool], Awaitable[str]]
 
 
 class Program(Protocol):
-    """COMMAND (deployd.cli.register_program)."""
+    """COMMAND (deployd.cli.register_program); ``port`` is where it was told to listen."""
 
+    @property
+    def port(self) -> int: ...
     def start(self, ended: Callable[[Exit], None]) -> None: ...
     def end(self, grace: float) -> Deferred[None]: ...
 
@@ -45,7 +47,7 @@ class Rows(Protocol):
 
 
 class Words(Protocol):
-    """Who hears what happens (deployd.cli.register_run)."""
+    """Who hears what happens (deployd.cli.register_voice)."""
 
     def put(self, row: Registration, revision: Revision) -> None: ...
     def freed(self, row: Registration) -> None: ...
@@ -85,7 +87,7 @@ class Standing:
     ) -> None:
         self._clock = clock
         self._rows = rows
-        self._row = row
+        self.row = row
         self._check = check
         self._program = program
         self._words = words
@@ -97,6 +99,8 @@ class Standing:
         self._code: int | None = None
         self._error: DeploydError | None = None
         self._changed: Deferred[None] = Deferred()
+        self.ports = {row.port}
+        """All that this run has had."""
         self.has_stood = False
         """Whether the registry has ever acknowledged the row."""
 
@@ -146,6 +150,8 @@ class Standing:
             try:
                 if self._program is not None:
                     self._program.start(self._ended)
+                    self.row = evolve(self.row, port=self._program.port)
+                    self.ports.add(self.row.port)
                 ready = await self._watch()
             except Refused as error:
                 if not past.falls:
@@ -199,7 +205,7 @@ class Standing:
 
     def _put(self, now: float) -> None:
         self._up_since = now
-        putting = self._rows.put(self._row, standing=self._terms.again and not self._began)
+        putting = self._rows.put(self.row, standing=self._terms.again and not self._began)
         putting.addCallbacks(self._registered, self._refused)
         if not self._began:
             self._began = True
@@ -207,7 +213,7 @@ class Standing:
 
     def _registered(self, revision: Revision) -> None:
         self.has_stood = True
-        self._words.put(self._row, revision)
+        self._words.put(self.row, revision)
 
     def _refused(self, failure: Failure) -> None:
         failure.trap(DeploydError, CancelledError)
@@ -219,9 +225,9 @@ class Standing:
         if self._up_since is None:
             return
         self._up_since = None
-        freeing = self._rows.free(self._row.id)
+        freeing = self._rows.free(self.row.id)
         freeing.addCallbacks(
-            lambda _: self._words.freed(self._row), lambda failure: failure.trap(DeploydError, CancelledError)
+            lambda _: self._words.freed(self.row), lambda failure: failure.trap(DeploydError, CancelledError)
         )
 
     # Waiting.

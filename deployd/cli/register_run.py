@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,23 +16,23 @@ from twisted.internet.threads import deferToThreadPool
 from deployd.cli.cluster import Cluster
 from deployd.cli.register_checks import CONNECT, OthersPort, OwnPort, unchecked
 from deployd.cli.register_owner import Owner
-from deployd.cli.register_program import Command, runnable
+from deployd.cli.register_program import Command, PortOf, runnable
 from deployd.cli.register_row import Check, Standing, Terms
 from deployd.cli.register_voice import Say, Voice, Words
 from deployd.cli.register_words import environment, row_id
 from deployd.cli.running import DEFAULT_TIMEOUT
 from deployd.cli.settings import REGISTRY_PORT, Settings
 from deployd.client.owner import url_from_here
-from deployd.errors import Refused, UsageError
+from deployd.errors import UsageError
 from deployd.model.address import Address, is_loopback
 from deployd.model.invalid import Invalid
 from deployd.model.registration import Registration
 from deployd.net.identity import Identity
 from deployd.net.peer import Peer
 from deployd.net.secret import read_url
+from deployd.processes.census import ToThread
 from deployd.processes.environment import bind_host, machine_addresses
 from deployd.processes.guarding import Guard
-from deployd.processes.listeners import Bind
 from deployd.processes.ports import Ports
 
 INTERRUPTED = 130
@@ -69,15 +69,22 @@ async def registered(cluster: Cluster, asked: Asked, guard: Guard | None, speak:
     registry = await first.owner_session(address, identity)
     url, host = _url(registry, address, cluster.settings), _host(registry, asked.row.host)
     registry.hang_up()
-    row = evolve(asked.row, host="", owner=identity.owner, id=asked.row.id or row_id(asked.row, identity.owner))
 
+    row = evolve(asked.row, host="", owner=identity.owner, id=asked.row.id or row_id(asked.row, identity.owner))
     ports = Ports(*_range(asked), reactor, start=random.randrange(65536))
     try:
-        row = evolve(row, port=_port(asked, ports))
-        env = environment(
-            asked.env, port=row.port, host=host, registry=_whole(address), url=url, namespace=row.namespace
-        )
-        command, check = _listener(reactor, asked, row, (host, row.port), env, guard)
+        command: Command | None = None
+        check: Check = unchecked
+        if asked.argv:
+            surroundings = partial(
+                environment, asked.env, host=host, registry=_whole(address), url=url, namespace=row.namespace
+            )
+            command = _command(reactor, asked, PortOf(ports, asked.port), surroundings, guard)
+            if asked.check:
+                check = OwnPort(reactor, _to_thread(reactor), asked.instance, command, host)
+        elif asked.port is not None:
+            row = evolve(row, port=asked.port)
+            check = _others(reactor, asked.row.host or "127.0.0.1", asked.port) if asked.check else unchecked
         owner = Owner(cluster, address, identity, row, asked.row.host, say)
         words = Words(say, lambda: owner.rows.host)
         standing = Standing(reactor, owner.rows, row, check, command, words, asked.terms, random.random)
@@ -92,22 +99,23 @@ async def registered(cluster: Cluster, asked: Asked, guard: Guard | None, speak:
     return code
 
 
-def _listener(
-    reactor: Any, asked: Asked, row: Registration, bind: Bind, env: Mapping[str, str], guard: Guard | None
-) -> tuple[Command | None, Check]:
-    """What listens, if it is ours to start, and how to see that it does."""
-    check: Check
-    if asked.argv:
-        runnable(asked.argv[0], env.get("PATH", ""))
-        to_thread = partial(deferToThreadPool, reactor, reactor.getThreadPool())
-        argv = (*asked.argv, str(row.port)) if asked.port_argument else asked.argv
-        command = Command(reactor, to_thread, asked.instance, argv, env, guard)
-        check = OwnPort(reactor, to_thread, asked.instance, command, bind)
-    else:
-        command = None
-        where = Address(asked.row.host or "127.0.0.1", row.port)
-        check = OthersPort(HostnameEndpoint(reactor, where.host, where.port, timeout=CONNECT), where)
-    return command, check if asked.check else unchecked
+def _command(
+    reactor: Any, asked: Asked, port: PortOf, surroundings: Callable[..., dict[str, str]], guard: Guard | None
+) -> Command:
+    runnable(asked.argv[0], asked.env.get("PATH", ""))
+
+    def words(port: int) -> tuple[tuple[str, ...], dict[str, str]]:
+        return (*asked.argv, str(port)) if asked.port_argument else asked.argv, surroundings(port=port)
+
+    return Command(reactor, _to_thread(reactor), asked.instance, port, words, guard)
+
+
+def _others(reactor: Any, host: str, port: int) -> Check:
+    return OthersPort(HostnameEndpoint(reactor, host, port, timeout=CONNECT), Address(host, port))
+
+
+def _to_thread(reactor: Any) -> ToThread:
+    return partial(deferToThreadPool, reactor, reactor.getThreadPool())
 
 
 def _whole(address: str) -> str:
@@ -154,18 +162,6 @@ def _host_of(text: str) -> str:
 
 def _range(asked: Asked) -> tuple[int, int]:
     return asked.ports if asked.port is None else (asked.port, asked.port)
-
-
-def _port(asked: Asked, ports: Ports) -> int:
-    """One for COMMAND that nobody has; raise Refused."""
-    if asked.port is None:
-        return ports.allocate().number
-    if asked.argv:
-        try:
-            ports.allocate(asked.port)
-        except Refused:
-            raise Refused(f"port {asked.port} is taken by another program; leave --port away for a free one") from None
-    return asked.port
 
 
 def _on_signals(reactor: Any, standing: Standing) -> None:

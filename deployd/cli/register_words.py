@@ -18,7 +18,6 @@ from deployd.model.names import is_commit, shown
 from deployd.model.registration import Registration, checked, host_name
 
 NAMESPACE = "default"
-PORTS = "20000-29999"
 
 _RANGE = re.compile(r"([0-9]{1,5})-([0-9]{1,5})", re.ASCII)
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_-]+")

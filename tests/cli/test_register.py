@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import socket
 from collections.abc import Callable
 from typing import Any
+from unittest import SkipTest
 
 from attrs import evolve
 from twisted.internet.defer import Deferred, fail, succeed
@@ -17,6 +20,7 @@ from zope.interface import implementer
 
 from deployd.cli.register_checks import PATIENCE, OthersPort
 from deployd.cli.register_owner import Owner
+from deployd.cli.register_program import PortOf
 from deployd.cli.register_row import SLOW, STEADY_LOOK, Standing, Terms
 from deployd.cli.register_words import environment, owner_name, port_range, registration, row_id
 from deployd.errors import NotOwner, PermissionRefused, Refused, SecretRefused, Superseded, UsageError
@@ -28,6 +32,7 @@ from deployd.model.revision import Revision
 from deployd.net.identity import Identity
 from deployd.planning.restarts import FIRST, STEADY
 from deployd.processes.exits import Exit
+from deployd.processes.ports import Ports
 from deployd.testing.rows import FakeOwnedRows
 from tests.cli.commands import deployctl
 from tests.cli.registries import RegistryBench, row
@@ -117,6 +122,8 @@ class WordTests(SynchronousTestCase):
 
 class FakeProgram:
     """Ends when a test says so."""
+
+    port = 8080
 
     def __init__(self) -> None:
         self.starts = 0
@@ -215,6 +222,14 @@ class StandingTests(StandingCase):
         self.clock.advance(0.2)
         self.assertEqual((self.program.starts, self.table), (2, ["web-1"]))
         self.assertIn("the command exited with code 7; starting it again in 0.5 s", self.said.lines)
+
+    def test_a_port_that_another_has_taken_meanwhile_is_another_in_the_row(self) -> None:
+        self.begin()
+        self.listen()
+        self.program.exit()
+        self.program.port = 8081
+        self.clock.advance(FIRST)
+        self.assertEqual([found.port for found in self.rows.table.values()], [8081])
 
     def test_one_that_ends_again_and_again_is_started_less_and_less(self) -> None:
         self.begin()
@@ -380,6 +395,14 @@ class OwnerTests(SynchronousTestCase):
         self.bench.network.advance(10)
         self.assertNoResult(running)
 
+    def test_a_port_that_we_had_before_is_no_other_run(self) -> None:
+        owner, running = self.run_with(1)
+        owner.standing.row = evolve(owner.standing.row, port=2)
+        owner.standing.ports.add(2)
+        self.bench.network.cut()
+        self.bench.network.advance(10)
+        self.assertNoResult(running)
+
     def test_a_registry_that_comes_back_is_no_other_run(self) -> None:
         _, running = self.run_with(1)
         self.bench.network.up = False
@@ -408,6 +431,38 @@ class OwnerTests(SynchronousTestCase):
         owner._failed(PermissionRefused("no"))
         self.bench.network.advance(3)
         self.failureResultOf(running, PermissionRefused)
+
+
+class PortTests(SynchronousTestCase):
+    """Of the program, over its starts."""
+
+    def setUp(self) -> None:
+        self.ports = Ports(*self.two_free(), Clock())
+        self.addCleanup(self.ports.close)
+
+    def two_free(self) -> tuple[int, int]:
+        """Two ports beside each other that nobody has."""
+        for first in range(61000, 65000, 2):
+            with contextlib.suppress(OSError), socket.create_server(("", first)), socket.create_server(("", first + 1)):
+                return first, first + 1
+        raise SkipTest("no two free ports")
+
+    def test_it_stays_over_a_restart_while_it_is_free(self) -> None:
+        port = PortOf(self.ports, None)
+        before = port.number
+        port.renew()
+        self.assertEqual(port.number, before)
+
+    def test_one_that_another_program_has_taken_is_given_up(self) -> None:
+        port = PortOf(self.ports, None)
+        before = port.number
+        with socket.create_server(("", before)):
+            port.renew()
+        self.assertNotEqual(port.number, before)
+
+    def test_one_that_was_asked_for_is_that_or_none(self) -> None:
+        wanted = PortOf(self.ports, None).number
+        self.assertRaises(Refused, PortOf, Ports(wanted, wanted, Clock()), wanted)
 
 
 @implementer(IStreamClientEndpoint)
