@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import hmac
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from attrs import frozen
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
-from twisted.internet.task import deferLater
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from deployd.errors import DeploydError, PermissionRefused, Superseded
 from deployd.interfaces import RegistryStore, SavedTable
@@ -23,6 +20,7 @@ from deployd.model.revision import Revision
 from deployd.model.row_change import RowChange
 from deployd.net.secret import Secret, drone_credential
 from deployd.registry.book import Book, Transaction
+from deployd.registry.falling import Falling
 from deployd.registry.filter import Near, RowFilter
 from deployd.registry.history import History, Page
 from deployd.registry.hosts import row_host
@@ -30,15 +28,12 @@ from deployd.registry.limits import Limits
 from deployd.registry.owner import Seat
 from deployd.registry.position import Position
 from deployd.registry.saving import Saving
+from deployd.registry.tally import Tally
 from deployd.registry.waiting import WaitingRoom
 from deployd.registry.watching import Watchers
 from deployd.wire.rows import document
 
 MAX_WATCH = 30.0
-# So many rows are looked at in one turn for somebody who waits.
-LOOKED = 5_000
-# Seconds until the rows that fell and could not be freed are tried again: longer each time.
-FIRST_RETRY, LAST_RETRY = 1.0, 30.0
 
 T = TypeVar("T")
 
@@ -83,9 +78,8 @@ class Registry(Service):
         self._watchers = watchers or Watchers(clock)
         self._saving = Saving(clock, store, self._settle, self._undo, self._drop)
         self._sessions: dict[str, _Session] = {}
-        self._counts: Counter[str] = Counter()
-        self._next_fall: IDelayedCall | None = None
-        self._retry = 0.0
+        self._tally = Tally()
+        self._falling = Falling(clock, lambda: self._book.owners.next_fall(timeout), self._expire)
         self._load(SavedTable("", 0))
 
     def open(self) -> Deferred[None]:
@@ -98,14 +92,14 @@ class Registry(Service):
 
     def startService(self) -> None:
         super().startService()
-        self._plan()
+        self._falling.start()
 
     def stopService(self) -> Deferred[None]:
         """Fires once all that was decided is saved and the store is closed."""
         super().stopService()
         self._waiting.close()
         self._watchers.close()
-        self._plan()
+        self._falling.stop()
         return self._saving.when_idle().addCallback(lambda _: self._store.close())
 
     # Readers.
@@ -138,7 +132,7 @@ class Registry(Service):
             "last_save_seconds": saving.figures.last_seconds,
             "queued": saving.queued,
             "up": 0 if saving.figures.trouble else 1,
-            **{name: self._counts[name] for name in ("puts", "frees", "expired", "transactions", "refusals")},
+            **self._tally.shown(),
         }
 
     def rows(self, wanted: RowFilter, after: str = "") -> Iterable[Registration]:
@@ -175,15 +169,7 @@ class Registry(Service):
     async def wait(self, wanted: RowFilter, seconds: float, address: str) -> bool:
         """Whether there is a row that ``wanted`` takes, now or within ``seconds``; raise Busy."""
         rows = list(self._present(self._book.table.candidates(wanted, in_order=False)))
-        if any(wanted.takes(row) for row in rows[:LOOKED]):
-            return True
-        waiting = self._waiting.wait(wanted, seconds, address)
-        for start in range(LOOKED, len(rows), LOOKED):
-            await deferLater(self._clock, 0)
-            if waiting.called or any(wanted.takes(row) for row in rows[start : start + LOOKED]):
-                waiting.addErrback(lambda _: None).cancel()
-                return True
-        return await waiting
+        return await self._waiting.find(rows, wanted, seconds, address)
 
     async def follow(
         self, position: Position | None, wanted: RowFilter, seconds: float, who: object, address: str
@@ -221,7 +207,7 @@ class Registry(Service):
         if earlier is not None:
             self._log.info("a newer session of {name} ({owner}) takes over", name=name, owner=owner)
             earlier.hang_up()
-        self._plan()
+        self._falling.plan()
         return seat
 
     def stands(self, seat: Seat) -> Deferred[Revision]:
@@ -262,7 +248,7 @@ class Registry(Service):
             del self._sessions[seat.owner]
         if self._book.owners.lose(seat, self._clock.seconds()):
             self._log.info("lost {name} ({owner})", name=seat.name, owner=seat.owner)
-            self._plan()
+            self._falling.plan()
 
     # What becomes of what they write (Note [One save at a time]).
 
@@ -274,17 +260,13 @@ class Registry(Service):
         try:
             return decide()
         except (DeploydError, Invalid):
-            self._counts["refusals"] += 1
+            self._tally.refusals += 1
             raise
 
     def _settle(self, changes: Sequence[RowChange]) -> None:
         self._book.settle(changes)
         self._history.add(changes)
-        freed = sum([change.freed for change in changes])
-        counts = self._counts
-        counts["puts"] += len(changes) - freed
-        counts["frees"] += freed
-        counts["transactions"] += sum([not change.more for change in changes])
+        self._tally.settled(changes)
         self._watchers.changed(changes)
         self._waiting.changed(changes)
 
@@ -297,7 +279,7 @@ class Registry(Service):
             session = self._sessions.get(owner)
             if session is not None:
                 session.hang_up()
-        self._plan()
+        self._falling.plan_anew()
         if isinstance(error, Superseded):
             self._fail(error)
 
@@ -310,37 +292,14 @@ class Registry(Service):
 
     # Falling.
 
-    def _plan(self) -> None:
-        """See to it that ``_expire`` runs when the next rows may fall, while the service runs.
-
-        Leases only get longer, so what is planned already is early enough, and perhaps in vain.
-        """
-        if not self.running:
-            if self._next_fall is not None:
-                self._next_fall.cancel()
-                self._next_fall = None
-            return
-        at = self._book.owners.next_fall(self._timeout)
-        if self._next_fall is None and at is not None:
-            delay = max(at - self._clock.seconds(), self._retry, 0.0)
-            self._next_fall = self._clock.callLater(delay, self._expire)
-
-    def _expire(self) -> None:
-        self._next_fall = None
+    def _expire(self) -> Deferred[Transaction] | None:
         done = self._book.expire(self._clock.seconds(), self._timeout)
-        if done.changes:
-            self._saving.take(done).addCallbacks(self._fell, self._not_freed)
-        self._plan()
+        return self._saving.take(done).addCallback(self._fell) if done.changes else None
 
-    def _fell(self, done: Transaction) -> None:
-        self._retry = 0.0
+    def _fell(self, done: Transaction) -> Transaction:
         count = len(done.changes)
-        self._counts["expired"] += count
-        self._counts["frees"] -= count
+        self._tally.fell(count)
         owners = sorted({freed.row.drone or freed.row.owner for freed in done.changes})
         shown = ", ".join(owners[:5]) + (f" and {len(owners) - 5} more" if len(owners) > 5 else "")
         self._log.info("{count} rows of {owners} fell", count=count, owners=shown)
-
-    def _not_freed(self, failure: Failure) -> None:
-        failure.trap(DeploydError)
-        self._retry = min(max(self._retry * 2, FIRST_RETRY), LAST_RETRY)
+        return done

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
 
+from deployd.model.registration import Registration
 from deployd.model.row_change import RowChange
 from deployd.registry.filter import RowFilter
 from deployd.registry.watching import Watchers
 
 WAITERS_PER_ADDRESS = 100
 WAITERS = 5000
+# So many rows are looked at in one turn for somebody who waits.
+LOOKED = 5_000
 
 
 class WaitingRoom:
     """Wakes those whose filter takes a row that was put; the others sleep on."""
 
     def __init__(self, clock: IReactorTime, per_address: int = WAITERS_PER_ADDRESS, limit: int = WAITERS) -> None:
+        self._clock = clock
         self._sleepers = Watchers(clock, limit, per_address, "requests wait")
 
     @property
@@ -37,6 +42,23 @@ class WaitingRoom:
         woken.addCallback(lambda number: found.callback(number is not None))
         return found
 
+    async def find(self, rows: Sequence[Registration], wanted: RowFilter, seconds: float, address: str) -> bool:
+        """Whether ``wanted`` takes one of ``rows``, or one that is put within ``seconds``; raise Busy."""
+        if _is_among(rows[:LOOKED], wanted):
+            return True
+        waiting = self.wait(wanted, seconds, address)
+        try:
+            for start in range(LOOKED, len(rows), LOOKED):
+                await deferLater(self._clock, 0)
+                if waiting.called:
+                    break
+                if _is_among(rows[start : start + LOOKED], wanted):
+                    return True
+            return await waiting
+        finally:
+            waiting.addErrback(lambda failure: failure.trap(CancelledError))
+            waiting.cancel()
+
     def changed(self, changes: Iterable[RowChange]) -> None:
         if self._sleepers.count:
             self._sleepers.changed(change for change in changes if not change.freed)
@@ -44,3 +66,7 @@ class WaitingRoom:
     def close(self) -> None:
         """Answer all: nothing more will come."""
         self._sleepers.close()
+
+
+def _is_among(rows: Iterable[Registration], wanted: RowFilter) -> bool:
+    return any(wanted.takes(row) for row in rows)

@@ -252,6 +252,20 @@ class FullDiskTests(DurableCase):
         self.store.let_through()
         self.assertEqual(self.page("1")[0], [("delete", "a")])
 
+    def test_they_do_not_wait_for_those_that_fall_next(self) -> None:
+        self.store.is_quick = True
+        other = self.attach("bob")
+        self.done(self.registry.publish(other, [row("b")]))
+        self.store.is_quick = False
+        self.registry.lost(self.seat)
+        self.clock.advance(20)
+        self.registry.lost(other)
+        self.clock.advance(TIMEOUT - 20)
+        self.store.refuse()
+        self.clock.advance(1)
+        self.store.let_through()
+        self.assertEqual((self.ids(), self.page("2")[0]), (["b"], [("delete", "a")]))
+
     def test_an_owner_that_comes_back_keeps_its_rows_if_they_could_not_be_freed(self) -> None:
         self.registry.lost(self.seat)
         self.clock.advance(TIMEOUT)

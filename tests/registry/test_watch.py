@@ -13,7 +13,7 @@ from deployd.model.row_change import RowChange
 from deployd.net.peer import Peer
 from deployd.registry.filter import RowFilter
 from deployd.registry.service import MAX_WATCH
-from deployd.registry.waiting import WaitingRoom
+from deployd.registry.waiting import LOOKED, WaitingRoom
 from deployd.registry.watching import TOGETHER, Watchers
 from deployd.wire.documents import load
 from deployd.wire.lookup import Follow
@@ -131,6 +131,31 @@ class WaitingRoomTests(SynchronousTestCase):
         self.assertEqual(self.room.count, 1)
         self.clock.advance(10)
         self.assertFalse(self.successResultOf(late))
+        self.assertEqual((self.room.count, self.clock.getDelayedCalls()), (0, []))
+
+    def test_many_rows_are_looked_through_in_several_turns(self) -> None:
+        rows = [row(str(number)) for number in range(3 * LOOKED)]
+        for last, wanted, found in (
+            (row("x", role="say"), RowFilter(role="say"), True),
+            (row("x"), RowFilter("n"), False),
+        ):
+            finding = Deferred.fromCoroutine(self.room.find([*rows, last], wanted, 10, "a"))
+            self.assertNoResult(finding)
+            self.clock.pump([0] * 5)
+            self.assertEqual(finding.called, found)
+            self.clock.advance(10)
+            self.assertEqual((self.successResultOf(finding), self.room.count), (found, 0))
+
+    def test_what_is_put_meanwhile_is_found(self) -> None:
+        finding = Deferred.fromCoroutine(self.room.find([row("x")] * 3 * LOOKED, RowFilter(role="say"), 10, "a"))
+        self.room.changed([put(1, role="say")])
+        self.clock.advance(0)
+        self.assertTrue(self.successResultOf(finding))
+
+    def test_who_gives_up_is_not_looked_for_any_more(self) -> None:
+        finding = Deferred.fromCoroutine(self.room.find([row("x")] * 3 * LOOKED, RowFilter(role="say"), 10, "a"))
+        finding.cancel()
+        self.failureResultOf(finding, CancelledError)
         self.assertEqual((self.room.count, self.clock.getDelayedCalls()), (0, []))
 
     def test_is_bounded(self) -> None:

@@ -13,9 +13,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from deployd.errors import Refused, Superseded
 from deployd.model.registration import Registration
+from deployd.registry.falling import LAST_RETRY
 from deployd.registry.filter import RowFilter
 from deployd.registry.owner import Seat
-from deployd.registry.service import LAST_RETRY
 from tests.registry.places import Place
 from tests.registry.watched import Watcher
 from tests.registry.whole_model import OWNERS, TIMEOUT, Deed, RegistryModel, Rows
