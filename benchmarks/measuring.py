@@ -13,6 +13,9 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
+# Whoever measures looks for cycles seldom: that would be measured, too.
+COLLECTIONS = (100_000, 20, 10)
+
 
 def measured(module: str, *arguments: str, deadline: float = 300) -> Any:
     """What ``python -m MODULE ARGUMENTS`` has found out (its ``answer``)."""
@@ -28,8 +31,7 @@ def answer(measure: Callable[[Any], Coroutine[Any, Any, Any]]) -> None:
 
     from deployd.daemon.clock import monotonic
 
-    # Whatever is measured: what the one who measures does besides is not.
-    gc.set_threshold(100_000, 20, 10)
+    gc.set_threshold(*COLLECTIONS)
     clock = monotonic(reactor)
     found: list[Any] = []
 

@@ -7,6 +7,7 @@ rows are acknowledged, and keeps them until it is killed.
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -16,6 +17,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, gatherResults
 
+from benchmarks import measuring
 from benchmarks.registry_clients import Owner, row
 from deployd.model.registration import Registration
 
@@ -65,6 +67,7 @@ def run(address: str, identities: Path, first: int, count: int) -> None:
 
     from deployd.daemon.clock import monotonic
 
+    gc.set_threshold(*measuring.COLLECTIONS)
     clock = monotonic(reactor)
     failures: list[Any] = []
 

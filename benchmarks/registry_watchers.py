@@ -6,6 +6,7 @@ KIND is `amp` (long polls) or `events` (server-sent events).
 
 from __future__ import annotations
 
+import gc
 import sys
 import time
 from collections import Counter
@@ -16,6 +17,7 @@ from twisted.internet.endpoints import HostnameEndpoint, connectProtocol
 from twisted.internet.protocol import ProcessProtocol, Protocol
 from twisted.protocols.basic import LineOnlyReceiver
 
+from benchmarks import measuring
 from benchmarks.registry_clients import Follower, reader
 
 AT_ONCE = 20
@@ -132,6 +134,7 @@ def run(kind: str, address: str, count: int) -> None:
     from deployd.daemon.sockets import raise_file_limit
 
     raise_file_limit()
+    gc.set_threshold(*measuring.COLLECTIONS)
     clock = monotonic(reactor)
     failures: list[Any] = []
 
