@@ -22,7 +22,7 @@ from deployd.wire.rows import document
 MAX_CHANGES = 50_000
 MAX_BYTES = 64 * 1024 * 1024
 # So many are looked at for one page, whether its reader wants them or not.
-MAX_LOOKED = 20_000
+MAX_LOOKED = 5_000
 # What several ask for is made once; so many pages are kept until the next change.
 MAX_PAGES = 64
 

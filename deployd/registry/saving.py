@@ -25,6 +25,8 @@ from deployd.registry.book import Transaction
 
 # So many changes may wait for the next save before more are refused.
 MAX_QUEUED = 20_000
+# For so many seconds a save that failed says how things are.
+REMEMBERED = 60.0
 
 
 @define(eq=False)
@@ -37,12 +39,11 @@ class _Batch:
 
 @define
 class SavingFigures:
-    """Saves that are through, and how long they took, in seconds; ``trouble`` is why the last one was not."""
+    """Saves that are through, and how long they took, in seconds."""
 
     saves: int = 0
     seconds: float = 0.0
     last_seconds: float = 0.0
-    trouble: str = ""
 
 
 class Saving:
@@ -72,8 +73,15 @@ class Saving:
         self._max_queued = max_queued
         self._queue = _Batch()
         self._under_way: _Batch | None = None
+        self._trouble = ""
+        self._trouble_since = 0.0
         self._ended: DeploydError | None = None
         self._idle: list[Deferred[None]] = []
+
+    @property
+    def trouble(self) -> str:
+        """Why the last save was not through; "" once one was, or if nobody has tried for a while."""
+        return self._trouble if self._clock.seconds() - self._trouble_since < REMEMBERED else ""
 
     @property
     def queued(self) -> int:
@@ -133,7 +141,7 @@ class Saving:
         figures = self.figures
         figures.last_seconds = self._clock.seconds() - self._since
         figures.saves, figures.seconds = figures.saves + 1, figures.seconds + figures.last_seconds
-        figures.trouble = ""
+        self._trouble = ""
         # The disk goes on at once; what comes of it is looked at after this batch.
         following = self._begin()
         try:
@@ -153,7 +161,7 @@ class Saving:
             self._log.error("cannot save changes of the table: {error}", error=error)
         if isinstance(error, Superseded):
             self._ended = error
-        self.figures.trouble = str(error)
+        self._trouble, self._trouble_since = str(error), self._clock.seconds()
         batch, queue = self._under_way, self._queue
         assert batch is not None
         self._under_way, self._queue = None, _Batch()

@@ -87,6 +87,8 @@ class Registry(Service):
         return self._store.open().addCallback(self._load)
 
     def _load(self, saved: SavedTable) -> None:
+        if saved.restored:
+            self._log.warn("the table was put back from a backup: a new epoch begins, {epoch}", epoch=saved.epoch)
         self._book = Book(saved, self.limits, self._clock.seconds())
         self._history = History(self._book.table, self._book.revision, saved.changes)
 
@@ -111,8 +113,8 @@ class Registry(Service):
 
     @property
     def trouble(self) -> str:
-        """Why nothing can be written at the moment; "" when all is well."""
-        return self._saving.figures.trouble
+        """Why nothing could be written the last time, if that is not long ago; "" when all is well."""
+        return self._saving.trouble
 
     def figures(self) -> dict[str, float]:
         """What there is to count, by name (docs/reference, Metrics)."""
@@ -131,7 +133,7 @@ class Registry(Service):
             "save_seconds": saving.figures.seconds,
             "last_save_seconds": saving.figures.last_seconds,
             "queued": saving.queued,
-            "up": 0 if saving.figures.trouble else 1,
+            "up": 0 if saving.trouble else 1,
             **self._tally.shown(),
         }
 

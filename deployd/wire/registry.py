@@ -29,7 +29,7 @@ class Attach(amp.Command):
         (b"revision", Structure(Revision)),
         (b"stands", Structure(Revision, optional=True)),
     ]
-    errors = declared()
+    errors = declared(Superseded)
 
 
 class Publish(amp.Command):

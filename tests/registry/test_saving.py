@@ -108,7 +108,7 @@ class SavingTests(SynchronousTestCase):
             self.failureResultOf(one, Busy)
         told = ["undone for alice bob", "alice told why", "bob told why", " told why"]
         self.assertEqual(self.happened, [*told, "dropped alice bob: the disk is full"])
-        self.assertEqual((self.saving.queued, self.saving.figures.trouble), (0, "the disk is full"))
+        self.assertEqual((self.saving.queued, self.saving.trouble), (0, "the disk is full"))
         self.flushLoggedErrors(Busy)
 
     def test_after_a_save_that_failed_the_next_one_is_as_good_as_any(self) -> None:
@@ -117,7 +117,14 @@ class SavingTests(SynchronousTestCase):
         waiting = self.take("alice")
         self.store.let_through()
         self.successResultOf(waiting)
-        self.assertEqual(self.saving.figures.trouble, "")
+        self.assertEqual(self.saving.trouble, "")
+
+    def test_a_failure_that_nobody_has_met_again_is_forgotten(self) -> None:
+        self.failureResultOf(self.fail_once(), Busy)
+        self.clock.advance(59)
+        self.assertEqual(self.saving.trouble, "the disk is full")
+        self.clock.advance(1)
+        self.assertEqual(self.saving.trouble, "")
 
     def fail_once(self) -> Deferred[Transaction]:
         waiting = self.take("alice")
