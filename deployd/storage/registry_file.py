@@ -10,18 +10,19 @@ away (``tidy``): changes are kept while they are among the newest, and then only
 Note [The mark beside the table]
 ~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~
 Numbers that somebody was told must not come again for something else. A table that was put back from a backup would do
-just that, so a file beside it has the newest number as of a moment ago, the epoch, and the table's inode. It is written
-after what it tells of is on disk; a table that is behind its mark has lost something, and starts a new epoch above the
-mark's number. So does one that is not in the file, or not of the epoch, that the mark tells of, and one whose mark is
-gone or cannot be read: a new epoch costs those who follow a snapshot, and a wrong old one what they know. What is not
-found out: a whole disk put back, with table and mark as they were.
+just that, so a file beside it has the newest number as of a moment ago, the epoch, and which file the table is in. It
+is written after what it tells of is on disk; a table that is behind its mark has lost something, and starts a new epoch
+above the mark's number. So does one that is not in the file, or not of the epoch, that the mark tells of, and one whose
+mark is gone or cannot be read: a new epoch costs those who follow a snapshot, and a wrong old one what they know. What
+is not found out: a whole disk put back, with table and mark as they were.
 """
 
 from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from json import dumps
 from pathlib import Path
 from uuid import uuid4
@@ -31,7 +32,7 @@ from deployd.interfaces import SavedTable
 from deployd.model.registration import Registration
 from deployd.model.row_change import RowChange
 from deployd.storage.registry_kept import STEP, Kept
-from deployd.storage.registry_mark import Mark, MarkFile
+from deployd.storage.registry_mark import Mark, MarkFile, identity_of
 from deployd.storage.registry_text import changes_of, text_of_changes
 
 SCHEMA_VERSION = 1
@@ -97,13 +98,11 @@ class TableFile:
         """Raise Busy, Superseded; nothing was done then."""
         if not changes:
             return
-        text = text_of_changes(changes)
-        self._append(changes[0].number - 1, text, len(changes))
+        size = self._append(changes)
         self._owed = 1 + 2 * len(changes) // STEP
-        self._in_wal += _PAGE + len(text)
-        size = len(text) // len(changes)
+        self._in_wal += _PAGE + size
         for change in changes:
-            self._kept.add(change, size)
+            self._kept.add(change, size // len(changes))
 
     def tidy(self, idle: bool) -> bool:
         """Do a step of what can wait, if ``idle`` or too much waits; whether there is more."""
@@ -139,12 +138,13 @@ class TableFile:
         # What is acknowledged must survive a power cut, so every commit waits for the disk.
         connection.execute("pragma synchronous = full")
         connection.execute("pragma wal_autocheckpoint = 4000")
+        connection.execute(f"pragma journal_size_limit = {4 * MAX_WAL_BYTES}")
         return connection
 
     def _begin(self, connection: sqlite3.Connection) -> bool:
         """Make the tables where there are none; whether the table was put back, and has a new epoch now."""
         mark = self._mark.open()
-        inode = self.path.stat().st_ino
+        file = identity_of(self.path)
         connection.execute("begin immediate")
         ((version,),) = connection.execute("pragma user_version").fetchall()
         if version > SCHEMA_VERSION:
@@ -159,12 +159,12 @@ class TableFile:
             _start_epoch(connection, mark.number + 1 if mark else 0)
         else:
             ((epoch, begun, number),) = connection.execute(f"select epoch, begun, ({_NUMBER}) from meta").fetchall()
-            restored = _is_put_back(Mark(epoch, number, inode), begun, mark)
+            restored = _is_put_back(Mark(epoch, number, file), begun, mark)
             if restored:
                 _start_epoch(connection, max(number, mark.number if mark else 0) + 1)
         connection.execute("commit")
         ((epoch, number),) = connection.execute(f"select epoch, ({_NUMBER}) from meta").fetchall()
-        self._marked = Mark(epoch, -1, inode)
+        self._marked = Mark(epoch, -1, file)
         self._write_mark(number)
         return restored
 
@@ -192,15 +192,24 @@ class TableFile:
 
     # Saving.
 
-    def _append(self, before: int, text: str, count: int) -> None:
+    def _append(self, changes: Sequence[RowChange]) -> int:
+        """How long they are as text. Nobody else gets the interpreter while a part is made into text."""
+        before = number = changes[0].number - 1
+        size = 0
         try:
             connection = self._connection or self._connect()
-            saved = connection.execute(_APPEND, (before, text)).rowcount
+            with _together(connection, len(changes) > _SLICE):
+                for start in range(0, len(changes), _SLICE):
+                    part = changes[start : start + _SLICE]
+                    text = text_of_changes(part)
+                    if connection.execute(_APPEND, (number, text)).rowcount != len(part):
+                        raise Superseded(f"somebody else has written to the registry's table {self.path}")
+                    number += len(part)
+                    size += len(text)
         except (sqlite3.Error, OSError) as error:
             self._find_out(before, error)
             raise Busy(f"cannot save to the registry's table {self.path}: {error}") from error
-        if saved != count:
-            raise Superseded(f"somebody else has written to the registry's table {self.path}")
+        return size
 
     def _find_out(self, before: int, error: Exception) -> None:
         """A disk that fails does not say what it has kept: read anew. Raise Superseded if it has kept the changes."""
@@ -238,8 +247,22 @@ class TableFile:
 
     def _write_mark(self, number: int) -> None:
         if number != self._marked.number:
-            self._marked = Mark(self._marked.epoch, number, self._marked.inode)
+            self._marked = Mark(self._marked.epoch, number, self._marked.file)
             self._mark.write(self._marked)
+
+
+@contextmanager
+def _together(connection: sqlite3.Connection, several: bool) -> Iterator[None]:
+    """Several statements in one transaction; a single one is one by itself."""
+    if several:
+        connection.execute("begin immediate")
+    try:
+        yield
+        if several:
+            connection.execute("commit")
+    finally:
+        if connection.in_transaction:
+            connection.execute("rollback")
 
 
 def _start_epoch(connection: sqlite3.Connection, begun: int) -> None:
@@ -254,4 +277,4 @@ def _is_put_back(now: Mark, begun: int, mark: Mark | None) -> bool:
     if mark.epoch != now.epoch:
         # A kill between the beginning of an epoch and its first mark.
         return begun <= mark.number
-    return mark.number > now.number or mark.inode != now.inode
+    return mark.number > now.number or mark.file != now.file

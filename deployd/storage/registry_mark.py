@@ -3,21 +3,37 @@
 from __future__ import annotations
 
 import os
+from fcntl import ioctl
 from pathlib import Path
 from zlib import crc32
 
 from attrs import frozen
 
 _SLOT = 128
+# FS_IOC_GETVERSION of linux/fs.h: ext4, XFS and btrfs give each inode a number when they give it to a file.
+_GET_GENERATION = 0x80087601
 
 
 @frozen
 class Mark:
-    """``inode`` is of the file that the table is in: what was copied elsewhere is another one."""
+    """``file`` is which one the table is in (``identity_of``): what was copied is another one."""
 
     epoch: str
     number: int
-    inode: int
+    file: int
+
+
+def identity_of(path: Path) -> int:
+    """Of a file, as long as it exists; raise OSError. Where only the inode is known, a later file may have the same."""
+    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        try:
+            generation = int.from_bytes(ioctl(file, _GET_GENERATION, bytes(8))[:4], "little")
+        except OSError:
+            generation = 0
+        return os.fstat(file).st_ino << 32 | generation
+    finally:
+        os.close(file)
 
 
 class MarkFile:
@@ -50,7 +66,7 @@ class MarkFile:
 
     def write(self, mark: Mark) -> None:
         """Numbers of marks only grow; raise OSError."""
-        text = f"{mark.epoch} {mark.number} {mark.inode}"
+        text = f"{mark.epoch} {mark.number} {mark.file}"
         line = f"{crc32(text.encode()):08x} {text}"
         os.pwrite(self._file, line.ljust(_SLOT - 1).encode() + b"\n", self._turn * _SLOT)
         self._turn = 1 - self._turn
@@ -69,8 +85,8 @@ def _parsed(slot: bytes) -> Mark | None:
         check, _, text = slot.decode().strip().partition(" ")
         if int(check, 16) != crc32(text.encode()):
             return None
-        epoch, number, inode = text.split(" ")
-        return Mark(epoch, int(number), int(inode))
+        epoch, number, file = text.split(" ")
+        return Mark(epoch, int(number), int(file))
     except ValueError:
         return None
 

@@ -118,6 +118,19 @@ class RegistryStoreContract:
         self.assertEqual((table.rows, table.changes), ((put[1].row,), (*put, *freed)))
         self.assertEqual((table.changes[-1].row.revision, table.number), (1, 3))
 
+    def test_many_changes_are_saved_together(self: Any) -> None:
+        store = self.begun(10_000)
+        changes = changes_after(0, *(row(f"r{number}") for number in range(2500)))
+        self.saved(store, changes)
+        self.assertEqual(self.found(store).changes, tuple(changes))
+        more = changes_after(2500, *(row(f"s{number}", meta={"text": "x" * 100}) for number in range(2500)))
+        self.fill(store)
+        self.failureResultOf(store.save(more), Busy)
+        self.make_room(store)
+        self.assertEqual(self.found(store).number, 2500)
+        self.saved(store, more)
+        self.assertEqual(self.found(store).changes, (*changes, *more))
+
     def test_a_writer_that_was_superseded_is_told_and_changes_nothing(self: Any) -> None:
         store = self.begun()
         self.saved(store, changes_after(0, row("a")))

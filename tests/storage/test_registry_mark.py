@@ -6,11 +6,11 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from deployd.storage.registry_mark import Mark, MarkFile
+from deployd.storage.registry_mark import Mark, MarkFile, identity_of
 
 
 def mark(number: int, epoch: str = "e" * 32) -> Mark:
-    return Mark(epoch, number, 12345)
+    return Mark(epoch, number, 2**64 - 1)
 
 
 class MarkTests(SynchronousTestCase):
@@ -67,6 +67,17 @@ class MarkTests(SynchronousTestCase):
             self.file.path.write_bytes(content)
             self.opened()
             self.assertIsNone(self.found)
+
+    def test_a_copy_is_another_file(self) -> None:
+        self.table.write_bytes(b"x")
+        first = identity_of(self.table)
+        with self.table.open("ab") as file:
+            file.write(b"more")
+        self.assertEqual(identity_of(self.table), first)
+        self.table.rename(self.table.with_name("moved"))
+        self.assertEqual(identity_of(self.table.with_name("moved")), first)
+        self.table.write_bytes(b"x")
+        self.assertNotEqual(identity_of(self.table), first)
 
     def test_nobody_else_may_read_it(self) -> None:
         self.assertEqual(self.file.path.stat().st_mode & 0o777, 0o600)

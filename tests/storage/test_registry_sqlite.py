@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
@@ -133,6 +134,23 @@ class RegistryFileTests(SqliteRegistryCase):
         self.connection(self.store).execute("pragma query_only = on")
         self.assertIn("read anew", self.sentence(self.store.save(changes_after(0, row("a"))), Superseded))
         self.assertEqual(self.successResultOf(self.store.open()).number, 1)
+
+    def test_a_file_that_may_not_grow_is_busy_and_the_table_lives(self) -> None:
+        """An error of the disk that SQLite does not know for a full one."""
+        self.successResultOf(self.store.save(changes_after(0, row("a"))))
+        more = changes_after(1, *(row(f"b{number}", meta={"text": "x" * 4000}) for number in range(100)))
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+        try:
+            for _ in range(2):
+                self.assertIn(str(self.path), self.sentence(self.store.save(more), Busy))
+            small = changes_after(1, row("c"))
+            self.successResultOf(self.store.save(small))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        self.successResultOf(self.store.save(changes_after(2, row("d"))))
+        table = self.successResultOf(self.at(self.path).open())
+        self.assertEqual([each.id for each in table.rows], ["a", "c", "d"])
 
     def test_a_disk_that_goes_away_is_busy_until_it_is_back(self) -> None:
         away = self.path.with_name("away")
@@ -273,8 +291,6 @@ class BackupTests(SqliteRegistryCase):
         self.life("b")
         self.path.unlink()
         self.mark.unlink()
-        # So that the file system does not give the same inode again.
-        self.path.with_name("other").write_bytes(b"")
         self.path.write_bytes(self.backup)
         self.mark.write_bytes(mark)
         self.assertTrue(self.life().restored)
