@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
@@ -14,10 +14,14 @@ T = TypeVar("T")
 
 
 class Deadlines:
-    """Runs coroutines, each until its deadline, and all of them until ``cancel_all``."""
+    """Runs coroutines, each until its deadline, and all of them until ``cancel_all``.
 
-    def __init__(self, clock: IReactorTime) -> None:
+    ``trouble`` says why it may take so long; "" while all is well.
+    """
+
+    def __init__(self, clock: IReactorTime, trouble: Callable[[], str]) -> None:
         self._clock = clock
+        self._trouble = trouble
         self._working: set[Deferred[Any]] = set()
 
     def run(self, work: Coroutine[Any, Any, T], seconds: float | None, what: str) -> Deferred[T]:
@@ -31,7 +35,8 @@ class Deadlines:
             return result
 
         def late(*_: Any) -> Any:
-            raise NoAnswer(f"{what}: no answer within {seconds:g} s")
+            why = self._trouble()
+            raise NoAnswer(f"{what}: no answer within {seconds:g} s{f' ({why})' if why else ''}")
 
         working.addBoth(done)
         if seconds is not None:

@@ -94,9 +94,10 @@ class RegistryClient(MultiService):
         self._connected, self._disconnected, self._failed = map(guarded, (connected, disconnected, failed))
         self._rows: OwnedRows | None = None
         self._streams: set[RowStream] = set()
-        self._deadlines = Deadlines(reactor)
+        self._trouble = ""
+        self._deadlines = Deadlines(reactor, lambda: self._trouble)
         self._stopped = False
-        self._reading = ReadingSession(self._dial("read"), self._failed, self._read_changed)
+        self._reading = ReadingSession(self._dial("read"), self._told, self._read_changed)
         self._reading.setServiceParent(self)
         self._questions = Questions(reactor, self._reading)
 
@@ -211,7 +212,7 @@ class RegistryClient(MultiService):
         if len(self._streams) >= MAX_STREAMS:
             raise Busy(f"this client has {MAX_STREAMS} streams already; close some")
         wanted = Wanted(match, namespace, app, release)
-        stream = RowStream(self._dial("read"), wanted, since, self._failed, self._streams.discard)
+        stream = RowStream(self._dial("read"), wanted, since, self._told, self._streams.discard)
         self._streams.add(stream)
         return stream
 
@@ -248,7 +249,7 @@ class RegistryClient(MultiService):
                 name=self._name,
                 credential=b"",
                 advertise=self._host,
-                failed=self._failed,
+                failed=self._told,
                 changed=self._rows_changed,
             )
             self._rows.setServiceParent(self)
@@ -260,7 +261,13 @@ class RegistryClient(MultiService):
         credentials = Credentials(f"client {__version__}", purpose, self._secret, identity, self._registry_keys)
         return Dial(self._clock, self._endpoint, self._shown, credentials)
 
+    def _told(self, error: DeploydError) -> None:
+        self._trouble = str(error)
+        self._failed(error)
+
     def _read_changed(self) -> None:
+        if self._reading.address and self._rows is None:
+            self._trouble = ""
         if self._reading.address:
             self._connected(self._reading.address)
         else:
@@ -269,6 +276,7 @@ class RegistryClient(MultiService):
     def _rows_changed(self) -> None:
         """All to the registry that has our rows (Note [One registry at a time])."""
         if self._rows is not None and self._rows.address:
+            self._trouble = ""
             self._reading.move(self._rows.address)
             for stream in list(self._streams):
                 stream.move(self._rows.address)

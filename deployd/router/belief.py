@@ -11,9 +11,9 @@ Note [Rows outlive their registry]
 ~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~
 A registry that is started again has its rows, and goes on in the same epoch. One whose store is new knows no rows
 until their owners publish them again; one that was restored from a backup has old ones. Both begin a new epoch. Then
-the router goes on with the rows that it had, as *unconfirmed*. An owner publishes all its rows at once, so its first row in the new epoch ends
-whatever of it is not among them. What nobody has confirmed after the grace falls; that is counted only while the
-registry is heard. Rows from the router's own disk are unconfirmed too.
+the router goes on with the rows that it had, as *unconfirmed*. An owner publishes all its rows at once, so its first
+row in the new epoch ends whatever of it is not among them. What nobody has confirmed after the grace falls; that is
+counted only while the registry is heard. Rows from the router's own disk are unconfirmed too.
 """
 
 from __future__ import annotations

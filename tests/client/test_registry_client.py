@@ -24,6 +24,9 @@ class ClientCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.a, self.b = Network(clock=self.clock), Network(clock=self.clock, epochs="other")
+        for network in (self.a, self.b):
+            # Whichever is there in the end.
+            self.addCleanup(lambda network=network: network.registry.stopService())
         self.heard: list[str] = []
         self.failures: list[DeploydError] = []
 
@@ -143,6 +146,25 @@ class RegisterTests(ClientCase):
         self.advance(10)
         self.assertEqual(self.table(self.a), {row.id: 8081})
 
+    def test_where_the_secret_is_wrong_the_deadline_says_so(self) -> None:
+        client = self.started(secret="another")
+        row = client.register("web", 8080, timeout=5)
+        self.advance(5)
+        self.assertIn("(none of 2 addresses will do: a:6000: the secret is wrong", self.failed(row, NoAnswer))
+
+    def test_a_key_that_nobody_knows_reads_and_does_not_write(self) -> None:
+        client = self.started(secret=None, identity=Identity.create())
+        self.assertEqual(self.done(client.query()), [])
+        row = client.register("web", 8080, timeout=5)
+        self.advance(5)
+        self.assertIn("a:6000: ", self.failed(row, NoAnswer))
+
+    def test_a_registry_without_a_secret_takes_rows_from_anybody(self) -> None:
+        self.a.secret = None
+        self.a.restart()
+        client = self.started(secret=None)
+        self.assertEqual(self.done(client.register("web", 8080)).port, 8080)
+
     def test_rows_go_along_to_the_next_registry(self) -> None:
         client = self.started()
         row = self.done(client.register("web", 8080))
@@ -260,7 +282,8 @@ class QueryTests(ClientCase):
         client = self.started()
         asked = client.query("web", timeout=3)
         self.advance(3)
-        self.assertIn("no registry at a:6000,b:6000 has answered", self.failed(asked, NoAnswer))
+        said = self.failed(asked, NoAnswer)
+        self.assertIn("no registry at a:6000,b:6000 has answered: no answer within 3 s (none of 2 addresses", said)
         self.assertIn("none of 2 addresses will do: cannot reach a:6000", str(self.failures[0]))
 
     def test_questions_are_bounded(self) -> None:
