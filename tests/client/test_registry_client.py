@@ -7,6 +7,7 @@ from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
+from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
 from deployd.client import RegistryClient, RowEvent, RowStream
@@ -232,9 +233,9 @@ class EndTests(ClientCase):
             {"identity": "/"},
             {"registry_keys": ["x"]},
         ):
-            self.assertRaises(UsageError, RegistryClient, Clock(), "a:1", **wrong)
+            self.assertRaises(UsageError, RegistryClient, MemoryReactorClock(), "a:1", **wrong)
         for addresses in ("", "a:1,", "tls:"):
-            self.assertRaises(UsageError, RegistryClient, Clock(), addresses)
+            self.assertRaises(UsageError, RegistryClient, MemoryReactorClock(), addresses)
 
 
 class QueryTests(ClientCase):

@@ -8,6 +8,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectingCancelledError
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.task import Clock
+from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
@@ -162,23 +163,26 @@ class ChoicesTests(SynchronousTestCase):
 
 class AddressListTests(SynchronousTestCase):
     def test_a_comma_stands_between_addresses(self) -> None:
-        endpoint, shown = client_endpoints(Clock(), "a, b:7,tcp:c:8:timeout=2", 6000)
+        endpoint, shown = client_endpoints(MemoryReactorClock(), "a, b:7,tcp:c:8:timeout=2", 6000)
         assert isinstance(endpoint, Choices)
         self.assertEqual([choice.shown for choice in endpoint.in_order(0.0)], ["a:6000", "b:7", "tcp:c:8"])
         self.assertEqual(shown, "a:6000,b:7,tcp:c:8")
 
     def test_one_address_is_as_it_was(self) -> None:
-        endpoint, shown = client_endpoints(Clock(), "a:7", 6000)
+        endpoint, shown = client_endpoints(MemoryReactorClock(), "a:7", 6000)
         self.assertTrue(IStreamClientEndpoint.providedBy(endpoint))
         self.assertEqual(shown, "a:7")
 
     def test_an_endpoint_string_may_hold_an_escaped_comma(self) -> None:
-        _, shown = client_endpoints(Clock(), r"unix:/run/a\,b,c:1", 6000)
+        _, shown = client_endpoints(MemoryReactorClock(), r"unix:/run/a\,b,c:1", 6000)
         self.assertEqual(shown, r"unix:/run/a\,b,c:1")
 
     def test_an_empty_one_and_too_many_are_usage_errors(self) -> None:
         for text in ("a:1,", ",a:1", "a:1,,b:1", ",", ",".join(["a:1"] * 17)):
-            self.assertRaises(UsageError, client_endpoints, Clock(), text, 6000)
+            self.assertRaises(UsageError, client_endpoints, MemoryReactorClock(), text, 6000)
 
     def test_where_one_is_asked_for_several_are_a_usage_error(self) -> None:
-        self.assertIn("only one address", str(self.assertRaises(UsageError, client_endpoint, Clock(), "a:1,b:1", 6001)))
+        self.assertIn(
+            "only one address",
+            str(self.assertRaises(UsageError, client_endpoint, MemoryReactorClock(), "a:1,b:1", 6001)),
+        )
