@@ -152,6 +152,27 @@ class RegistryFileTests(SqliteRegistryCase):
         table = self.successResultOf(self.at(self.path).open())
         self.assertEqual([each.id for each in table.rows], ["a", "c", "d"])
 
+    def test_a_power_cut_in_the_middle_of_a_save_leaves_those_before_it(self) -> None:
+        """Whatever of it came to the disk: cut off anywhere, it was not made, however many parts it was made in."""
+        wal = self.path.with_name(self.path.name + "-wal")
+        ends, counts, number = [wal.stat().st_size], [0], 0
+        for count in (1, 3, 2500, 1):
+            changes = changes_after(number, *(row(f"r{place}") for place in range(number, number + count)))
+            self.successResultOf(self.store.save(changes))
+            number += count
+            ends.append(wal.stat().st_size)
+            counts.append(number)
+        self.assertEqual(sorted(set(ends)), ends)
+        table, log = self.path.read_bytes(), wal.read_bytes()
+        for saves, end in enumerate(ends):
+            following = ends[saves + 1] if saves + 1 < len(ends) else end + 2
+            for cut in {end, end + 1, (end + following) // 2, following - 1}:
+                copy = Path(self.mktemp())
+                copy.write_bytes(table)
+                copy.with_name(copy.name + "-wal").write_bytes(log[:cut])
+                found = self.successResultOf(self.at(copy).open())
+                self.assertEqual([each.id for each in found.rows], [f"r{place}" for place in range(counts[saves])])
+
     def test_a_disk_that_goes_away_is_busy_until_it_is_back(self) -> None:
         away = self.path.with_name("away")
         self.connection(self.store).execute("pragma query_only = on")
