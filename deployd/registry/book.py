@@ -15,7 +15,7 @@ from deployd.model.names import is_commit
 from deployd.model.registration import Registration, checked, meta_bytes
 from deployd.model.revision import Revision
 from deployd.model.row_change import RowChange
-from deployd.registry.draft import Draft, is_renamed, is_written
+from deployd.registry.draft import Draft, is_renamed, is_same_meta, is_written
 from deployd.registry.filter import RowFilter
 from deployd.registry.limits import Limits
 from deployd.registry.owner import Owner, Presence, Seat, Written
@@ -167,14 +167,15 @@ class Book:
             old = self._draft.row(row.id)
             if old is None:
                 more += 1
+                meta += meta_bytes(row)
             elif is_written(seat, row, old):
                 continue
             else:
-                meta -= meta_bytes(old)
+                if not is_same_meta(old.meta, row.meta):
+                    meta += meta_bytes(row) - meta_bytes(old)
                 if is_renamed(old, row):
                     # A row that is found by other words than before is gone for those who followed the old ones.
                     renamed.append(row.id)
-            meta += meta_bytes(row)
             changed.append(row)
         for row_id in gone:
             old = self._draft.row(row_id)

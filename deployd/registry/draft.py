@@ -121,9 +121,18 @@ def is_written(seat: Seat, row: Registration, old: Registration) -> bool:
         and not is_renamed(old, row)
         and old.host == seat.host
         and old.drone == seat.name
-        # In Python, 1 is equal to True.
-        and (old.meta == row.meta and (not old.meta or dumps(old.meta) == dumps(row.meta)))
+        and is_same_meta(old.meta, row.meta)
     )
+
+
+def is_same_meta(old: dict[str, Any], new: dict[str, Any]) -> bool:
+    """Whether it is the same as JSON, in the same order. In Python, 1 is equal to True."""
+    if old != new:
+        return False
+    kinds = list(map(type, old.values()))
+    if kinds != list(map(type, new.values())):
+        return False
+    return not (dict in kinds or list in kinds) or dumps(old) == dumps(new)
 
 
 def is_renamed(old: Registration, new: Registration) -> bool:

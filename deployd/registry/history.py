@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable
 from functools import cached_property
-from itertools import islice
 from typing import Any
 
 from attrs import define, evolve, field
@@ -75,6 +75,7 @@ class History:
         self._max_bytes = max_bytes
         # Their numbers follow each other, and the last one's is the revision's.
         self._changes: list[RowChange] = []
+        self._sizes = array("I")
         self._bytes = 0
         self._pages: dict[tuple[Position | None, RowFilter], Page] = {}
         self._take(changes)
@@ -102,18 +103,21 @@ class History:
         return page
 
     def _take(self, changes: Iterable[RowChange]) -> None:
-        held = self._changes
+        held, sizes = self._changes, self._sizes
         before = len(held)
         held.extend(changes)
-        self._bytes += sum(map(_change_bytes, held[before:]))
+        fresh = array("I", map(_change_bytes, held[before:]))
+        sizes.extend(fresh)
+        self._bytes += sum(fresh)
         # A tenth more than is promised, so that the list is not moved for each change.
         if len(held) > self._max_changes * 1.1 or self._bytes > self._max_bytes * 1.1:
             drop = max(0, len(held) - self._max_changes)
-            self._bytes -= sum(map(_change_bytes, islice(held, drop)))
+            self._bytes -= sum(sizes[:drop])
             while self._bytes > self._max_bytes:
-                self._bytes -= _change_bytes(held[drop])
+                self._bytes -= sizes[drop]
                 drop += 1
             del held[:drop]
+            del sizes[:drop]
 
     def _reset(self, wanted: RowFilter) -> Page:
         """That all that is known is void, and the table's first rows."""

@@ -106,6 +106,19 @@ class UpdateTests(BookCase):
             with self.assertRaises(Invalid):
                 self.book.update(self.seat, [row("b", meta=meta)], [])
 
+    def test_metadata_is_the_same_if_it_is_the_same_json(self) -> None:
+        self.book.publish(self.seat, [row("a", meta={"n": 1, "deep": [{"n": 1}]})])
+        for meta, changes in (
+            ({"n": 1, "deep": [{"n": 1}]}, 0),
+            ({"n": True, "deep": [{"n": 1}]}, 1),
+            ({"n": True, "deep": [{"n": True}]}, 1),
+            ({"n": 1.0, "deep": [{"n": True}]}, 1),
+            ({}, 1),
+            ({}, 0),
+        ):
+            self.assertEqual(len(self.book.update(self.seat, [row("a", meta=meta)], []).changes), changes, meta)
+            self.assertEqual(self.book.owners.meta, self.book._meta)
+
     def test_the_revision_grows_with_every_change_and_only_then(self) -> None:
         self.book.publish(self.seat, [row("a"), row("b")])
         self.assertEqual(self.book.revision.number, 2)
@@ -134,6 +147,31 @@ class QuotaTests(BookCase):
             self.book.publish(seat, [row(f"b{number}") for number in range(4)])
         self.book.publish(seat, [row(f"b{number}") for number in range(3)])
         self.assertEqual(len(self.book), 8)
+
+    def test_metadata_is_bounded_for_each_owner_and_for_all(self) -> None:
+        self.book = empty_book(Limits(meta_per_owner=100, meta=150))
+        seat, other = self.attach("alice"), self.attach("bob")
+        some = {"k": "v" * 80}
+        with self.assertRaises(Refused):
+            self.book.publish(seat, [row("a", meta=some), row("b", meta=some)])
+        self.book.publish(seat, [row("a", meta=some), row("b")])
+        with self.assertRaises(Refused):
+            self.book.update(seat, [row("b", meta=some)], [])
+        self.book.update(seat, [row("b", meta=some)], ["a"])
+        with self.assertRaises(Refused):
+            self.book.publish(other, [row("c", meta=some)])
+        self.book.update(seat, [row("b")], [])
+        self.book.publish(other, [row("c", meta=some)])
+        self.book.leave(other)
+        self.assertEqual((self.book.owners.meta, self.book._meta), (0, 0))
+
+    def test_one_update_changes_so_many_rows_and_no_more(self) -> None:
+        self.book = empty_book(Limits(changes_per_update=3))
+        seat = self.attach()
+        self.book.publish(seat, [])
+        with self.assertRaises(Refused):
+            self.book.update(seat, [row("a"), row("b")], ["c", "d"])
+        self.book.update(seat, [row("a"), row("b")], ["c"])
 
     def test_owners_are_bounded_and_those_without_rows_are_forgotten_when_they_go(self) -> None:
         seats = [self.attach(name) for name in "abcd"]
