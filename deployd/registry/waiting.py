@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
@@ -32,8 +32,28 @@ class WaitingRoom:
 
     def wait(self, wanted: RowFilter, seconds: float, address: str) -> Deferred[bool]:
         """True once a row is put that ``wanted`` takes, False after ``seconds``; may be cancelled. Raise Busy."""
-        who = object()
+        return self._wait(object(), wanted, seconds, address)
 
+    async def find(self, rows: Sequence[Registration], wanted: RowFilter, seconds: float, address: str) -> bool:
+        """Whether ``wanted`` takes one of ``rows``, or one that is put within ``seconds``; raise Busy."""
+        if _is_among(rows[:LOOKED], wanted):
+            return True
+        who = object()
+        waiting = self._wait(who, wanted, seconds, address)
+        try:
+            for start in range(LOOKED, len(rows), LOOKED):
+                await deferLater(self._clock, 0)
+                if waiting.called:
+                    break
+                if _is_among(rows[start : start + LOOKED], wanted):
+                    self._sleepers.drop(who)
+                    return True
+        except BaseException:  # whoever asked is gone
+            self._sleepers.drop(who)
+            raise
+        return await waiting
+
+    def _wait(self, who: object, wanted: RowFilter, seconds: float, address: str) -> Deferred[bool]:
         def give_up(_: Deferred[bool]) -> None:
             self._sleepers.drop(who)
 
@@ -41,23 +61,6 @@ class WaitingRoom:
         woken = self._sleepers.wait(wanted, seconds, who, address)
         woken.addCallback(lambda number: found.callback(number is not None))
         return found
-
-    async def find(self, rows: Sequence[Registration], wanted: RowFilter, seconds: float, address: str) -> bool:
-        """Whether ``wanted`` takes one of ``rows``, or one that is put within ``seconds``; raise Busy."""
-        if _is_among(rows[:LOOKED], wanted):
-            return True
-        waiting = self.wait(wanted, seconds, address)
-        try:
-            for start in range(LOOKED, len(rows), LOOKED):
-                await deferLater(self._clock, 0)
-                if waiting.called:
-                    break
-                if _is_among(rows[start : start + LOOKED], wanted):
-                    return True
-            return await waiting
-        finally:
-            waiting.addErrback(lambda failure: failure.trap(CancelledError))
-            waiting.cancel()
 
     def changed(self, changes: Iterable[RowChange]) -> None:
         if self._sleepers.count:
