@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from twisted.internet.defer import Deferred, succeed
+from twisted.python.failure import Failure
 
 from deployd.errors import Busy
 from deployd.interfaces import RegistryStore, SavedTable
@@ -51,6 +52,13 @@ class HeldStore:
     def let_through(self) -> None:
         self.store()
         self._answered().callback(None)
+
+    def overtaken(self) -> None:
+        """Somebody else has written meanwhile; ``inner`` knows."""
+        done: list[Failure | None] = []
+        self._inner.save(self._changes).addBoth(done.append)
+        assert isinstance(done[0], Failure)
+        self._answered().errback(done[0])
 
     def refuse(self) -> None:
         """The disk is full."""

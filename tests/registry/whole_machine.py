@@ -7,18 +7,20 @@ kill that the disk did or did not forestall; the registry starts again; others f
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from deployd.errors import Refused, Superseded
 from deployd.model.registration import Registration
+from deployd.model.row_change import RowChange
 from deployd.registry.falling import LAST_RETRY
 from deployd.registry.filter import RowFilter
 from deployd.registry.owner import Seat
 from tests.registry.places import Place
 from tests.registry.watched import Watcher
-from tests.registry.whole_model import OWNERS, TIMEOUT, Deed, RegistryModel, Rows
+from tests.registry.whole_model import OWNERS, RIVAL, TIMEOUT, Deed, RegistryModel, Rows
 
 MAX_WATCHERS = 4
 # So many things happen in a process's life at least.
@@ -30,6 +32,7 @@ some_rows = st.dictionaries(ids, st.tuples(st.sampled_from(["http", "db"]), st.i
 deeds = st.sampled_from(["publish"] * 3 + ["update"] * 5 + ["come", "confirm", "lose", "leave"])
 frees = st.one_of(st.just(set()), st.sets(ids, min_size=1, max_size=3))
 backs = st.sampled_from([0, 0, 0, 0, 0, 1])
+ends = st.sampled_from(["kill", "kill", "saved and killed", "stop", "stop", "lose the disk", "overtaken"])
 is_quick = st.sampled_from([True, False, False])
 filters = st.builds(RowFilter, role=st.sampled_from(["", "http", "db"]))
 
@@ -199,7 +202,7 @@ class RegistryMachine(RegistryModel, RuleBasedStateMachine):
                 self.lost(seat.owner)
 
     @precondition(lambda self: self.age >= MIN_AGE)
-    @rule(how=st.sampled_from(["kill", "kill", "saved and killed", "stop", "stop", "lose the disk"]), is_quick=is_quick)
+    @rule(how=ends, is_quick=is_quick)
     def end(self, how: str, is_quick: bool) -> None:
         """A kill, before or after what was being saved came to the disk; an orderly stop, which waits for the disk."""
         if how == "saved and killed" and self.store.is_saving:
@@ -212,11 +215,30 @@ class RegistryMachine(RegistryModel, RuleBasedStateMachine):
                 self.store.let_through()
             assert stopped
             assert self.deeds == []
+        if how == "overtaken":
+            self.be_overtaken()
         if how == "lose the disk":
             self.place.clean(all=True)
             self.place, self.settled = self.new_place(), {}
         self.live(is_quick)
         self.age = 0
+
+    def be_overtaken(self) -> None:
+        """Another registry was started on the same store, and has written."""
+        number = self.saved.number + 1
+        row = Registration("rival", "default", "http", "", number % 3 + 1, owner=RIVAL, revision=number)
+        change = RowChange(number, row)
+        store = self.place.store()
+        saved: list[Any] = []
+        store.open().addCallback(saved.append)
+        store.save([change]).addCallback(saved.append)
+        assert saved[0].number == number - 1
+        if self.store.is_saving:
+            self.store.overtaken()
+            assert [type(error) for error in self.ended] == [Superseded]
+        assert len(saved) == 2
+        self.settled = self.settled | {row.id: (RIVAL, row.role, row.port)}
+        self.saved.take([change])
 
     # Those who follow and ask.
 

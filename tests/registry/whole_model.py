@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
-from deployd.errors import Busy, NotOwner, Refused, Superseded
+from deployd.errors import Busy, DeploydError, NotOwner, Refused, Superseded
 from deployd.model.registration import Registration
 from deployd.model.revision import Revision
 from deployd.model.row_change import RowChange
@@ -26,6 +26,8 @@ from tests.registry.watched import SavedChanges
 TIMEOUT = 45.0
 QUOTA = 4
 OWNERS = ("alice", "bob", "carol")
+# Of rows that another registry has taken.
+RIVAL = "rival"
 
 # A row is what somebody says of it: its owner, its role, its port.
 Rows = dict[str, tuple[str, str, int]]
@@ -60,7 +62,7 @@ class RegistryModel:
         self.epochs: set[str] = set()
         self.settled: Rows = {}
         self.saved = SavedChanges("")
-        self.owners = {name: Owner() for name in OWNERS}
+        self.owners = {name: Owner() for name in (*OWNERS, RIVAL)}
 
     def live(self, is_quick: bool) -> None:
         """A new process on what is in the place; a quick disk saves at once."""
@@ -71,11 +73,12 @@ class RegistryModel:
         self.hung_up: list[Seat] = []
         self.failed: list[Deed] = []
         self.wrong: list[Failure] = []
+        self.ended: list[DeploydError] = []
         self.is_trying_again = False
         self.store = HeldStore(self.place.store(), self.asked, self.stored)
         self.store.is_quick = is_quick
         limits = Limits(rows_per_owner=QUOTA)
-        self.registry = Registry(self.clock, self.store, timeout=TIMEOUT, limits=limits)
+        self.registry = Registry(self.clock, self.store, timeout=TIMEOUT, limits=limits, fail=self.ended.append)
         opened: list[None] = []
         self.registry.open().addCallback(opened.append)
         assert opened
