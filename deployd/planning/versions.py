@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from typing import Any
 
-from attrs import frozen
+from attrs import field, frozen
 from semantic_version import NpmSpec, Version
 
 from deployd.model.invalid import Invalid
@@ -33,9 +33,12 @@ _PRERELEASE_WORD = rf"(?:[0-9]*[A-Za-z-][0-9A-Za-z-]*|{_NUMBER})"
 _PRERELEASE = rf"(?:-({_PRERELEASE_WORD}(?:\.{_PRERELEASE_WORD})*))?"
 _BUILD = re.compile(rf"\+{_WORD}(?:\.{_WORD})*")
 _COMPARATOR = re.compile(rf"(~>?|\^|[<>]?=?)=?v?{_PART}(?:\.{_PART}(?:\.{_PART}{_PRERELEASE})?)?")
-_FULL = re.compile(rf"v?(({_NUMBER})\.({_NUMBER})\.({_NUMBER})){_PRERELEASE}(?:{_BUILD.pattern})?")
+_FULL = re.compile(rf"v?({_NUMBER})\.({_NUMBER})\.({_NUMBER}){_PRERELEASE}(?:{_BUILD.pattern})?")
 # An operator may stand alone before what it is about.
 _OPERATORS = frozenset({"<", "<=", ">", ">=", "=", "~", "~>", "^"})
+
+# A version as what Python compares in C, as semver says: numbers before words, a prerelease before its release.
+Key = tuple[Any, ...]
 
 _MEANING: dict[str, Callable[[Any, Any], bool]] = {
     "<": operator.lt,
@@ -46,16 +49,28 @@ _MEANING: dict[str, Callable[[Any, Any], bool]] = {
 }
 
 
+def _key(numbers: Iterable[int], prerelease: Iterable[str]) -> Key:
+    words = [(0, int(word), "") if word.isdigit() else (1, 0, word) for word in prerelease]
+    return (*numbers, not words, *words)
+
+
 @frozen
 class _Comparator:
     operator: str
     target: Version
+    _compare: Callable[[Any, Any], bool] = field(init=False, eq=False, repr=False)
+    _key: Key = field(init=False, eq=False, repr=False)
 
-    def takes(self, version: Version) -> bool:
-        return _MEANING[self.operator](version, self.target)
+    def __attrs_post_init__(self) -> None:
+        object.__setattr__(self, "_compare", _MEANING[self.operator])
+        target = self.target
+        object.__setattr__(self, "_key", _key((target.major, target.minor, target.patch), target.prerelease))
 
-    def is_for_prereleases_of(self, version: Version) -> bool:
-        return bool(self.target.prerelease) and self.target.truncate() == version.truncate()
+    def takes(self, key: Key) -> bool:
+        return self._compare(key, self._key)
+
+    def is_for_prereleases_of(self, key: Key) -> bool:
+        return not self._key[3] and self._key[:3] == key[:3]
 
 
 _ALL = _Comparator(">=", Version("0.0.0"))
@@ -91,24 +106,26 @@ def version_range(text: str) -> VersionRange:
 # Many rows have the same few versions, and are looked at again and again. By texts, whose hashes are known.
 @lru_cache(maxsize=16384)
 def _takes(wanted: str, version: str) -> bool:
-    parsed = _version(version)
-    return parsed is not None and any(_all_take(one, parsed) for one in version_range(wanted)._alternatives)
+    key = _version(version)
+    return key is not None and any(_all_take(one, key) for one in version_range(wanted)._alternatives)
 
 
-def _all_take(comparators: tuple[_Comparator, ...], version: Version) -> bool:
+def _all_take(comparators: tuple[_Comparator, ...], key: Key) -> bool:
     """A prerelease is only in a range that names one of the very version that it leads to."""
-    return all(comparator.takes(version) for comparator in comparators) and (
-        not version.prerelease or any(comparator.is_for_prereleases_of(version) for comparator in comparators)
-    )
+    for comparator in comparators:
+        if not comparator.takes(key):
+            return False
+    return key[3] or any(comparator.is_for_prereleases_of(key) for comparator in comparators)
 
 
-def _version(text: str) -> Version | None:
+@lru_cache(maxsize=16384)
+def _version(text: str) -> Key | None:
     """None for what is no semantic version; its build is left away, as it never counts."""
     match = _FULL.fullmatch(text)
-    if match is None or any(int(number) > MAX_NUMBER for number in match.group(2, 3, 4)):
+    if match is None:
         return None
-    core, prerelease = match.group(1, 5)
-    return Version(f"{core}-{prerelease}" if prerelease else core)
+    numbers = [int(number) for number in match.group(1, 2, 3)]
+    return _key(numbers, match[4].split(".") if match[4] else ()) if max(numbers) <= MAX_NUMBER else None
 
 
 def _alternative(text: str) -> Iterator[_Comparator]:
