@@ -125,6 +125,7 @@ class RowStream:
             if self._asking is None:
                 if not self._session.running:
                     self._session.startService()
+                self._problem = None
                 self._asking = Deferred.fromCoroutine(self._ask())
                 self._asking.addBoth(self._asked_for)
             await self._answered()
