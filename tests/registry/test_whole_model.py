@@ -18,7 +18,7 @@ SOAK = bool(os.environ.get("DEPLOYD_SOAK"))
 
 class WholeModelTests(SynchronousTestCase):
     def check(self, new_place: Callable[[], Place], examples: int) -> None:
-        count, steps = (examples * 30, 100) if SOAK else (examples, 50)
+        count, steps = (examples * 20, 100) if SOAK else (examples, 50)
         run_state_machine_as_test(
             lambda: RegistryMachine(new_place),
             settings=settings(max_examples=count, stateful_step_count=steps, deadline=None),
