@@ -30,10 +30,19 @@ class BoxCutter(amp.AMP):
         """Give the connection up."""
         raise NotImplementedError
 
+    @property
+    def is_holding(self) -> bool:
+        """Whether something came that was not taken yet."""
+        return self._at < len(self._held)
+
+    def may_go_on(self) -> bool:
+        """Asked after each box; whoever says no pauses, and goes on later."""
+        return True
+
     def dataReceived(self, data: bytes) -> None:
         self._held, self._at = self._held[self._at :] + data, 0
         try:
-            while not self.paused and not self.is_dropped and self._next_box():
+            while not self.paused and not self.is_dropped and self._next_box() and self.may_go_on():
                 pass
         except Exception as error:  # AMP raises whatever a malformed box trips over
             self.drop(f"not deployd's protocol ({type(error).__name__})")

@@ -38,17 +38,34 @@ CALL_TIMEOUT = 10.0
 
 
 @implementer(IPushProducer)
-class _ReadGate:
-    """Stops reading from a peer, and answering what was read, while it does not read what it asked for."""
+class ReadGate:
+    """Stops reading from a peer, and answering what was read, while there is a reason to.
+
+    One is that it does not read what it asked for.
+    """
 
     def __init__(self, peer: Peer) -> None:
         self._peer = peer
+        self._reasons: set[str] = set()
+
+    def shut(self, reason: str) -> None:
+        if not self._reasons:
+            self._peer.pauseProducing()
+        self._reasons.add(reason)
+
+    def open(self, reason: str) -> None:
+        if reason not in self._reasons:
+            return
+        self._reasons.discard(reason)
+        if not self._reasons:
+            # It may be shut again at once.
+            self._peer.resumeProducing()
 
     def pauseProducing(self) -> None:
-        self._peer.pauseProducing()
+        self.shut("unread")
 
     def resumeProducing(self) -> None:
-        self._peer.resumeProducing()
+        self.open("unread")
 
     def stopProducing(self) -> None:
         """The connection is gone; nothing is left to stop."""
@@ -157,9 +174,11 @@ class Peer(BoxCutter):
             raise ConnectionLost()
         self._send(box.serialize())
 
-    def gate_reading(self) -> None:
+    def gate_reading(self) -> ReadGate:
         """Stop reading while the peer does not read (Note [What a peer may cost]); servers call this."""
-        self.transport.registerProducer(_ReadGate(self), True)
+        gate = ReadGate(self)
+        self.transport.registerProducer(gate, True)
+        return gate
 
     def ampBoxReceived(self, box: amp.AmpBox) -> None:
         self._heard = self._clock.seconds()

@@ -15,8 +15,9 @@ from twisted.python.failure import Failure
 from deployd.errors import Malformed, PermissionRefused, SecretRefused
 from deployd.net.conversation import Conversation, responder
 from deployd.net.handshake import NONCE, Transcript, agreed_version, check_client, check_owner, server_facts
-from deployd.net.peer import CONNECTION_DONE, Peer
+from deployd.net.peer import CONNECTION_DONE, Peer, ReadGate
 from deployd.net.secret import Secret
+from deployd.net.turns import Turns
 from deployd.wire.handshake import Hello, Prove
 
 if TYPE_CHECKING:
@@ -75,12 +76,13 @@ class ServerFactory(Factory):
         self._clock = clock
         self._terms = terms
         self.peers: set[ServerPeer] = set()
+        self._turns = Turns(clock)
 
     def buildProtocol(self, addr: IAddress | None) -> ServerPeer | None:
         if len(self.peers) >= MAX_CONNECTIONS:
             self._log.warn("refusing a connection: {count} are open", count=len(self.peers))
             return None
-        return ServerPeer(self._clock, self._terms, self.peers)
+        return ServerPeer(self._clock, self._terms, self.peers, self._turns)
 
     def close_all(self) -> None:
         for peer in list(self.peers):
@@ -90,10 +92,13 @@ class ServerFactory(Factory):
 class ServerPeer(Peer):
     """The server's end of one connection."""
 
-    def __init__(self, clock: IReactorTime, terms: ServerTerms, peers: set[ServerPeer]) -> None:
+    def __init__(self, clock: IReactorTime, terms: ServerTerms, peers: set[ServerPeer], turns: Turns) -> None:
         super().__init__(clock)
         self._terms = terms
         self._peers = peers
+        self._turns = turns
+        self._turn = 0.0
+        self._gate: ReadGate | None = None
         self._deadline: IDelayedCall | None = None
         self._transcript: Transcript | None = None
         self._tried = False
@@ -102,13 +107,33 @@ class ServerPeer(Peer):
     def connectionMade(self) -> None:
         super().connectionMade()
         self._peers.add(self)
-        self.gate_reading()
+        self._gate = self.gate_reading()
         self._deadline = self._clock.callLater(HANDSHAKE_DEADLINE, self.drop, "no handshake in time")
 
     def connectionLost(self, reason: Failure = CONNECTION_DONE) -> None:
         self._peers.discard(self)
+        self._turns.leave(self)
         self._met_deadline()
         super().connectionLost(reason)
+
+    # Note [Turns]
+
+    def dataReceived(self, data: bytes) -> None:
+        self._turn = self._turns.end()
+        super().dataReceived(data)
+
+    def may_go_on(self) -> bool:
+        if not self._turns.is_over(self._turn) or not self.is_holding or self._gate is None or self.is_dropped:
+            return True
+        self._gate.shut("turn")
+        self._turns.wait(self)
+        return False
+
+    def go_on(self) -> None:
+        if self._gate is not None:
+            self._gate.open("turn")
+
+    # The handshake.
 
     @responder(Hello)
     def hello(self, oldest: int, newest: int, program: str, purpose: str, nonce: bytes) -> dict[str, Any]:
