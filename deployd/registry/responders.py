@@ -29,6 +29,8 @@ from deployd.wire.registry import Attach, Confirm, Leave, Publish, Update
 MAX_WAIT = 60.0
 # So many rows are looked at for one page: a few milliseconds, whatever is asked for.
 LOOKED = 2_000
+# Filters whose words are no longer than this together are remembered.
+MAX_KNOWN = 500
 
 ANONYMOUS = frozenset({"read"})
 
@@ -154,14 +156,15 @@ class OwnerSession(ReaderSession):
         self._peer.hang_up()
 
 
-def _followed(*words: str) -> RowFilter:
+def _followed(match: str, namespace: str, app: str, release: str) -> RowFilter:
     """Thousands follow the same, and say so again each time."""
-    return _known(*words) if sum(map(len, words)) < MAX_KNOWN else RowFilter.parse(*words)
+    parse = _known if len(match) + len(namespace) + len(app) + len(release) < MAX_KNOWN else RowFilter.parse
+    return parse(match, namespace, app, release)
 
 
 @lru_cache(maxsize=1024)
-def _known(*words: str) -> RowFilter:
-    return RowFilter.parse(*words)
+def _known(match: str, namespace: str, app: str, release: str) -> RowFilter:
+    return RowFilter.parse(match, namespace, app, release)
 
 
 def _joined(texts: list[bytes]) -> bytes:

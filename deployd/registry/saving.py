@@ -27,6 +27,8 @@ from deployd.registry.book import Transaction
 MAX_QUEUED = 20_000
 # For so many seconds a save that failed says how things are.
 REMEMBERED = 60.0
+# A save that takes so many seconds is trouble.
+SLOW = 5.0
 
 
 @define(eq=False)
@@ -73,6 +75,7 @@ class Saving:
         self._max_queued = max_queued
         self._queue = _Batch()
         self._under_way: _Batch | None = None
+        self._since = 0.0
         self._trouble = ""
         self._trouble_since = 0.0
         self._ended: DeploydError | None = None
@@ -81,7 +84,10 @@ class Saving:
     @property
     def trouble(self) -> str:
         """Why the last save was not through; "" once one was, or if nobody has tried for a while."""
-        return self._trouble if self._clock.seconds() - self._trouble_since < REMEMBERED else ""
+        now = self._clock.seconds()
+        if self._under_way is not None and now - self._since >= SLOW:
+            return f"the registry's disk has not answered for {now - self._since:.0f} seconds"
+        return self._trouble if now - self._trouble_since < REMEMBERED else ""
 
     @property
     def queued(self) -> int:

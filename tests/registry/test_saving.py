@@ -153,6 +153,15 @@ class SavingTests(SynchronousTestCase):
         self.store.let_through()
         self.successResultOf(idle)
 
+    def test_a_disk_that_hangs_is_trouble(self) -> None:
+        self.take("alice")
+        self.clock.advance(4)
+        self.assertEqual(self.saving.trouble, "")
+        self.clock.advance(3)
+        self.assertIn("has not answered for 7 seconds", self.saving.trouble)
+        self.store.let_through()
+        self.assertEqual(self.saving.trouble, "")
+
     def test_says_how_long_it_takes(self) -> None:
         self.take("alice")
         self.clock.advance(2)
