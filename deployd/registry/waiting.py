@@ -6,25 +6,25 @@ from collections.abc import Iterable, Sequence
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import deferLater
 
 from deployd.model.registration import Registration
 from deployd.model.row_change import RowChange
 from deployd.registry.filter import RowFilter
+from deployd.registry.outflow import Turns
 from deployd.registry.watching import Watchers
 
 WAITERS_PER_ADDRESS = 100
 WAITERS = 5000
 # So many rows are looked at in one turn for somebody who waits.
-LOOKED = 5_000
+LOOKED = 2_000
 
 
 class WaitingRoom:
     """Wakes those whose filter takes a row that was put; the others sleep on."""
 
     def __init__(self, clock: IReactorTime, per_address: int = WAITERS_PER_ADDRESS, limit: int = WAITERS) -> None:
-        self._clock = clock
         self._sleepers = Watchers(clock, limit, per_address, "requests wait")
+        self._turns = Turns(clock)
 
     @property
     def count(self) -> int:
@@ -42,7 +42,8 @@ class WaitingRoom:
         waiting = self._wait(who, wanted, seconds, address)
         try:
             for start in range(LOOKED, len(rows), LOOKED):
-                await deferLater(self._clock, 0)
+                # One slice in each turn of the reactor, however many wait.
+                await self._turns.next()
                 if waiting.called:
                     break
                 if _is_among(rows[start : start + LOOKED], wanted):

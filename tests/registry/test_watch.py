@@ -156,6 +156,7 @@ class WaitingRoomTests(SynchronousTestCase):
         finding = Deferred.fromCoroutine(self.room.find([row("x")] * 3 * LOOKED, RowFilter(role="say"), 10, "a"))
         finding.cancel()
         self.failureResultOf(finding, CancelledError)
+        self.clock.advance(0)
         self.assertEqual((self.room.count, self.clock.getDelayedCalls()), (0, []))
 
     def test_is_bounded(self) -> None:
