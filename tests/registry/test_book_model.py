@@ -181,7 +181,7 @@ deeds = st.tuples(
 class UndoTests(SynchronousTestCase):
     """Note [The draft is ahead of the table]."""
 
-    @settings(max_examples=200, deadline=None)
+    @settings(max_examples=80, deadline=None)
     @given(st.lists(deeds, max_size=40))
     def test_what_is_undone_never_was(self, done: list[tuple[str, str, dict[str, int]]]) -> None:
         self.book, self.now = Book(SavedTable("epoch", 0)), 0.0

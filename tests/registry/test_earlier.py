@@ -55,7 +55,7 @@ class EarlierRouter:
 
 
 class EarlierRouterTests(SynchronousTestCase):
-    @settings(max_examples=150, deadline=None)
+    @settings(max_examples=60, deadline=None)
     @given(st.lists(operations("renew", "restart", "step", "step"), max_size=40), st.sampled_from([3, 1000]), pages)
     def test_it_has_the_table_of_the_revision_that_it_was_told(
         self, done: list[Operation], max_changes: int, page_bytes: int

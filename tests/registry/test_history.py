@@ -177,7 +177,7 @@ def seen(table: Known, wanted: RowFilter) -> Known:
 
 
 class FollowingTests(SynchronousTestCase):
-    @settings(max_examples=200, deadline=None)
+    @settings(max_examples=80, deadline=None)
     @given(st.lists(operations("renew", "restart", "step", "step", "sync"), max_size=40), filters, st.data())
     def test_whoever_follows_has_the_table_of_some_revision_whenever_it_is_whole(
         self, done: list[Operation], wanted: RowFilter, data: st.DataObject
@@ -204,7 +204,7 @@ class FollowingTests(SynchronousTestCase):
                 )
                 self.assertEqual(follower.rows, seen(table, wanted))
 
-    @settings(max_examples=100, deadline=None)
+    @settings(max_examples=50, deadline=None)
     @given(st.lists(operations(), max_size=30), filters, pages, st.data())
     def test_from_any_revision_exactly_what_was_done_after_it(
         self, done: list[Operation], wanted: RowFilter, page_bytes: int, data: st.DataObject
@@ -229,7 +229,7 @@ class FollowingTests(SynchronousTestCase):
         self.assertEqual([(line["revision"], line["type"], line["row"]["id"]) for line in lines], expected)
         self.assertEqual(position, f"an-epoch-1.{world.book.revision.number}")
 
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=30, deadline=None)
     @given(st.lists(operations("restart"), min_size=5, max_size=30), pages)
     def test_a_restart_resets_nobody(self, done: list[Operation], page_bytes: int) -> None:
         world = World(page_bytes=page_bytes)
