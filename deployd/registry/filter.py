@@ -16,6 +16,8 @@ from deployd.model.registration import MAX_META_BYTES, MAX_META_DEPTH, Registrat
 from deployd.planning.versions import version_range
 
 MAX_META_KEYS = 16
+# Longer than any name of a namespace, an app or a release, and than APP:vN.
+MAX_WORD = 300
 
 _PREFIX = re.compile(r"[0-9a-f]{4,39}")
 
@@ -53,6 +55,8 @@ class RowFilter:
             role_name(role)
         if at:
             version_range(versions)
+        for text in (namespace, app, release):
+            _bounded(text)
         return cls(namespace, app, release, role, versions.strip() or "*" if at else "", _wanted(meta or {}))
 
     @property
@@ -91,7 +95,7 @@ class Near:
     @classmethod
     def parse(cls, text: str) -> Near:
         """Raise Invalid."""
-        app, colon, release = text.rpartition(":")
+        app, colon, release = _bounded(text).rpartition(":")
         if not colon:
             return cls(namespace=text)
         if not app or not release:
@@ -115,6 +119,13 @@ class Near:
         return bool(self.namespace) and row.namespace == self.namespace
 
 
+def _bounded(text: str) -> str:
+    """``text``; raise Invalid where no row can have it. What somebody waits for is kept meanwhile."""
+    if len(text) > MAX_WORD:
+        raise Invalid(f"{shown(text)} is too long for a name that a row has")
+    return text
+
+
 def _wanted(meta: Mapping[str, Any]) -> Wanted:
     if not isinstance(meta, Mapping):
         raise Invalid("metadata is looked for by an object: a value for each key")
@@ -124,7 +135,7 @@ def _wanted(meta: Mapping[str, Any]) -> Wanted:
         wanted = tuple(sorted((str(key), _text(value)) for key, value in meta.items()))
     except (ValueError, TypeError, RecursionError):
         raise Invalid(f"metadata is looked for by JSON, nested up to {MAX_META_DEPTH} deep") from None
-    if any(len(text) > MAX_META_BYTES for _, text in wanted):
+    if any(len(key) > MAX_META_BYTES or len(text) > MAX_META_BYTES for key, text in wanted):
         raise Invalid(f"metadata is looked for by values of up to {MAX_META_BYTES} bytes, as no row has longer ones")
     return wanted
 

@@ -56,6 +56,19 @@ class ParsingTests(SynchronousTestCase):
                 RowFilter.parse(match)
         self.assertEqual(RowFilter.parse("say@ "), RowFilter(role="say", versions="*"))
 
+    def test_words_are_bounded(self) -> None:
+        for long in (
+            {"namespace": "n" * 301},
+            {"app": "a" * 60_000},
+            {"release": "v" * 301},
+            {"meta": {"k" * 9999: 1}},
+        ):
+            with self.assertRaises(Invalid) as caught:
+                RowFilter.parse("http", **long)
+            self.assertLess(len(str(caught.exception)), 300)
+        with self.assertRaises(Invalid):
+            Near.parse("a" * 300 + ":v1")
+
     def test_metadata_is_bounded_json(self) -> None:
         deep: Any = 1
         for _ in range(MAX_META_DEPTH):
