@@ -10,6 +10,7 @@ from attrs import frozen
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from deployd.errors import DeploydError, PermissionRefused, Superseded
@@ -181,6 +182,10 @@ class Registry(Service):
         Raise Busy. ``address`` is where ``who`` watches from.
         """
         page = self._history.after(position, wanted)
+        while not page.is_news and page.position.number < self._history.revision.number:
+            # There is more, of which nothing was wanted so far.
+            await deferLater(self._clock, 0)
+            page = self._history.after(page.position, wanted)
         if page.is_news or not seconds > 0 or not self.running:
             return page
         before = await self._watchers.wait(wanted, min(seconds, MAX_WATCH), who, address)

@@ -245,6 +245,20 @@ class EtcdTests(BugCase):
             else:
                 self.assertEqual(follower.revisions, list(range(before + 1, before + starved + 1)))
 
+    def test_17529_a_watch_loses_nothing_behind_a_lot_that_it_does_not_want(self) -> None:
+        """etcd-io/etcd#17529: more than is looked at in one go, and then what it waits for, which is there already."""
+        self.registry._history._max_changes = 50_000
+        seat = self.owner("alice")
+        for port in range(1, 5):
+            self.update(seat, [row(f"r{number}", port=port) for number in range(2000)])
+        self.update(seat, [row("s", role="say")])
+        self.update(seat, [row("t", role="say")])
+        for wait in (0.0, 20.0):
+            following = self.registry.follow(Position.parse("0"), RowFilter(role="say"), wait, object(), "")
+            page: Deferred[Page] = Deferred.fromCoroutine(following)
+            self.clock.advance(0)
+            self.assertEqual([line["row"]["id"] for line in self.successResultOf(page).lines], ["s", "t"])
+
     def test_17780_the_revision_does_not_decrease_when_the_last_change_was_a_deletion(self) -> None:
         """etcd-io/etcd#17780: a compaction took the newest revision, a tombstone, with it; then came a crash."""
         seat = self.owner("alice")
