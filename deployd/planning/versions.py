@@ -87,7 +87,8 @@ class VersionRange:
 
     def takes(self, version: str) -> bool:
         """Whether the range holds ``version``; what is no semantic version is in no range."""
-        return _takes(self.text, version)
+        key = _version(version)
+        return key is not None and any(_all_take(one, key) for one in self._alternatives)
 
 
 @lru_cache(maxsize=1024)
@@ -103,13 +104,6 @@ def version_range(text: str) -> VersionRange:
     return VersionRange(text, alternatives if all(alternatives) else ((),))
 
 
-# Many rows have the same few versions, and are looked at again and again. By texts, whose hashes are known.
-@lru_cache(maxsize=16384)
-def _takes(wanted: str, version: str) -> bool:
-    key = _version(version)
-    return key is not None and any(_all_take(one, key) for one in version_range(wanted)._alternatives)
-
-
 def _all_take(comparators: tuple[_Comparator, ...], key: Key) -> bool:
     """A prerelease is only in a range that names one of the very version that it leads to."""
     for comparator in comparators:
@@ -118,6 +112,7 @@ def _all_take(comparators: tuple[_Comparator, ...], key: Key) -> bool:
     return key[3] or any(comparator.is_for_prereleases_of(key) for comparator in comparators)
 
 
+# Many rows have the same few versions, and are looked at again and again.
 @lru_cache(maxsize=16384)
 def _version(text: str) -> Key | None:
     """None for what is no semantic version; its build is left away, as it never counts."""

@@ -8,12 +8,12 @@ from functools import lru_cache
 from json import dumps, loads
 from typing import Any
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from deployd.model.invalid import Invalid
 from deployd.model.names import is_commit, role_name, shown
 from deployd.model.registration import MAX_META_BYTES, MAX_META_DEPTH, Registration
-from deployd.planning.versions import version_range
+from deployd.planning.versions import VersionRange, version_range
 
 MAX_META_KEYS = 16
 # Longer than any name of a namespace, an app or a release, and than APP:vN.
@@ -39,6 +39,12 @@ class RowFilter:
     role: str = ""
     versions: str = ""
     meta: Wanted = ()
+    # What ``versions`` means, found out once: a filter is held against many rows.
+    _range: VersionRange | None = field(init=False, eq=False, repr=False)
+
+    @_range.default
+    def _range_of_versions(self) -> VersionRange | None:
+        return version_range(self.versions) if self.versions else None
 
     @classmethod
     def parse(
@@ -79,7 +85,7 @@ class RowFilter:
             (not self.role or row.role == self.role)
             and (not self.app or row.app == self.app)
             and (not self.release or row.release == self.release)
-            and (not self.versions or version_range(self.versions).takes(row.version))
+            and (self._range is None or self._range.takes(row.version))
             and (not self.meta or _has(row.meta, self.meta))
         )
 

@@ -188,7 +188,8 @@ class Registry(Service):
             page = self._history.after(page.position, wanted)
         if page.is_news or not seconds > 0 or not self.running:
             return page
-        before = await self._watchers.wait(wanted, min(seconds, MAX_WATCH), who, address)
+        known = page.position.number
+        before = await self._watchers.wait(wanted, min(seconds, MAX_WATCH), who, address, known)
         # Until then nothing changed that is wanted, however much else did.
         number = self._history.revision.number if before is None else before
         return self._history.after(Position(page.position.epoch, number), wanted)

@@ -5,12 +5,18 @@ Note [Woken by and by]
 To answer a thousand takes a tenth of a second. What is written to them goes out when the reactor gets to it, so those
 who are woken together are answered some in each of its turns: the first ones do not wait for the last ones, and neither
 does anybody else.
+
+Note [Held against by and by]
+~~~~~~~~~~~~~~~~~~~~~~~~~~~~~
+So may it be to find out whom changes concern: thousands may each want something of their own. What is not found out in
+a moment waits for the next turns. Whoever begins to wait meanwhile knows of those changes (``since``), and they do not
+wake it. Where too many are behind, all are woken, and find out for themselves.
 """
 
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from attrs import define, field
 from twisted.internet.defer import Deferred
@@ -24,8 +30,12 @@ from deployd.registry.filter import RowFilter
 MAX_WATCHERS = 6000
 WATCHERS_PER_ADDRESS = 3000
 
-# So many are answered in one turn.
+# So many are answered in one turn, if it does not take longer than a moment.
 TOGETHER = 32
+MOMENT = 0.005
+# So many filters are held against changes before the clock is looked at; so many changes may wait for that.
+_STEP = 64
+MAX_UNSEEN = 20_000
 
 # The namespace and the role that alone can be wanted, "" where several can.
 Key = tuple[str, str]
@@ -45,6 +55,7 @@ class _Wait:
     group: _Group
     address: str
     timer: IDelayedCall
+    since: int
     done: Deferred[int | None] = field(factory=Deferred)
 
 
@@ -69,6 +80,11 @@ class Watchers:
         # Who is to be answered, and with what.
         self._woken: deque[tuple[_Wait, int]] = deque()
         self._waking: IDelayedCall | None = None
+        # The last change that was told, and those that were not held against everybody's filter yet.
+        self._number = 0
+        self._unseen: deque[Sequence[RowChange]] = deque()
+        self._looking: Iterator[None] | None = None
+        self._look_again: IDelayedCall | None = None
         # How many groups look at metadata.
         self._by_meta = 0
 
@@ -76,9 +92,14 @@ class Watchers:
     def count(self) -> int:
         return len(self._waits)
 
-    def wait(self, wanted: RowFilter, seconds: float, who: object, address: str) -> Deferred[int | None]:
-        """Fires with the number before the first change of a row that ``wanted`` takes; with None after ``seconds``, or
-        when ``who`` leaves. Raise Busy."""
+    def wait(
+        self, wanted: RowFilter, seconds: float, who: object, address: str, since: int | None = None
+    ) -> Deferred[int | None]:
+        """Fires with the number before the first change after ``since`` of a row that ``wanted`` takes; with None after
+        ``seconds``, or when ``who`` leaves. Raise Busy.
+
+        ``since`` is the last change there was (None: the last that was told here).
+        """
         if who in self._waits:
             raise Busy("this session watches already; one watch at a time")
         if self.count >= self._limit:
@@ -88,7 +109,8 @@ class Watchers:
         group = self._groups.get(wanted)
         if group is None:
             group = self._join(wanted)
-        wait = _Wait(group, address, self._clock.callLater(seconds, self.leave, who))
+        timer = self._clock.callLater(seconds, self.leave, who)
+        wait = _Wait(group, address, timer, self._number if since is None else since)
         self._waits[who] = group.members[who] = wait
         self._addresses[address] += 1
         return wait.done
@@ -116,40 +138,80 @@ class Watchers:
 
     def changed(self, changes: Iterable[RowChange]) -> None:
         """Wake those who want to know of these."""
+        told = list(changes)
+        if told:
+            self._number = max(self._number, told[-1].number)
         if not self._waits:
+            self._unseen.clear()
             return
-        woken: dict[_Group, int] = {}
-        for change in self._kinds(changes):
-            for group in self._candidates(change.row):
-                if group not in woken and group.wanted.takes(change.row):
-                    woken[group] = change.number - 1
-        for group, number in woken.items():
-            for who in list(group.members):
-                wait = self.drop(who)
-                if wait is not None:
-                    self._woken.append((wait, number))
-        if self._woken and self._waking is None:
-            self._wake()
+        self._unseen.append(self._kinds(told))
+        if sum(map(len, self._unseen)) > MAX_UNSEEN:
+            self._unseen.clear()
+            for group in list(self._groups.values()):
+                self._wake_all(group)
+        if self._look_again is None:
+            self._look()
 
     def close(self) -> None:
         """Answer all: nothing more will come."""
-        if self._waking is not None:
-            self._waking.cancel()
+        for planned in (self._waking, self._look_again):
+            if planned is not None:
+                planned.cancel()
+        self._unseen.clear()
         while self._woken:
-            self._wake(len(self._woken))
+            wait, number = self._woken.popleft()
+            wait.done.callback(number)
         for who in list(self._waits):
             self.leave(who)
 
-    def _wake(self, count: int = TOGETHER) -> None:
+    def _look(self) -> None:
+        """Note [Held against by and by]."""
+        self._look_again = None
+        end = self._clock.seconds() + MOMENT
+        if self._looking is None:
+            self._looking = self._hold()
+        for _ in self._looking:
+            if self._clock.seconds() >= end:
+                self._look_again = self._clock.callLater(0, self._look)
+                break
+        else:
+            self._looking = None
+        if self._woken and self._waking is None:
+            self._wake()
+
+    def _hold(self) -> Iterator[None]:
+        """Hold what is unseen against the filters, a step at a time."""
+        count = 0
+        while self._unseen:
+            told = self._unseen.popleft()
+            for change in told:
+                for group in self._candidates(change.row):
+                    count += 1
+                    if not count % _STEP:
+                        yield
+                    if group.members and group.wanted.takes(change.row):
+                        self._wake_all(group, change.number)
+
+    def _wake_all(self, group: _Group, number: int | None = None) -> None:
+        """Those of ``group`` to whom the change ``number`` is news; None: who knows."""
+        for who, wait in list(group.members.items()):
+            if number is None or number > wait.since:
+                self.drop(who)
+                self._woken.append((wait, wait.since if number is None else number - 1))
+
+    def _wake(self) -> None:
         """Note [Woken by and by]."""
         self._waking = None
-        for _ in range(min(count, len(self._woken))):
+        end = self._clock.seconds() + MOMENT
+        for _ in range(min(TOGETHER, len(self._woken))):
             wait, number = self._woken.popleft()
             wait.done.callback(number)
+            if self._clock.seconds() >= end:
+                break
         if self._woken and self._waking is None:
             self._waking = self._clock.callLater(0, self._wake)
 
-    def _kinds(self, changes: Iterable[RowChange]) -> Iterable[RowChange]:
+    def _kinds(self, changes: Sequence[RowChange]) -> Sequence[RowChange]:
         """The first of each kind of rows: a thousand rows of one release are one kind, if nobody looks at metadata."""
         if self._by_meta:
             return changes
@@ -157,12 +219,11 @@ class Watchers:
         for change in changes:
             row = change.row
             kinds.setdefault((row.namespace, row.app, row.release, row.role, row.version), change)
-        return kinds.values()
+        return list(kinds.values())
 
-    def _candidates(self, row: Registration) -> Iterator[_Group]:
-        for namespace in (row.namespace, ""):
-            for role in (row.role, ""):
-                yield from self._keys.get((namespace, role), ())
+    def _candidates(self, row: Registration) -> list[_Group]:
+        keys = [(namespace, role) for namespace in (row.namespace, "") for role in (row.role, "")]
+        return [group for key in keys for group in self._keys.get(key, ())]
 
     def _join(self, wanted: RowFilter) -> _Group:
         group = self._groups[wanted] = _Group(wanted, (wanted.exact_namespace, wanted.role))

@@ -21,7 +21,16 @@ from tests.net.links import credentials, terms
 
 
 class Reactor(Clock):
-    """A Clock that comes around as a reactor does: what is put off to now happens in the next turn."""
+    """A Clock that comes around as a reactor does: what is put off to now happens in the next turn.
+
+    ``passing``: so many seconds pass each time that somebody looks at it.
+    """
+
+    passing = 0.0
+
+    def seconds(self) -> float:
+        self.rightNow += self.passing
+        return float(super().seconds())
 
     def turn(self) -> None:
         due = [call for call in self.calls if call.getTime() <= self.seconds()]

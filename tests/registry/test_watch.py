@@ -14,10 +14,11 @@ from deployd.net.peer import Peer
 from deployd.registry.filter import RowFilter
 from deployd.registry.service import MAX_WATCH
 from deployd.registry.waiting import LOOKED, WaitingRoom
-from deployd.registry.watching import TOGETHER, Watchers
+from deployd.registry.watching import MAX_UNSEEN, MOMENT, TOGETHER, Watchers
 from deployd.wire.documents import load
 from deployd.wire.lookup import Follow
 from tests.client.network import TIMEOUT
+from tests.net.test_turns import Reactor
 from tests.registry.rows import OTHER, row
 from tests.registry.test_sessions import SessionCase
 
@@ -34,7 +35,7 @@ class WatchersTests(SynchronousTestCase):
         self.watchers = Watchers(self.clock, limit=3, per_address=2)
 
     def wait(self, who: object, wanted: RowFilter = ANY, address: str = "") -> Deferred[int | None]:
-        return self.watchers.wait(wanted, 10, who, address or str(who))
+        return self.watchers.wait(wanted, 10, who, address or str(who), since=0)
 
     def test_each_is_told_from_where_on_there_is_something_for_it(self) -> None:
         any_row, say, other = self.wait("a"), self.wait("b", RowFilter(role="say")), self.wait("c", RowFilter(OTHER))
@@ -102,7 +103,7 @@ class WatchersTests(SynchronousTestCase):
     def test_very_many_are_answered_in_several_turns_and_all_at_once_at_the_end(self) -> None:
         watchers = Watchers(self.clock)
         for end in (lambda: self.clock.pump([0] * 10), watchers.close):
-            waits = [watchers.wait(ANY, 10, number, "a") for number in range(100)]
+            waits = [watchers.wait(ANY, 10, number, "a", since=0) for number in range(100)]
             watchers.changed([put(1)])
             watchers.changed([put(2)])
             self.assertEqual([wait.called for wait in waits], [True] * TOGETHER + [False] * (100 - TOGETHER))
@@ -110,6 +111,45 @@ class WatchersTests(SynchronousTestCase):
             end()
             self.assertEqual([self.successResultOf(wait) for wait in waits], [0] * 100)
             self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_whom_changes_concern_is_found_out_by_and_by(self) -> None:
+        """A thousand filters are held against many changes, and meanwhile the reactor comes around."""
+        clock = Reactor()
+        watchers = Watchers(clock)
+        for number in range(1000):
+            watchers.wait(RowFilter(role="http", app=f"a{number}"), 1000, number, "a")
+        wanted = watchers.wait(RowFilter(role="http", release="v9"), 1000, "b", "a")
+        clock.passing = MOMENT / 2
+        watchers.changed([*[put(n, version=f"1.0.{n}") for n in range(1, 30)], put(30, release="v9")])
+        self.assertNoResult(wanted)
+        # Whoever comes now has seen the change already.
+        late = watchers.wait(RowFilter(role="http", release="v9"), 1000, "c", "a", since=30)
+        turns = 0
+        while not wanted.called:
+            clock.turn()
+            turns += 1
+        self.assertEqual(self.successResultOf(wanted), 29)
+        self.assertTrue(100 < turns < 300, turns)
+        self.assertNoResult(late)
+        watchers.changed([put(31, release="v9")])
+        while not late.called:
+            clock.turn()
+        self.assertEqual(self.successResultOf(late), 30)
+        watchers.close()
+        self.assertEqual(clock.getDelayedCalls(), [])
+
+    def test_who_is_too_far_behind_finds_out_for_itself(self) -> None:
+        clock = Reactor()
+        watchers = Watchers(clock)
+        waits = [watchers.wait(RowFilter(app=f"a{n}"), 1000, n, "a", since=n) for n in range(200)]
+        clock.passing = MOMENT
+        for start in range(0, MAX_UNSEEN + 2000, 1000):
+            watchers.changed([put(start + n + 1, version=f"1.{n}.0") for n in range(1000)])
+        for _ in range(400):
+            clock.turn()
+        self.assertEqual([self.successResultOf(wait) for wait in waits], list(range(200)))
+        watchers.close()
+        self.assertEqual(clock.getDelayedCalls(), [])
 
 
 class WaitingRoomTests(SynchronousTestCase):
