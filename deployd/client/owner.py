@@ -34,7 +34,9 @@ from deployd.wire.row_text import text_pages
 
 GOODBYE = 2.0
 # Updates on the way at once: so many keep both ends at work.
-WINDOW = 4
+WINDOW = 8
+# About as many changes as fit into one.
+MANY = 200
 
 # Trying the same again would get the same answer; after any other error the session starts anew.
 _REFUSALS = (Malformed, NotOwner, PermissionRefused, Refused, UsageError)
@@ -80,6 +82,8 @@ class OwnedRows(MultiService):
         self._pending = Pending()
         self._peer: ClientPeer | None = None
         self._in_flight = 0
+        # Changes since something was sent.
+        self._asked = 0
         self._soon: IDelayedCall | None = None
         self._left = False
         self._link = Link(dial, self._attach, failed=self._failed)
@@ -137,9 +141,14 @@ class OwnedRows(MultiService):
             return fail(UsageError(str(error)))
         except DeploydError as error:
             return fail(error)
-        if self._soon is None and self._peer is not None:
-            # What is asked for in one turn of the reactor goes together.
-            self._soon = self._dial.clock.callLater(0, self._flush)
+        if self._peer is not None and self._in_flight < WINDOW:
+            self._asked += 1
+            if self._asked >= MANY:
+                # Whoever asks for thousands of rows need not be through before the registry begins.
+                self._send()
+            if self._soon is None:
+                # What is asked for in one turn of the reactor goes together.
+                self._soon = self._dial.clock.callLater(0, self._flush)
         return done
 
     async def _attach(self, peer: ClientPeer) -> None:
@@ -192,15 +201,21 @@ class OwnedRows(MultiService):
         if self._soon is not None and self._soon.active():
             self._soon.cancel()
         self._soon = None
+        while self._in_flight < WINDOW and self._send():
+            pass
+
+    def _send(self) -> bool:
+        """Send the next update; whether there was one."""
+        self._asked = 0
         peer = self._peer
-        while peer is not None and self._peer is peer and self._in_flight < WINDOW:
-            batch = self._pending.batch()
-            if batch is None:
-                return
-            self._in_flight += 1
-            answer = peer.call(Update, put=batch.text, free=batch.free)
-            answer.addCallbacks(self._accepted, self._not_accepted, (peer, batch), {}, (peer, batch))
-            answer.addErrback(lambda failure: self._log.failure("while updating rows", failure=failure))
+        batch = self._pending.batch() if peer is not None else None
+        if peer is None or batch is None:
+            return False
+        self._in_flight += 1
+        answer = peer.call(Update, put=batch.text, free=batch.free)
+        answer.addCallbacks(self._accepted, self._not_accepted, (peer, batch), {}, (peer, batch))
+        answer.addErrback(lambda failure: self._log.failure("while updating rows", failure=failure))
+        return True
 
     def _accepted(self, answer: dict[str, Any], peer: ClientPeer, batch: Batch) -> None:
         if self._peer is peer:

@@ -108,6 +108,14 @@ class OwnedRowsTests(OwnedRowsContract):
         self.assertEqual(len(self.table()), 1000)
         self.assertLess(len(sent), 10)
 
+    def test_a_lot_is_on_its_way_before_all_of_it_is_asked_for(self) -> None:
+        self.start()
+        sent = self.counting("update")
+        for number in range(1000):
+            self.rows.put(row(f"http-{number}", 20000 + number))
+        self.network.pumps[0].pump()
+        self.assertGreater(len(sent), 2)
+
     def counting(self, method: str) -> list[Any]:
         """What the registry is asked for from now on."""
         registry, asked = self.network.registry, []
