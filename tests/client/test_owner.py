@@ -115,6 +115,9 @@ class OwnedRowsTests(OwnedRowsContract):
             self.rows.put(row(f"http-{number}", 20000 + number))
         self.network.pumps[0].pump()
         self.assertGreater(len(sent), 2)
+        self.network.clock.advance(0)
+        self.turn()
+        self.assertEqual(len(self.table()), 1000)
 
     def counting(self, method: str) -> list[Any]:
         """What the registry is asked for from now on."""
