@@ -28,7 +28,7 @@ from tests.e2e.cluster import Daemon
 OWNERS = 100
 ALLOWED = 15.0
 DEADLINE = 60.0
-PAUSE = 0.005
+PAUSE = 0.002
 STRIDE = 7919
 
 
@@ -78,7 +78,7 @@ class Asking:
         if self.first:
             self.slowest = max(self.slowest, now - began)
         self.first = self.first or now - self._began
-        if number // STRIDE % 20 == 0:
+        if number // STRIDE % 10 == 0:
             markers = await query(peer, MARKER)
             if len(markers) == OWNERS and not any(each["marked"] for each in markers):
                 self.confirmed = time.monotonic() - self._began

@@ -244,8 +244,10 @@ async def measure(reactor: Any, directory: Path) -> dict[str, Any]:
         found["queries"] = {str(ROWS): await queries(peer, pid, ROWS)}
         for kind, address in {"amp": daemon.amp, "events": daemon.http}.items():
             watchers = await Watchers.start(reactor, kind, address, WATCHERS)
-            found["watched"][kind] = await ours.watched(watchers, WATCHED, kind)
-            await watchers.close()
+            try:
+                found["watched"][kind] = await ours.watched(watchers, WATCHED, kind)
+            finally:
+                await watchers.close()
         more = [Owner(reactor, daemon.amp, f"more-{first}") for first in range(ROWS, MANY_ROWS, ROWS)]
         for number, owner in enumerate(more, 1):
             await owner.put_all(row(number * ROWS + each) for each in range(ROWS))

@@ -92,7 +92,11 @@ class Watchers(ProcessProtocol):
         watchers = cls()
         command = [sys.executable, "-m", "benchmarks.registry_watchers", kind, address, str(count)]
         reactor.spawnProcess(watchers, command[0], command, env=None, childFDs={0: "w", 1: "r", 2: 2})
-        await watchers.ready
+        try:
+            await watchers.ready
+        except BaseException:
+            await watchers.close()
+            raise
         return watchers
 
     def seen(self, row_id: str) -> Deferred[float]:
@@ -114,7 +118,8 @@ class Watchers(ProcessProtocol):
             self.ready.errback(reason)
 
     def close(self) -> Deferred[None]:
-        self.transport.signalProcess("KILL")
+        if not self.ended.called:
+            self.transport.signalProcess("KILL")
         return self.ended
 
 
