@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 from typing import Protocol
 
@@ -20,6 +21,14 @@ class Place(Protocol):
         """The newest life has begun, or ``all`` are over: let go of what was killed."""
         ...
 
+    def back_up(self) -> None:
+        """Take a copy of the table, in the place of the last one."""
+        ...
+
+    def put_back(self) -> None:
+        """The copy is the table again; nobody has it open."""
+        ...
+
 
 class MemoryPlace:
     def __init__(self) -> None:
@@ -29,6 +38,18 @@ class MemoryPlace:
         return MemoryRegistryStore(self._table, max_changes=20)
 
     def clean(self, all: bool = False) -> None: ...
+
+    def back_up(self) -> None:
+        self._copy = (self._table.epoch, self._table.number, dict(self._table.rows), list(self._table.changes))
+
+    def put_back(self) -> None:
+        """As a store that finds out."""
+        epoch, number, rows, changes = self._copy
+        table = self._table
+        if (epoch, number) == (table.epoch, table.number):
+            self._table = MemoryTable(epoch, number, dict(rows), list(changes))
+        else:
+            self._table = MemoryTable(number=table.number + 1, rows=dict(rows))
 
 
 class SqlitePlace:
@@ -45,3 +66,15 @@ class SqlitePlace:
     def clean(self, all: bool = False) -> None:
         while len(self._files) > (0 if all else 1):
             self._files.pop(0).close()
+
+    def back_up(self) -> None:
+        copy, table = sqlite3.connect(":memory:"), sqlite3.connect(self._path)
+        table.backup(copy)
+        self._copy = copy.serialize()
+        copy.close()
+        table.close()
+
+    def put_back(self) -> None:
+        self._path.write_bytes(self._copy)
+        for name in ("-wal", "-shm"):
+            self._path.with_name(self._path.name + name).unlink(missing_ok=True)

@@ -28,4 +28,4 @@ class WholeModelTests(SynchronousTestCase):
         self.check(MemoryPlace, 60)
 
     def test_in_sqlite(self) -> None:
-        self.check(lambda: SqlitePlace(Path(self.mktemp())), 40)
+        self.check(lambda: SqlitePlace(Path(self.mktemp())), 30)

@@ -18,16 +18,17 @@ Table = dict[str, Registration]
 
 
 class SavedChanges:
-    """All changes that a store has taken, of one epoch."""
+    """All changes that a store has taken, of one epoch, which began with ``table`` at ``number``."""
 
-    def __init__(self, epoch: str) -> None:
+    def __init__(self, epoch: str, table: Table, number: int) -> None:
         self.epoch = epoch
-        self.changes: list[RowChange] = []
-        self._tables: list[Table] = [{}]
+        self._begun = number
+        self._changes: list[RowChange] = []
+        self._tables: list[Table] = [table]
 
     @property
     def number(self) -> int:
-        return len(self.changes)
+        return self._begun + len(self._changes)
 
     def take(self, changes: Sequence[RowChange]) -> None:
         for change in changes:
@@ -39,12 +40,16 @@ class SavedChanges:
             else:
                 assert change.row.revision == change.number
                 table[change.row.id] = change.row
-            self.changes.append(change)
+            self._changes.append(change)
             self._tables.append(table)
+
+    def changes(self, after: int, end: int) -> list[RowChange]:
+        assert after >= self._begun
+        return self._changes[after - self._begun : end - self._begun]
 
     def table(self, number: int) -> Table:
         """As it was after that change."""
-        return self._tables[number]
+        return self._tables[max(0, number - self._begun)]
 
 
 class Watcher:
@@ -109,7 +114,7 @@ class Watcher:
 
     def _check_lines(self, lines: list[dict[str, Any]], after: int, end: Position, saved: SavedChanges) -> None:
         """Each change once, none left out."""
-        expected = [change for change in saved.changes[after : end.number] if self.wanted.takes(change.row)]
+        expected = [change for change in saved.changes(after, end.number) if self.wanted.takes(change.row)]
         kinds = [("delete" if change.freed else "put", change.number) for change in expected]
         assert [(line["type"], line["revision"]) for line in lines] == kinds
         assert [line["row"] for line in lines] == [document(change.row) for change in expected]

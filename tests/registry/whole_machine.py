@@ -19,7 +19,7 @@ from deployd.registry.falling import LAST_RETRY
 from deployd.registry.filter import RowFilter
 from deployd.registry.owner import Seat
 from tests.registry.places import Place
-from tests.registry.watched import Watcher
+from tests.registry.watched import Table, Watcher
 from tests.registry.whole_model import OWNERS, RIVAL, TIMEOUT, Deed, RegistryModel, Rows
 
 MAX_WATCHERS = 4
@@ -32,7 +32,8 @@ some_rows = st.dictionaries(ids, st.tuples(st.sampled_from(["http", "db"]), st.i
 deeds = st.sampled_from(["publish"] * 3 + ["update"] * 5 + ["come", "confirm", "lose", "leave"])
 frees = st.one_of(st.just(set()), st.sets(ids, min_size=1, max_size=3))
 backs = st.sampled_from([0, 0, 0, 0, 0, 1])
-ends = st.sampled_from(["kill", "kill", "saved and killed", "stop", "stop", "lose the disk", "overtaken"])
+ends = st.sampled_from(["kill", "kill", "saved and killed", "stop", "stop", "lose the disk", "overtaken", "put back"])
+conditions = st.sampled_from(["save"] * 4 + ["fail", "wait", "back up"])
 is_quick = st.sampled_from([True, False, False])
 filters = st.builds(RowFilter, role=st.sampled_from(["", "http", "db"]))
 
@@ -44,6 +45,7 @@ class RegistryMachine(RegistryModel, RuleBasedStateMachine):
         RuleBasedStateMachine.__init__(self)
         RegistryModel.__init__(self, new_place)
         self.watchers: list[Watcher] = []
+        self.copy: tuple[str, int, Table, Rows] | None = None
         self.age = 0
 
     @initialize(is_quick=is_quick)
@@ -149,7 +151,10 @@ class RegistryMachine(RegistryModel, RuleBasedStateMachine):
 
     # What happens to all.
 
-    @rule(deed=st.sampled_from(["save"] * 4 + ["fail", "wait"]), seconds=st.sampled_from([1.0, 20.0, 45.0, 100.0]))
+    @rule(
+        deed=st.sampled_from(["save"] * 4 + ["fail", "wait", "back up"]),
+        seconds=st.sampled_from([1.0, 20.0, 45.0, 100.0]),
+    )
     def go_on(self, deed: str, seconds: float) -> None:
         if deed == "save" and self.store.is_saving:
             self.store.let_through()
@@ -157,6 +162,8 @@ class RegistryMachine(RegistryModel, RuleBasedStateMachine):
             self.fail_to_save()
         elif deed == "wait":
             self.pass_time(seconds)
+        elif deed == "back up":
+            self.back_up()
 
     def pass_time(self, seconds: float) -> None:
         if self.is_trying_again:
@@ -219,7 +226,9 @@ class RegistryMachine(RegistryModel, RuleBasedStateMachine):
             self.be_overtaken()
         if how == "lose the disk":
             self.place.clean(all=True)
-            self.place, self.settled = self.new_place(), {}
+            self.place, self.settled, self.begins, self.copy = self.new_place(), {}, ({}, 0), None
+        if how == "put back" and self.copy is not None:
+            self.put_back(*self.copy)
         self.live(is_quick)
         self.age = 0
 
@@ -239,6 +248,17 @@ class RegistryMachine(RegistryModel, RuleBasedStateMachine):
         assert len(saved) == 2
         self.settled = self.settled | {row.id: (RIVAL, row.role, row.port)}
         self.saved.take([change])
+
+    def back_up(self) -> None:
+        self.place.back_up()
+        self.copy = self.saved.epoch, self.saved.number, self.saved.table(self.saved.number), self.settled
+
+    def put_back(self, epoch: str, number: int, table: Table, rows: Rows) -> None:
+        self.place.clean(all=True)
+        self.place.put_back()
+        if (epoch, number) != (self.saved.epoch, self.saved.number):
+            # Above all numbers that somebody was told.
+            self.settled, self.begins = rows, (table, self.saved.number + 1)
 
     # Those who follow and ask.
 
