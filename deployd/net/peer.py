@@ -16,15 +16,15 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, TimeoutError, fail, maybeDeferred, succeed
 from twisted.internet.error import ConnectionAborted, ConnectionClosed, ConnectionDone, ConnectionLost
-from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime, ITCPTransport, ITransport
+from twisted.internet.interfaces import IDelayedCall, IReactorTime, ITCPTransport, ITransport
 from twisted.logger import Logger
 from twisted.protocols import amp
 from twisted.python.failure import Failure
-from zope.interface import implementer
 
 from deployd.errors import Busy, InternalError, Malformed, NoAnswer, Unreachable, UsageError
 from deployd.net.boxes import BoxCutter
 from deployd.net.conversation import Conversation
+from deployd.net.read_gate import ReadGate
 from deployd.net.sending import sender
 from deployd.wire.handshake import Ping
 
@@ -35,40 +35,6 @@ MAX_BOX_BEFORE_HANDSHAKE = 8 * 1024
 MAX_ANSWERING = 64
 MAX_CALLS = 256
 CALL_TIMEOUT = 10.0
-
-
-@implementer(IPushProducer)
-class ReadGate:
-    """Stops reading from a peer, and answering what was read, while there is a reason to.
-
-    One is that it does not read what it asked for.
-    """
-
-    def __init__(self, peer: Peer) -> None:
-        self._peer = peer
-        self._reasons: set[str] = set()
-
-    def shut(self, reason: str) -> None:
-        if not self._reasons:
-            self._peer.pauseProducing()
-        self._reasons.add(reason)
-
-    def open(self, reason: str) -> None:
-        if reason not in self._reasons:
-            return
-        self._reasons.discard(reason)
-        if not self._reasons:
-            # It may be shut again at once.
-            self._peer.resumeProducing()
-
-    def pauseProducing(self) -> None:
-        self.shut("unread")
-
-    def resumeProducing(self) -> None:
-        self.open("unread")
-
-    def stopProducing(self) -> None:
-        """The connection is gone; nothing is left to stop."""
 
 
 class Peer(BoxCutter):

@@ -15,7 +15,8 @@ from twisted.python.failure import Failure
 from deployd.errors import Malformed, PermissionRefused, SecretRefused
 from deployd.net.conversation import Conversation, responder
 from deployd.net.handshake import NONCE, Transcript, agreed_version, check_client, check_owner, server_facts
-from deployd.net.peer import CONNECTION_DONE, Peer, ReadGate
+from deployd.net.peer import CONNECTION_DONE, Peer
+from deployd.net.read_gate import ReadGate
 from deployd.net.secret import Secret
 from deployd.net.turns import Turns
 from deployd.wire.handshake import Hello, Prove

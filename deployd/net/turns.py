@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 MOMENT = 0.005
@@ -19,6 +20,16 @@ MOMENT = 0.005
 class Waiting(Protocol):
     def go_on(self) -> None:
         """It is your turn; come back to ``wait`` when it is over and there is more."""
+
+
+class _Later:
+    """Somebody who wants to hear of its turn once."""
+
+    def __init__(self, turns: Turns) -> None:
+        self.turn: Deferred[None] = Deferred(lambda _: turns.leave(self))
+
+    def go_on(self) -> None:
+        self.turn.callback(None)
 
 
 class Turns:
@@ -42,6 +53,12 @@ class Turns:
     def wait(self, who: Waiting) -> None:
         self._waiting[who] = None
         self._plan()
+
+    def next(self) -> Deferred[None]:
+        """Fires when it is the caller's turn; may be cancelled."""
+        later = _Later(self)
+        self.wait(later)
+        return later.turn
 
     def leave(self, who: Waiting) -> None:
         self._waiting.pop(who, None)

@@ -13,6 +13,8 @@ from twisted.protocols.basic import Int16StringReceiver
 from twisted.protocols.policies import TimeoutMixin
 from twisted.python.failure import Failure
 
+from deployd.net.read_gate import ReadGate
+from deployd.net.turns import Turns
 from deployd.registry.dns_messages import MAX_QUESTION, reply
 from deployd.registry.dns_zone import Table, Zone
 from deployd.registry.service import Registry
@@ -42,7 +44,10 @@ class Datagrams(DatagramProtocol):
 
 
 class Stream(Int16StringReceiver, TimeoutMixin):
-    """Questions over TCP, one after the other; the next is read once the answers before it are with the client."""
+    """Questions over TCP, one after the other; the next is read once the answers before it are with the client.
+
+    Of many that come at once the others are answered in turns (deployd.net.turns).
+    """
 
     MAX_LENGTH = MAX_QUESTION
     factory: Streams
@@ -50,12 +55,21 @@ class Stream(Int16StringReceiver, TimeoutMixin):
 
     def connectionMade(self) -> None:
         self.factory.open.add(self)
-        self.transport.registerProducer(self, True)
+        self._gate = ReadGate(self)
+        self.transport.registerProducer(self._gate, True)
         self.setTimeout(IDLE)
 
     def connectionLost(self, reason: Failure = _CONNECTION_DONE) -> None:
         self.setTimeout(None)
         self.factory.open.discard(self)
+        self.factory.turns.leave(self)
+
+    def dataReceived(self, data: bytes) -> None:
+        self._turn = self.factory.turns.end()
+        super().dataReceived(data)
+
+    def go_on(self) -> None:
+        self._gate.open("turn")
 
     def stringReceived(self, string: bytes) -> None:
         self.resetTimeout()
@@ -64,6 +78,9 @@ class Stream(Int16StringReceiver, TimeoutMixin):
             self.transport.abortConnection()
         else:
             self.sendString(answer)
+            if self.factory.turns.is_over(self._turn):
+                self._gate.shut("turn")
+                self.factory.turns.wait(self)
 
     def lengthLimitExceeded(self, length: int) -> None:
         self.transport.abortConnection()
@@ -84,6 +101,7 @@ class Streams(ServerFactory):
     def __init__(self, zone: Zone, clock: IReactorTime, limit: int = MAX_CONNECTIONS) -> None:
         self.zone = zone
         self.clock = clock
+        self.turns = Turns(clock)
         self.open: set[Stream] = set()
         self._limit = limit
 

@@ -16,6 +16,7 @@ from twisted.web.server import NOT_DONE_YET, Request
 
 from deployd.errors import Busy
 from deployd.net.http import CONNECTION_DONE, MAX_CONNECTIONS, BoundedChannel, BoundedSite
+from deployd.net.turns import Turns
 from deployd.registry.answers import Answer, Sendable
 
 MAX_BODY = 4096
@@ -59,6 +60,8 @@ class JsonResource(Resource):
 
     async def _answer(self, request: Request) -> None:
         try:
+            channel: Any = request.channel
+            await channel.turn()
             answer = await self._admitted(request)
             await answer.send(request)
         except CancelledError:
@@ -120,6 +123,7 @@ class SmallChannel(BoundedChannel):
     """The time for a request to arrive is bounded, its little body included."""
 
     _host = ""
+    _turn_ends = 0.0
 
     def connectionMade(self) -> None:
         self._host = str(getattr(self.transport.getPeer(), "host", ""))
@@ -133,6 +137,18 @@ class SmallChannel(BoundedChannel):
         if not addresses[self._host]:
             del addresses[self._host]
         super().connectionLost(reason)
+
+    def dataReceived(self, data: bytes) -> None:
+        if data:
+            self._turn_ends = self.factory.turns.end()
+        super().dataReceived(data)
+
+    async def turn(self) -> None:
+        """Come back when the next of the requests that came in at once may be answered (deployd.net.turns)."""
+        turns: Turns = self.factory.turns
+        if turns.is_over(self._turn_ends):
+            await turns.next()
+            self._turn_ends = turns.end()
 
     def resetTimeout(self) -> None:
         """Each request has IDLE seconds, however it trickles."""
@@ -172,6 +188,7 @@ class JsonSite(BoundedSite):
     ) -> None:
         super().__init__(resource, requestFactory=SmallRequest, timeout=IDLE, reactor=reactor)
         self.limit = limit
+        self.turns = Turns(reactor)
         self.addresses: Counter[str] = Counter()
         self._per_address = per_address
 
