@@ -22,9 +22,23 @@ _FILE = click.argument("file", type=click.Path(path_type=Path))
 def _line_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """What the line for the registry shall say."""
     for option in (
-        click.option("--namespace", "namespaces", type=WORD, multiple=True, help="May register there only [any]."),
-        click.option("--role", "roles", type=WORD, multiple=True, help="May register this role only [any]."),
-        click.option("--name", type=WORD, help="What its rows say whose they are [the file's name]."),
+        click.option(
+            "--namespace",
+            "namespaces",
+            type=WORD,
+            multiple=True,
+            metavar="N",
+            help="May register there only; may be repeated [any].",
+        ),
+        click.option(
+            "--role",
+            "roles",
+            type=WORD,
+            multiple=True,
+            metavar="R",
+            help="May register this role only; may be repeated [any].",
+        ),
+        click.option("--name", type=WORD, metavar="N", help="What its rows say whose they are [the file's name]."),
     ):
         function = option(function)
     return function
@@ -35,7 +49,10 @@ def _line_options(function: Callable[..., Any]) -> Callable[..., Any]:
 @_FILE
 @_line_options
 def key_new(settings: Settings, file: Path, **line: Any) -> None:
-    """Make a private key in FILE, and print the line for the registry's --authorized-keys directory."""
+    """Make a private key in FILE.
+
+    Prints the line for a file in the registry's --authorized-keys directory.
+    """
     from deployd.net.identity import Identity
 
     # A line that cannot be should leave no key behind.
@@ -48,7 +65,10 @@ def key_new(settings: Settings, file: Path, **line: Any) -> None:
 @_FILE
 @_line_options
 def key_show(settings: Settings, file: Path, **line: Any) -> None:
-    """Print the line for the registry's --authorized-keys directory of the key in FILE."""
+    """Print the line of the key in FILE.
+
+    It belongs into a file in the registry's --authorized-keys directory.
+    """
     from deployd.net.identity import Identity
 
     _show(settings, Identity.read(file), file, **line)
@@ -57,9 +77,10 @@ def key_show(settings: Settings, file: Path, **line: Any) -> None:
 @in_group(key, "token")
 @verb
 def key_token(settings: Settings) -> None:
-    """Print the read token of a --private registry: it opens HTTP for reading, and nothing else.
+    """Print the read token of a private registry.
 
-    Whoever should read gets it instead of the secret, from which it is made.
+    It opens HTTP for reading, and nothing else. Whoever should read gets it instead of the secret, from which it is
+    made.
     """
     from deployd.cli.rendering import json_text
     from deployd.errors import UsageError

@@ -8,14 +8,14 @@ from deployd.cli.register_voice import Say, named
 from deployd.cli.register_words import owner_name
 from deployd.client.owner import OwnedRows
 from deployd.client.reader import Document, Wanted, query
-from deployd.errors import DeploydError, IncompatibleVersion, PermissionRefused, SecretRefused, Superseded
+from deployd.errors import DeploydError, IncompatibleVersion, NotOwner, PermissionRefused, SecretRefused, Superseded
 from deployd.model.address import Address
 from deployd.model.registration import Registration
 from deployd.net.identity import Identity
 from deployd.net.peer import Peer
 
 # What is no use to try again.
-_FATAL = (IncompatibleVersion, PermissionRefused, SecretRefused)
+_FATAL = (IncompatibleVersion, NotOwner, PermissionRefused, SecretRefused)
 
 
 class Owner:
@@ -71,11 +71,11 @@ class Owner:
         return elsewhere or found.get("port") not in self.standing.ports
 
     def _failed(self, error: DeploydError) -> None:
-        if isinstance(error, Superseded):
+        if isinstance(error, Superseded) or self.standing.over:
             return
         if isinstance(error, _FATAL) and not self.standing.has_stood:
             # Of a row of ours that is refused we hear twice, more to the point the second time.
-            if self._refused or not isinstance(error, PermissionRefused):
+            if self._refused or not isinstance(error, (NotOwner, PermissionRefused)):
                 self.standing.fail(error)
             self._refused = True
         elif not self._away:

@@ -108,7 +108,7 @@ class Standing:
 
     def stop(self, code: int) -> None:
         """End everything in order, ``run`` gives ``code`` then; asked again, at once."""
-        if self._over and self._program is not None:
+        if self.over and self._program is not None:
             self._program.end(0.0).addErrback(lambda failure: failure.trap(DeploydError))
         if self._code is None:
             self._code = code
@@ -139,12 +139,12 @@ class Standing:
         return code if self._code is None else self._code
 
     @property
-    def _over(self) -> bool:
+    def over(self) -> bool:
         return self._code is not None or self._error is not None
 
     async def _live(self) -> int:
         past = Past()
-        while not self._over:
+        while not self.over:
             begun = self._clock.seconds()
             self._exit, ready = None, math.inf
             try:
@@ -159,7 +159,7 @@ class Standing:
                 why = str(error)
             else:
                 why = self._ended_how()
-            if self._over:
+            if self.over:
                 break
             if self._program is not None:
                 # What it has left behind may have the port still.
@@ -179,9 +179,9 @@ class Standing:
         """Until the program has ended, or all is over; when it became ready first."""
         pause, slow = FIRST_LOOK, self._clock.seconds() + SLOW
         ready = math.inf
-        while self._exit is None and not self._over:
+        while self._exit is None and not self.over:
             why = await self._check(self._up_since is None)
-            if self._exit is not None or self._over:
+            if self._exit is not None or self.over:
                 break
             now = self._clock.seconds()
             if why:
@@ -238,7 +238,7 @@ class Standing:
 
     async def _pause(self, seconds: float) -> None:
         """That long, or until something has happened."""
-        if self._exit is not None or self._over:
+        if self._exit is not None or self.over:
             return
         waiter: Deferred[None] = Deferred()
         self._changed.addCallback(lambda _: None if waiter.called else waiter.callback(None))
@@ -248,7 +248,7 @@ class Standing:
     async def _until(self, moment: float) -> None:
         """Wait, unless all is over."""
         self._exit = None
-        while not self._over and (left := moment - self._clock.seconds()) > 0:
+        while not self.over and (left := moment - self._clock.seconds()) > 0:
             await self._pause(left)
 
 

@@ -414,6 +414,13 @@ class OwnerTests(SynchronousTestCase):
         self.assertEqual(self.said[-1], "the registry is back")
         self.assertEqual(len(self.said), 2)
 
+    def test_an_id_that_is_another_owners_is_told_once(self) -> None:
+        self.run_with(1)
+        self.identity = Identity.create()
+        _, running = self.run_with(2)
+        self.failureResultOf(running, NotOwner)
+        self.assertEqual(self.said, [])
+
     def test_a_secret_that_is_refused_at_first_ends_it(self) -> None:
         owner, running = self.run_with(1)
         owner._failed(SecretRefused("the secret is wrong"))
