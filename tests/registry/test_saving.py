@@ -12,7 +12,7 @@ from deployd.errors import Busy, DeploydError, Superseded
 from deployd.model.revision import Revision
 from deployd.model.row_change import RowChange
 from deployd.registry.book import Transaction
-from deployd.registry.saving import Saving
+from deployd.registry.saving import GATHERING, PLENTY, Saving
 from deployd.storage.registry_memory import MemoryRegistryStore
 from tests.registry.held_store import HeldStore
 from tests.registry.rows import row
@@ -89,6 +89,33 @@ class SavingTests(SynchronousTestCase):
         self.store.let_through()
         self.successResultOf(again)
         self.assertEqual(self.begun, 2)
+
+    def test_after_a_save_of_many_calls_more_of_them_are_waited_for(self) -> None:
+        for owner in ("alice", "bob", "carol", "dave", "erin"):
+            self.take(owner)
+        self.store.let_through()
+        waiting = self.take("frank")
+        self.store.let_through()
+        # The save of four is through, and they have more to write.
+        self.assertEqual((self.begun, self.saving.queued), (2, 1))
+        self.take("bob")
+        idle = self.saving.when_idle()
+        self.clock.advance(GATHERING)
+        self.assertEqual((self.begun, self.saving.queued), (3, 0))
+        self.assertNoResult(idle)
+        self.store.let_through()
+        self.successResultOf(waiting)
+        self.successResultOf(idle)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_a_lot_waits_for_nothing_more(self) -> None:
+        for owner in ("alice", "bob", "carol", "dave", "erin"):
+            self.take(owner)
+        self.store.let_through()
+        self.take("frank", PLENTY)
+        self.store.let_through()
+        self.assertEqual((self.begun, self.saving.queued), (3, 0))
+        self.store.let_through()
 
     def test_only_so_much_waits(self) -> None:
         self.take("alice", 5)
