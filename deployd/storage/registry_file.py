@@ -89,6 +89,9 @@ class TableFile:
         except (sqlite3.Error, OSError) as error:
             self.close()
             raise Refused(f"cannot open the registry's table {self.path}: {error}") from error
+        except (ValueError, TypeError) as error:
+            self.close()
+            raise Refused(f"the registry's table {self.path} is damaged: {error}") from error
         except BaseException:
             self.close()
             raise

@@ -1,4 +1,5 @@
-"""What the ancestors died of, or did wrong: each fault has a test that shows deployd live and right.
+"""What the ancestors died of, or did wrong: each fault has a test that shows deployd live and right. And what seaport
+could do: each feature has a test of its counterpart.
 
 Propagit:
 
@@ -94,6 +95,88 @@ a peer without heartbeats is never timed out
     ../integration/test_deadlines.py::test_who_greets_and_falls_silent_is_let_go_at_the_timeout
 half lines by the hundred
     ../integration/test_hostile.py::test_five_hundred_idle_connections_are_borne
+half lines by the hundred, of every protocol
+    ../integration/test_registry_faults.py::test_a_flood_of_those_who_say_nothing_or_half_a_word
+no persistence
+    ../integration/test_registry_faults.py::test_what_was_acknowledged_is_there_after_each_kill
+a client killed is freed at once, but also by a mere lost link
+    ../integration/test_registry.py::test_a_killed_owner_is_marked_at_once_and_its_next_life_takes_over
+keys are ignored, --meta.K=V and watch end in a TypeError
+    test_ancestors.py::test_what_seaports_commands_did_or_were_meant_to
+
+Seaport, features (2.0.9; 0.3.1 where it says so):
+
+listen PORT, --port
+    test_registry_daemon.py::test_twistd_in_the_foreground_says_where_it_listens_and_ends_orderly
+listen PORT KEY.json
+    ../registry/test_grants.py::test_seaports_listen_with_keys_ignored_them_here_an_authorized_key_registers_and_no_other
+--heartbeat, --timeout
+    ../registry/test_options.py::test_the_defaults
+    ../integration/test_deadlines.py::test_who_greets_and_falls_silent_is_let_go_at_the_timeout
+show
+    ../integration/test_deployctl.py::test_ports_are_exactly_the_walk_throughs_and_need_no_secret
+query PATTERN FIELD..
+    test_ancestors.py::test_what_seaports_commands_did_or_were_meant_to
+query hangs for ever where the server is down
+    test_bad_input.py::test_a_hub_or_registry_that_is_down_is_said_at_once
+    ../cli/test_query.py::test_a_registry_that_is_down_is_not_waited_for
+watch, -v
+    test_ancestors.py::test_what_seaports_commands_did_or_were_meant_to
+    ../cli/test_watch.py::test_verbosely_with_the_rest_of_the_row
+register NAME@VER -- CMD
+    test_register.py::test_a_service_of_ones_own
+CMD has the port as its last argument
+    test_ancestors.py::test_what_seaports_commands_did_or_were_meant_to
+CMD is restarted
+    ../cli/test_register.py::test_one_that_ends_again_and_again_is_started_less_and_less
+register --key
+    ../integration/test_registry_keys.py::test_a_key_registers_and_reads_until_it_is_taken_away
+register --meta
+    test_ancestors.py::test_what_seaports_commands_did_or_were_meant_to
+--version, -h
+    ../cli/test_main.py::test_the_version_is_printed_before_and_after_a_verb
+    ../cli/test_main.py::test_help_has_a_short_name
+seaport(opts), connect, retries
+    ../client/test_registry_client.py::test_what_is_asked_before_it_is_started_waits
+    ../client/test_registry_client.py::test_get_waits_for_a_match_over_lost_links_and_other_registries
+seaport(env) and its environments are namespaces (0.3.1)
+    ../client/test_registry_client.py::test_a_row_is_given_as_the_registry_has_it
+round-robin over several registries: several addresses, the first that answers
+    ../net/test_choices.py::test_a_link_goes_from_one_to_the_next_and_back
+createServer, listen, address
+    test_registry_daemon.py::test_twist
+secret (0.3.1), private, public
+    ../registry/test_sessions.py::test_an_owner_needs_a_key_and_the_secret
+    ../registry/test_grants.py::test_reading_needs_the_secret_or_an_authorized_key
+range, also of a host
+    ../cli/test_register.py::test_a_range_of_ports
+authorized, authorize(key), accept, reject
+    ../registry/test_grants.py::test_seaports_authorized_did_not_exist_here_a_key_is_authorized_while_the_registry_runs
+createStream, JSON lines: server-sent events
+    ../registry/test_web_watch.py::test_begins_with_the_table_and_goes_on_with_its_changes
+allocate, ready (0.3.1)
+    ../processes/test_ports.py::test_skips_what_another_program_listens_on
+    ../cli/test_register.py::test_a_program_is_registered_once_it_listens
+assume, again after a reconnect (0.3.1)
+    ../client/test_registry_client.py::test_rows_go_along_to_the_next_registry
+register, registerMeta
+    ../client/test_registry_client.py::test_a_row_is_given_as_the_registry_has_it
+query by pattern, by every key of a meta
+    ../client/test_registry_client.py::test_rows_are_found_by_range_and_metadata
+get
+    ../client/test_registry_client.py::test_get_waits_for_a_match_over_lost_links_and_other_registries
+set
+    ../client/test_registry_client.py::test_port_and_metadata_may_change
+free, close
+    ../client/test_registry_client.py::test_what_is_not_ours_cannot_be_changed
+    ../client/test_registry_client.py::test_an_orderly_stop_frees_the_rows
+events register, free, synced
+    ../client/test_registry_client.py::test_it_begins_with_a_reset_and_goes_on_with_each_change
+events connect, disconnect, close, timeout, address
+    ../client/test_registry_client.py::test_an_orderly_stop_frees_the_rows
+events listening, connection, endpoint, stream, protocol: the registry's log and its figures
+    ../registry/test_web_targets.py::test_are_all_that_the_registry_counts
+peer(..), a mesh of registries: none; one registry with a durable table
 
 Bouncy:
 
@@ -114,8 +197,11 @@ routes are read once
 from __future__ import annotations
 
 import ast
+import json
 import re
+import subprocess
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from urllib.parse import quote
 
@@ -129,7 +215,8 @@ from deployd.net.secret import Secret
 from deployd.wire.registry import Attach, Publish, Update
 from tests.conftest import require
 from tests.e2e.apps import HELLO, answering
-from tests.e2e.cluster import SECRET, Cluster, get
+from tests.e2e.cluster import BIN, SECRET, Cluster, get
+from tests.e2e.waiting import until
 from tests.integration.strangers import AmpStranger
 
 pytestmark = require("git")
@@ -277,3 +364,49 @@ def test_nobody_changes_the_rows_of_another(shared: Cluster) -> None:
             with pytest.raises((NotOwner, PermissionRefused)):
                 impostor.ask(Update, put=(stolen,), free=())
     assert shared.ports() == table
+
+
+ECHO = """
+import http.server, sys
+
+class Echo(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(repr(sys.argv[1:]).encode())
+
+http.server.HTTPServer(("127.0.0.1", int(sys.argv[-1])), Echo).serve_forever()
+"""
+
+
+def test_what_seaports_commands_did_or_were_meant_to(shared: Cluster) -> None:
+    """register with --key, --meta of either kind and the port as the last argument; query with fields; watch -v."""
+    program = shared.directory / "echo.py"
+    program.write_text(ECHO)
+    key = shared.directory / "echo.key"
+    options = ("echo@1.2.3", "--meta", "zone=eu", "--meta-json", '{"deep": {"er": [1]}}', "--port-argument")
+    watched = shared.directory / "watched"
+    with ExitStack() as ended, watched.open("w") as out:
+        for arguments, output in (
+            (("watch", "echo@^1", "-v"), out),
+            (("register", *options, "--key", str(key), "--", "python3", str(program), "one"), subprocess.DEVNULL),
+        ):
+            command = [str(BIN / "deployctl"), *arguments]
+            process = subprocess.Popen(command, env=shared.deployctl_environment(), stdout=output, stderr=output)
+            ended.callback(process.wait)
+            ended.callback(process.terminate)
+        fields = ("--field", "host,port,meta.zone,meta.deep")
+        (line,) = shared.deployctl("query", "echo@^1.2", "--meta", "zone=eu", "--wait", "20", *fields).splitlines()
+        host, port, *rest = line.split("\t")
+        assert rest == ["eu", '{"er": [1]}']
+        assert get(f"{host}:{port}") == (200, repr(["one", port]))
+        assert json.loads(shared.deployctl("query", "echo@^2", "--json")) == []
+        assert shared.ports()["default"]["echo"] == [{"host": host, "port": int(port)}]
+        process.terminate()
+        until(lambda: "\ndelete " in watched.read_text(), "the watcher knows")
+    (first, put, delete) = watched.read_text().splitlines()[:3]
+    assert first.startswith("reset ")
+    for line, kind in ((put, "put"), (delete, "delete")):
+        assert line.startswith(f"{kind} echo@1.2.3 {host}:{port} default")
+        assert "zone" in line
+    assert shared.deployctl("query", "echo") == shared.deployctl("query", "nothing")
