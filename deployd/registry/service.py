@@ -92,6 +92,8 @@ class Registry(Service):
             self._log.warn("the table was put back from a backup: a new epoch begins, {epoch}", epoch=saved.epoch)
         self._book = Book(saved, self.limits, self._clock.seconds())
         self._history = History(self._book.table, self._book.revision, saved.changes)
+        # The daemon starts its services while the table is read: of owners that never come back nobody else tells.
+        self._falling.plan()
 
     def startService(self) -> None:
         super().startService()
@@ -189,10 +191,8 @@ class Registry(Service):
         if page.is_news or not seconds > 0 or not self.running:
             return page
         known = page.position.number
-        before = await self._watchers.wait(wanted, min(seconds, MAX_WATCH), who, address, known)
-        # Until then nothing changed that is wanted, however much else did.
-        number = self._history.revision.number if before is None else before
-        return self._history.after(Position(page.position.epoch, number), wanted)
+        woken = await self._watchers.wait(wanted, min(seconds, MAX_WATCH), who, address, known)
+        return self._history.after(Position(page.position.epoch, woken.number), wanted)
 
     def stop_watching(self, who: object) -> None:
         self._watchers.leave(who)

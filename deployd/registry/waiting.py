@@ -60,7 +60,7 @@ class WaitingRoom:
 
         found: Deferred[bool] = Deferred(give_up)
         woken = self._sleepers.wait(wanted, seconds, who, address)
-        woken.addCallback(lambda number: found.callback(number is not None))
+        woken.addCallback(lambda woken: found.callback(woken.is_news))
         return found
 
     def changed(self, changes: Iterable[RowChange]) -> None:

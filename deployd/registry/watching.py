@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 
-from attrs import define, field
+from attrs import define, field, frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
@@ -41,6 +41,14 @@ MAX_UNSEEN = 20_000
 Key = tuple[str, str]
 
 
+@frozen
+class Woken:
+    """Up to ``number`` nothing changed that was wanted, however much else did; ``is_news``: then something did."""
+
+    number: int
+    is_news: bool
+
+
 @define(eq=False)
 class _Group:
     """Who waits with the same filter."""
@@ -56,7 +64,7 @@ class _Wait:
     address: str
     timer: IDelayedCall
     since: int
-    done: Deferred[int | None] = field(factory=Deferred)
+    done: Deferred[Woken] = field(factory=Deferred)
 
 
 class Watchers:
@@ -78,7 +86,7 @@ class Watchers:
         self._groups: dict[RowFilter, _Group] = {}
         self._keys: dict[Key, dict[_Group, None]] = {}
         # Who is to be answered, and with what.
-        self._woken: deque[tuple[_Wait, int]] = deque()
+        self._woken: deque[tuple[_Wait, Woken]] = deque()
         self._waking: IDelayedCall | None = None
         # The last change that was told, and those that were not held against everybody's filter yet.
         self._number = 0
@@ -94,9 +102,9 @@ class Watchers:
 
     def wait(
         self, wanted: RowFilter, seconds: float, who: object, address: str, since: int | None = None
-    ) -> Deferred[int | None]:
-        """Fires with the number before the first change after ``since`` of a row that ``wanted`` takes; with None after
-        ``seconds``, or when ``who`` leaves. Raise Busy.
+    ) -> Deferred[Woken]:
+        """Fires with the first change after ``since`` of a row that ``wanted`` takes; without news after ``seconds``,
+        or when ``who`` leaves. Raise Busy.
 
         ``since`` is the last change there was (None: the last that was told here).
         """
@@ -119,7 +127,9 @@ class Watchers:
         """Let ``who`` wait no longer."""
         wait = self.drop(who)
         if wait is not None:
-            wait.done.callback(None)
+            # What was not held against everybody's filter yet may be wanted.
+            number = wait.since if self._is_behind else max(wait.since, self._number)
+            wait.done.callback(Woken(number, False))
 
     def drop(self, who: object) -> _Wait | None:
         """As ``leave``, but what ``who`` waits for does not fire."""
@@ -157,12 +167,18 @@ class Watchers:
         for planned in (self._waking, self._look_again):
             if planned is not None:
                 planned.cancel()
-        self._unseen.clear()
+        self._waking = self._look_again = None
         while self._woken:
-            wait, number = self._woken.popleft()
-            wait.done.callback(number)
+            wait, woken = self._woken.popleft()
+            wait.done.callback(woken)
         for who in list(self._waits):
             self.leave(who)
+        self._unseen.clear()
+        self._looking = None
+
+    @property
+    def _is_behind(self) -> bool:
+        return bool(self._unseen) or self._looking is not None
 
     def _look(self) -> None:
         """Note [Held against by and by]."""
@@ -197,15 +213,15 @@ class Watchers:
         for who, wait in list(group.members.items()):
             if number is None or number > wait.since:
                 self.drop(who)
-                self._woken.append((wait, wait.since if number is None else number - 1))
+                self._woken.append((wait, Woken(wait.since if number is None else number - 1, True)))
 
     def _wake(self) -> None:
         """Note [Woken by and by]."""
         self._waking = None
         end = self._clock.seconds() + MOMENT
         for _ in range(min(TOGETHER, len(self._woken))):
-            wait, number = self._woken.popleft()
-            wait.done.callback(number)
+            wait, woken = self._woken.popleft()
+            wait.done.callback(woken)
             if self._clock.seconds() >= end:
                 break
         if self._woken and self._waking is None:

@@ -39,13 +39,13 @@ class DurableCase(SynchronousTestCase):
         self.start()
 
     def start(self, max_changes: int = 1000) -> None:
-        """The registry's process; that of an earlier one was killed."""
+        """The registry's process; that of an earlier one was killed. Its table is read while it starts."""
         inner = MemoryRegistryStore(self.table, max_changes)
         self.store = HeldStore(inner, lambda: None, lambda changes: None)
         self.store.is_quick = True
         self.registry = Registry(self.clock, self.store, SECRET, TIMEOUT, limits=self.limits)
-        self.successResultOf(self.registry.open())
         self.registry.startService()
+        self.successResultOf(self.registry.open())
 
     def attach(self, owner: str = "alice", host: str = "10.0.0.1", name: str = "d1", accepted: bool = True) -> Seat:
         proof = drone_credential(SECRET, owner) if accepted else b""
@@ -186,6 +186,14 @@ class RestartTests(DurableCase):
         self.assertEqual((self.marked(), self.registry.revision), (["bob-1"], before))
         self.clock.advance(TIMEOUT)
         self.assertEqual(self.ids(), ["alice-1"])
+
+    def test_rows_of_those_who_never_come_back_fall(self) -> None:
+        self.done(self.registry.publish(self.attach(), [row("a")]))
+        _, position = self.page()
+        self.start()
+        self.clock.advance(TIMEOUT)
+        self.assertEqual(self.page(position)[0], [("delete", "a")])
+        self.assertEqual(self.table.rows, {})
 
     def test_nobody_takes_the_rows_of_those_who_are_not_back_yet(self) -> None:
         self.done(self.registry.publish(self.attach(), [row("a")]))

@@ -14,7 +14,7 @@ from deployd.net.peer import Peer
 from deployd.registry.filter import RowFilter
 from deployd.registry.service import MAX_WATCH
 from deployd.registry.waiting import LOOKED, WaitingRoom
-from deployd.registry.watching import MAX_UNSEEN, MOMENT, TOGETHER, Watchers
+from deployd.registry.watching import MAX_UNSEEN, MOMENT, TOGETHER, Watchers, Woken
 from deployd.wire.documents import load
 from deployd.wire.lookup import Follow
 from tests.client.network import TIMEOUT
@@ -34,17 +34,17 @@ class WatchersTests(SynchronousTestCase):
         self.clock = Clock()
         self.watchers = Watchers(self.clock, limit=3, per_address=2)
 
-    def wait(self, who: object, wanted: RowFilter = ANY, address: str = "") -> Deferred[int | None]:
+    def wait(self, who: object, wanted: RowFilter = ANY, address: str = "") -> Deferred[Woken]:
         return self.watchers.wait(wanted, 10, who, address or str(who), since=0)
 
     def test_each_is_told_from_where_on_there_is_something_for_it(self) -> None:
         any_row, say, other = self.wait("a"), self.wait("b", RowFilter(role="say")), self.wait("c", RowFilter(OTHER))
         self.watchers.changed([put(7), put(8, role="db"), put(9, role="say")])
-        self.assertEqual((self.successResultOf(any_row), self.successResultOf(say)), (6, 8))
+        self.assertEqual((self.successResultOf(any_row), self.successResultOf(say)), (Woken(6, True), Woken(8, True)))
         self.assertNoResult(other)
         self.assertEqual(self.watchers.count, 1)
         self.watchers.changed([put(10, namespace=OTHER)])
-        self.assertEqual(self.successResultOf(other), 9)
+        self.assertEqual(self.successResultOf(other), Woken(9, True))
         self.assertEqual((self.watchers.count, self.clock.getDelayedCalls()), (0, []))
 
     def test_filters_wake_for_exactly_what_they_take(self) -> None:
@@ -66,7 +66,7 @@ class WatchersTests(SynchronousTestCase):
     def test_metadata_is_looked_at_in_every_row_of_a_kind(self) -> None:
         waiting = self.wait("a", RowFilter.parse("http", meta={"zone": "b"}))
         self.watchers.changed([put(1), put(2, row_id="b", meta={"zone": "b"})])
-        self.assertEqual(self.successResultOf(waiting), 1)
+        self.assertEqual(self.successResultOf(waiting), Woken(1, True))
 
     def test_only_so_many_wait_and_each_once(self) -> None:
         self.wait("a")
@@ -82,14 +82,17 @@ class WatchersTests(SynchronousTestCase):
         self.wait("d")
 
     def test_time_and_leaving_end_the_wait(self) -> None:
-        late, gone = self.wait("a"), self.wait("b")
+        late, gone = self.wait("a", RowFilter(role="db")), self.wait("b")
         self.watchers.leave("b")
+        self.watchers.changed([put(5)])
         self.clock.advance(10)
-        self.assertEqual((self.successResultOf(late), self.successResultOf(gone)), (None, None))
+        # Nothing up to there was for it.
+        self.assertEqual(self.successResultOf(late), Woken(5, False))
+        self.assertEqual(self.successResultOf(gone), Woken(0, False))
         self.watchers.leave("nobody")
 
     def test_whoever_is_woken_may_wait_again_at_once(self) -> None:
-        again: list[Deferred[int | None]] = []
+        again: list[Deferred[Woken]] = []
         self.wait("a").addCallback(lambda _: again.append(self.wait("a")))
         self.watchers.changed([put()])
         self.assertNoResult(again[0])
@@ -97,7 +100,7 @@ class WatchersTests(SynchronousTestCase):
     def test_closing_answers_all(self) -> None:
         waiting = self.wait("a")
         self.watchers.close()
-        self.assertIsNone(self.successResultOf(waiting))
+        self.assertEqual(self.successResultOf(waiting), Woken(0, False))
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_very_many_are_answered_in_several_turns_and_all_at_once_at_the_end(self) -> None:
@@ -109,7 +112,7 @@ class WatchersTests(SynchronousTestCase):
             self.assertEqual([wait.called for wait in waits], [True] * TOGETHER + [False] * (100 - TOGETHER))
             self.assertEqual(watchers.count, 0)
             end()
-            self.assertEqual([self.successResultOf(wait) for wait in waits], [0] * 100)
+            self.assertEqual([self.successResultOf(wait) for wait in waits], [Woken(0, True)] * 100)
             self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_whom_changes_concern_is_found_out_by_and_by(self) -> None:
@@ -128,15 +131,31 @@ class WatchersTests(SynchronousTestCase):
         while not wanted.called:
             clock.turn()
             turns += 1
-        self.assertEqual(self.successResultOf(wanted), 29)
+        self.assertEqual(self.successResultOf(wanted), Woken(29, True))
         self.assertTrue(100 < turns < 300, turns)
         self.assertNoResult(late)
         watchers.changed([put(31, release="v9")])
         while not late.called:
             clock.turn()
-        self.assertEqual(self.successResultOf(late), 30)
+        self.assertEqual(self.successResultOf(late), Woken(30, True))
         watchers.close()
         self.assertEqual(clock.getDelayedCalls(), [])
+
+    def test_whose_time_is_over_before_it_is_found_out_looks_for_itself(self) -> None:
+        """Else it would go on behind a change that it wants."""
+        for end in (lambda watchers: watchers.leave("b"), lambda watchers: watchers.close()):
+            clock = Reactor()
+            watchers = Watchers(clock)
+            for number in range(1000):
+                watchers.wait(RowFilter(role="http", app=f"a{number}"), 1000, number, "a")
+            late = watchers.wait(RowFilter(role="http", release="v9"), 10, "b", "a", since=0)
+            clock.passing = MOMENT
+            watchers.changed([*[put(n, version=f"1.0.{n}") for n in range(1, 30)], put(30, release="v9")])
+            self.assertNoResult(late)
+            end(watchers)
+            self.assertEqual(self.successResultOf(late), Woken(0, False))
+            watchers.close()
+            self.assertEqual(clock.getDelayedCalls(), [])
 
     def test_who_is_too_far_behind_finds_out_for_itself(self) -> None:
         clock = Reactor()
@@ -147,7 +166,7 @@ class WatchersTests(SynchronousTestCase):
             watchers.changed([put(start + n + 1, version=f"1.{n}.0") for n in range(1000)])
         for _ in range(400):
             clock.turn()
-        self.assertEqual([self.successResultOf(wait) for wait in waits], list(range(200)))
+        self.assertEqual([self.successResultOf(wait) for wait in waits], [Woken(n, True) for n in range(200)])
         watchers.close()
         self.assertEqual(clock.getDelayedCalls(), [])
 
