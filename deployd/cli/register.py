@@ -56,7 +56,7 @@ def register(
     COMMAND: registers what already listens on --port. With --key FILE the same row comes back after a restart.
     """
     from deployd.cli.register_words import port_range as parsed_range
-    from deployd.cli.register_words import registration
+    from deployd.cli.register_words import registration, version_warning
     from deployd.errors import UsageError
     from deployd.model.words import check_command
 
@@ -89,6 +89,8 @@ def register(
         else:
             complain(f"deployctl: {sentence}")
 
+    if warning := version_warning(row):
+        say(warning, None)
     asked = Asked(
         row=row,
         instance=instance,

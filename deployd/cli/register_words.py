@@ -20,6 +20,7 @@ from deployd.model.registration import Registration, checked, host_name
 NAMESPACE = "default"
 
 _RANGE = re.compile(r"([0-9]{1,5})-([0-9]{1,5})", re.ASCII)
+_SEMANTIC = re.compile(r"v?[0-9]+\.[0-9]+\.[0-9]+([-+].+)?", re.ASCII)
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_-]+")
 # What a program has no business with: whoever knows the secret may register anything.
 _OURS = ("DEPLOYD_SECRET", "DEPLOYD_KEY")
@@ -47,6 +48,13 @@ def registration(
         id or role, namespace or NAMESPACE, role, host_name(host) if host else "", 1, version=version, meta={}
     )
     return evolve(checked(evolve(row, meta=_metadata(meta, meta_json))), port=0, id=id or "")
+
+
+def version_warning(row: Registration) -> str:
+    """A sentence where the version is none that ranges are about; it may be right even so."""
+    if not row.version or _SEMANTIC.fullmatch(row.version):
+        return ""
+    return f"{row.version} is no semantic version, like 1.2.3, so no range finds it: only {row.role} alone does"
 
 
 def _metadata(words: Sequence[str], text: str | None) -> dict[str, Any]:

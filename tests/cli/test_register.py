@@ -22,7 +22,7 @@ from deployd.cli.register_checks import PATIENCE, OthersPort
 from deployd.cli.register_owner import Owner
 from deployd.cli.register_program import PortOf
 from deployd.cli.register_row import SLOW, STEADY_LOOK, Standing, Terms
-from deployd.cli.register_words import environment, owner_name, port_range, registration, row_id
+from deployd.cli.register_words import environment, owner_name, port_range, registration, row_id, version_warning
 from deployd.errors import NotOwner, PermissionRefused, Refused, SecretRefused, Superseded, UsageError
 from deployd.model.address import Address
 from deployd.model.invalid import Invalid
@@ -67,6 +67,12 @@ class WordTests(SynchronousTestCase):
             ({"what": "http", "meta_json": json.dumps({"a": "b" * 5000})}, Invalid),
         ):
             self.assertRaises(error, lambda arguments=arguments: registration(**arguments))
+
+    def test_a_version_that_no_range_finds_is_worth_a_word(self) -> None:
+        for version in ("15", "15.2", "latest", "1.2.3.4", "1.x.3"):
+            self.assertIn("no range finds it: only db alone", version_warning(registration(f"db@{version}")))
+        for what in ("db", "db@1.2.3", "db@v1.2.3-rc.1+5", "db@0.0.0"):
+            self.assertEqual(version_warning(registration(what)), "")
 
     def test_an_owner_gets_the_same_id_for_the_same_service(self) -> None:
         self.assertEqual(row_id(ROW, "me"), row_id(evolve(ROW, version="2", port=1), "me"))
