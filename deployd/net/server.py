@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 HANDSHAKE_DEADLINE = 10.0
 MAX_CONNECTIONS = 10_000
+# One address alone does not shut out the others; many programs may share it.
+CONNECTIONS_PER_ADDRESS = 6_000
 
 
 @frozen
@@ -73,17 +76,36 @@ class ServerFactory(Factory):
     noisy = False
     _log = Logger()
 
-    def __init__(self, clock: IReactorTime, terms: ServerTerms) -> None:
+    def __init__(
+        self,
+        clock: IReactorTime,
+        terms: ServerTerms,
+        limit: int = MAX_CONNECTIONS,
+        per_address: int = CONNECTIONS_PER_ADDRESS,
+    ) -> None:
         self._clock = clock
         self._terms = terms
+        self._limit = limit
+        self._per_address = per_address
         self.peers: set[ServerPeer] = set()
+        self.addresses: Counter[str] = Counter()
         self._turns = Turns(clock)
 
     def buildProtocol(self, addr: IAddress | None) -> ServerPeer | None:
-        if len(self.peers) >= MAX_CONNECTIONS:
+        if len(self.peers) >= self._limit:
             self._log.warn("refusing a connection: {count} are open", count=len(self.peers))
             return None
-        return ServerPeer(self._clock, self._terms, self.peers, self._turns)
+        host = str(getattr(addr, "host", ""))
+        if host and self.addresses[host] >= self._per_address:
+            self._log.warn("refusing a connection from {host}: it has {count}", host=host, count=self.addresses[host])
+            return None
+        return ServerPeer(self._clock, self._terms, self, self._turns)
+
+    def left(self, peer: ServerPeer, host: str) -> None:
+        self.peers.discard(peer)
+        self.addresses[host] -= 1
+        if not self.addresses[host]:
+            del self.addresses[host]
 
     def close_all(self) -> None:
         for peer in list(self.peers):
@@ -93,10 +115,11 @@ class ServerFactory(Factory):
 class ServerPeer(Peer):
     """The server's end of one connection."""
 
-    def __init__(self, clock: IReactorTime, terms: ServerTerms, peers: set[ServerPeer], turns: Turns) -> None:
+    def __init__(self, clock: IReactorTime, terms: ServerTerms, server: ServerFactory, turns: Turns) -> None:
         super().__init__(clock)
         self._terms = terms
-        self._peers = peers
+        self._server = server
+        self._host = ""
         self._turns = turns
         self._turn = 0.0
         self._gate: ReadGate | None = None
@@ -107,12 +130,14 @@ class ServerPeer(Peer):
 
     def connectionMade(self) -> None:
         super().connectionMade()
-        self._peers.add(self)
+        self._server.peers.add(self)
+        self._host = self.peer_host()
+        self._server.addresses[self._host] += 1
         self._gate = self.gate_reading()
         self._deadline = self._clock.callLater(HANDSHAKE_DEADLINE, self.drop, "no handshake in time")
 
     def connectionLost(self, reason: Failure = CONNECTION_DONE) -> None:
-        self._peers.discard(self)
+        self._server.left(self, self._host)
         self._turns.leave(self)
         self._met_deadline()
         super().connectionLost(reason)

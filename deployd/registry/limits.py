@@ -11,7 +11,7 @@ from deployd.registry.owner import Owner
 @frozen
 class Limits:
     """How many rows and bytes of metadata one owner may have, and all together; how many owners there may be at once;
-    how many rows change with one update, and about how many fall together."""
+    how many rows change with one update, about how many fall together, and how much publications have under way."""
 
     rows_per_owner: int = 10_000
     rows: int = 200_000
@@ -20,6 +20,8 @@ class Limits:
     meta: int = 64 * 1024 * 1024
     changes_per_update: int = 2_000
     falling: int = 2_000
+    rows_under_way: int = 100_000
+    meta_under_way: int = 32 * 1024 * 1024
 
     def check_owners(self, count: int) -> None:
         """Raise Refused if there are ``count`` owners and one more comes."""
@@ -37,6 +39,10 @@ class Limits:
             raise Refused(f"an owner may have {self.rows_per_owner} rows, not {rows}")
         if meta > self.meta_per_owner:
             raise Refused(f"an owner's rows may have {self.meta_per_owner} bytes of metadata together, not {meta}")
+
+    def is_too_much_under_way(self, rows: int, meta: int) -> bool:
+        """Whether publications that have not ended may not have so much together."""
+        return rows > self.rows_under_way or meta > self.meta_under_way
 
     def check_rows(self, owner: Owner, more: int, count: int) -> None:
         """Raise Refused if ``owner`` gets ``more`` rows than it has and those of all become ``count``."""

@@ -18,7 +18,6 @@ from deployd.registry.book import Transaction
 from deployd.registry.earlier import Place
 from deployd.registry.filter import Near, RowFilter
 from deployd.registry.owner import Seat
-from deployd.registry.position import Position
 from deployd.registry.publication import Publication
 from deployd.registry.service import Registry
 from deployd.wire.documents import dump
@@ -70,7 +69,7 @@ class ReaderSession(Conversation):
         self, position: str, wait: float, match: str, namespace: str, app: str, release: str
     ) -> dict[str, Any]:
         wanted = _followed(match, namespace, app, release)
-        page = await self._registry.follow(Position.parse(position), wanted, wait, self, self._address)
+        page = await self._registry.follow(self._registry.position(position), wanted, wait, self, self._address)
         return {"lines": page.text, "position": str(page.position), "whole": page.whole, "revision": page.revision}
 
     @responder(Watch)
@@ -107,7 +106,7 @@ class OwnerSession(ReaderSession):
         self._peer = peer
         self._session = session
         self._seat: Seat | None = None
-        self._publication = Publication(registry.limits)
+        self._publication = Publication(registry.publications)
 
     @responder(Attach)
     async def attach(self, name: str, credential: bytes, advertise: str) -> dict[str, Any]:
@@ -144,6 +143,7 @@ class OwnerSession(ReaderSession):
 
     def closed(self) -> None:
         super().closed()
+        self._publication.drop()
         if self._seat is not None:
             self._registry.lost(self._seat)
 

@@ -27,7 +27,8 @@ from deployd.registry.history import History, Page
 from deployd.registry.hosts import row_host
 from deployd.registry.limits import Limits
 from deployd.registry.owner import Seat
-from deployd.registry.position import Position
+from deployd.registry.position import NOW, Position
+from deployd.registry.publication import Publications
 from deployd.registry.saving import Saving
 from deployd.registry.tally import Tally
 from deployd.registry.waiting import WaitingRoom
@@ -74,6 +75,7 @@ class Registry(Service):
         self._timeout = timeout
         self._advertise = advertise
         self.limits = limits or Limits()
+        self.publications = Publications(self.limits)
         self._fail = fail
         self._waiting = waiting or WaitingRoom(clock)
         self._watchers = watchers or Watchers(clock)
@@ -175,6 +177,11 @@ class Registry(Service):
         """Whether there is a row that ``wanted`` takes, now or within ``seconds``; raise Busy."""
         rows = list(self._present(self._book.table.candidates(wanted, in_order=False)))
         return await self._waiting.find(rows, wanted, seconds, address)
+
+    def position(self, text: str) -> Position | None:
+        """Where ``text`` says that somebody is, or that he wants to be: NOW. None for what is no position."""
+        revision = self.revision
+        return Position(revision.epoch, revision.number) if text == NOW else Position.parse(text)
 
     async def follow(
         self, position: Position | None, wanted: RowFilter, seconds: float, who: object, address: str
