@@ -4,7 +4,8 @@ Note [Order when it is asked for]
 ~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~
 A row is written far more often than all rows are listed. So a write keeps no order: new ids wait beside the sorted ones
 until the next listing of many, and a row that is replaced stays where it is in the list by revisions, which only ever
-grows at its end, until there are so many of those that it is swept.
+grows at its end, until there are so many of those that it is swept. Nor is order made of many at once: when too many
+ids wait, they are put in their places, so that no reader has to wait for that.
 """
 
 from __future__ import annotations
@@ -20,6 +21,10 @@ from deployd.registry.filter import Near, RowFilter
 
 # From so many candidates on it is cheaper to walk all rows in their order than to sort the candidates for each page.
 _MANY = 4000
+# So many times as long takes it to sort ids as to walk through those that are sorted.
+_SORTING = 3
+# So many new or removed ids wait to be put in their places.
+_UNSORTED = 5000
 # So few are looked at as they are; so many pairs of sets at the most are intersected to have fewer.
 _FEW = 100
 _PAIRS = 1000
@@ -46,7 +51,7 @@ class Rows:
         self._fresh: set[str] = set()
         self._gone: set[str] = set()
         for row in rows:
-            self.put(row)
+            self._put(row)
         self._sort()
 
     def __len__(self) -> int:
@@ -57,32 +62,33 @@ class Rows:
 
     def put(self, row: Registration) -> None:
         """``row`` instead of an earlier one of its id; its revision is higher than any other's."""
-        old = self._by_id.get(row.id)
-        if old is None:
-            self._enter(row)
-        elif not _same_place(old, row):
-            self._leave(old)
-            self._enter(row)
-        self._by_id[row.id] = row
-        self._by_revision.append(row)
-        if len(self._by_revision) > len(self._by_id) * 1.25 + _STALE:
-            self._by_revision = [row for row in self._by_revision if self._by_id.get(row.id) is row]
+        self._put(row)
+        if len(self._fresh) >= _UNSORTED:
+            self._sort()
 
     def remove(self, row_id: str) -> Registration:
         row = self._by_id.pop(row_id)
         self._leave(row)
+        if len(self._gone) >= _UNSORTED:
+            self._sort()
         return row
 
     def candidates(self, wanted: RowFilter, in_order: bool = True) -> list[Registration]:
         """Rows as they are now, by id if that matters, among which are all that ``wanted`` takes; quickly made."""
         found = self._narrowest(wanted)
-        if found is None and in_order:
-            self._sort()
-            return [self._by_id[row_id] for row_id in self._ids]
-        if found is None:
+        is_most = found is None or (_size(found) > _FEW and _size(found) * _SORTING > len(self._by_id))
+        if is_most and not in_order:
             return list(self._by_id.values())
+        if found is None or is_most:
+            self._sort()
+            return list(map(self._by_id.__getitem__, self._ids))
         ids = chain.from_iterable(found)
-        return [self._by_id[row_id] for row_id in (sorted(ids) if in_order else ids)]
+        return list(map(self._by_id.__getitem__, sorted(ids) if in_order else ids))
+
+    def is_large(self, wanted: RowFilter) -> bool:
+        """Whether many rows have to be looked at for all that ``wanted`` takes."""
+        found = self._narrowest(wanted)
+        return found is None or _size(found) > _MANY
 
     def matching(self, wanted: RowFilter, after: str = "") -> Iterator[Registration]:
         """The rows that ``wanted`` takes, by id, those after ``after``; the table must not change meanwhile."""
@@ -125,6 +131,18 @@ class Rows:
             rows = (self._by_id[row_id] for row_id in chain.from_iterable(found))
             return iter(sorted((row for row in rows if row.revision > revision), key=_revision))
         return self._walk(bisect_right(self._by_revision, revision, key=_revision))
+
+    def _put(self, row: Registration) -> None:
+        old = self._by_id.get(row.id)
+        if old is None:
+            self._enter(row)
+        elif not _same_place(old, row):
+            self._leave(old)
+            self._enter(row)
+        self._by_id[row.id] = row
+        self._by_revision.append(row)
+        if len(self._by_revision) > len(self._by_id) * 1.25 + _STALE:
+            self._by_revision = [row for row in self._by_revision if self._by_id.get(row.id) is row]
 
     def _walk(self, start: int) -> Iterator[Registration]:
         for index in range(start, len(self._by_revision)):
