@@ -20,11 +20,10 @@ from twisted.internet.defer import Deferred, gatherResults
 
 from benchmarks import etcd, measuring, registry_clients, registry_floor
 from benchmarks.registry_clients import Follower, Owner, changed, reader, role, row
+from benchmarks.registry_etcd import Theirs
 from benchmarks.registry_watchers import Watchers
 from deployd.model.registration import Registration
 from deployd.net.peer import Peer
-from deployd.wire.codec import to_json
-from deployd.wire.documents import dump
 from deployd.wire.lookup import Query
 
 ROWS = 10_000
@@ -144,56 +143,6 @@ class Ours:
         await gatherResults([owner.close() for owner in (*self._owners, self._batching)])
 
 
-class Theirs:
-    """etcd with as many keys, and values as long as our rows."""
-
-    def __init__(self, reactor: Any, port: int) -> None:
-        self._etcd = etcd.Etcd(reactor, port)
-        values = [dump(to_json(row(number))) for number in range(ROWS)]
-        self._requests = [[etcd.put(*_pair(value, version)) for value in values] for version in range(2)]
-        self._version = 0
-
-    async def load(self) -> None:
-        await self._etcd.connect(CONNECTIONS)
-        await self._etcd.put_all(iter(self._requests[0]))
-
-    async def clients(self, seconds: float) -> float:
-        """Puts per second, one not acknowledged on each of CONNECTIONS connections."""
-        began = time.perf_counter()
-        end = began + seconds
-
-        def requests() -> Iterator[bytes]:
-            while True:
-                self._version += 1
-                for said in self._requests[self._version % 2]:
-                    if time.perf_counter() >= end:
-                        return
-                    yield said
-
-        return await self._etcd.put_all(requests()) / (time.perf_counter() - began)
-
-    async def seen(self, count: int) -> list[float]:
-        """Milliseconds from each of ``count`` puts until a watch has it, one after the other."""
-        waiting: list[Deferred[float]] = []
-        await self._etcd.watch(lambda: waiting.pop().callback(time.perf_counter()) if waiting else None)
-        found = []
-        for number in range(count):
-            seen: Deferred[float] = Deferred()
-            waiting.append(seen)
-            began = time.perf_counter()
-            self._etcd.send(self._requests[0][number])
-            found.append(1000 * (await seen - began))
-        return found
-
-    def close(self) -> None:
-        self._etcd.close()
-
-
-def _pair(value: bytes, version: int) -> tuple[bytes, bytes]:
-    key = value[: value.index(b",")]
-    return key, value[:-1] + b"%d" % version
-
-
 async def queries(peer: Peer, pid: int, rows: int) -> dict[str, float]:
     """What a query of one role among ``rows`` takes: of the registry's CPU, all included, and until it is answered."""
     every = {"namespace": "", "app": "", "release": "", "meta": {}, "near": "", "wait": 0.0, "after": ""}
@@ -218,7 +167,7 @@ async def measure(reactor: Any, directory: Path) -> dict[str, Any]:
         stack.callback(daemon.kill)
         assert daemon.process is not None
         pid = daemon.process.pid
-        theirs, ours = Theirs(reactor, port), Ours(reactor, daemon.amp)
+        theirs, ours = Theirs(reactor, port, ROWS, CONNECTIONS), Ours(reactor, daemon.amp)
         floor = Ours(reactor, stack.enter_context(registry_floor.running()))
         for each in (theirs, ours, floor):
             await each.load()
