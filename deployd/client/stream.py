@@ -18,7 +18,7 @@ from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
-from deployd.client.reader import Document, Lines, Wanted, follow, registration
+from deployd.client.reader import WAIT, Document, Lines, Wanted, follow, registration
 from deployd.client.session import ReadingSession
 from deployd.errors import Busy, DeploydError, Refused, Unreachable
 from deployd.model.registration import Registration
@@ -28,6 +28,7 @@ from deployd.net.link import RETRY
 # So soon no registry at work says that nothing has changed.
 SOON = 1.0
 
+NOW = "now"
 # A position outside of a reset's rows; from there on the place of each line is known too (docs/registry).
 _LIVE = re.compile(r"([^.]+)\.[0-9]+")
 
@@ -158,7 +159,9 @@ class RowStream:
         """Have some events, or not yet."""
         since = self._clock.seconds()
         try:
-            came = await follow(await self._session.up(), self._asked, self._wanted)
+            # Where now is has to be known first, to come back to it.
+            wait = WAIT if self._asked != NOW else 0.0
+            came = await follow(await self._session.up(), self._asked, self._wanted, wait)
         except (Unreachable, Busy) as error:
             self._failures += 1
             self._failed(error)
@@ -166,7 +169,7 @@ class RowStream:
             return
         self._failures = 0
         self._take(came)
-        if not came.lines and self._clock.seconds() - since < SOON:
+        if not came.lines and wait and self._clock.seconds() - since < SOON:
             # It did not wait, perhaps because it is about to end.
             await deferLater(self._clock, SOON, lambda: None)
 

@@ -144,8 +144,8 @@ PARAMETERS: dict[str, Schema] = {
     ),
     "since": _query(
         "since",
-        "A position: an event's id, or what x-deployd-revision says. Without: from a reset on.",
-        pattern="^([^.]{1,64}[.])?[0-9]{1,18}(-[sc][0-9]{1,18})?$",
+        "A position: an event's id, what x-deployd-revision says, or now. Without: from a reset on.",
+        pattern="^(now|([^.]{1,64}[.])?[0-9]{1,18}(-[sc][0-9]{1,18})?)$",
     ),
     "port": _query(
         "port",

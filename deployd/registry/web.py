@@ -56,8 +56,8 @@ class TableResource(JsonResource):
         return 200 if await self._registry.wait(wanted, seconds(wait), address_of(request)) else 404
 
     async def rows(self, request: Request, wanted: RowFilter) -> Sequence[Registration]:
-        """The rows as they are now; whoever wants all of them takes turns with the others who do."""
-        if not (wanted.role or wanted.app or wanted.namespace):
+        """The rows as they are now; whoever wants many of them takes turns with the others who do."""
+        if self._registry.is_large(wanted):
             self._tables.check(address_of(request))
             await self._tables.turns.next()
         return self._registry.candidates(wanted)
@@ -126,9 +126,9 @@ class Watch(JsonResource):
 
     async def answer(self, request: Request) -> Sendable:
         asked = arguments(request, *FILTERS, "since")
-        since = Position.parse(asked["since"])
+        since = self._streams.registry.position(asked["since"])
         if asked["since"] and since is None:
-            raise BadRequest("since is a position as an event's id has it, EPOCH.NUMBER, or a revision's number")
+            raise BadRequest("since is a position as an event's id has it, EPOCH.NUMBER, a revision's number, or now")
         # A browser that comes back cannot mend what it sends: it starts anew.
         last = request.getHeader("last-event-id")
         if last:

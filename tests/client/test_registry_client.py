@@ -340,6 +340,20 @@ class StreamTests(ClientCase):
             self.assertEqual(rest, waiting[waiting.index(event) + 1 :])
             self.done(again.close())
 
+    def test_it_may_begin_now_and_come_back_to_there(self) -> None:
+        self.put("web-1")
+        stream = self.reader.watch(since="now")
+        waiting = stream.next()
+        self.advance(1)
+        self.a.cut()
+        self.advance(1)
+        self.put("web-2", "web-3")
+        events = [self.done(waiting), *self.events(stream, 1)]
+        self.assertEqual(self.shown([event for event in events if event]), [("put", "web-2"), ("put", "web-3")])
+        assert events[0] is not None
+        again = self.reader.watch(since=events[0].position)
+        self.assertEqual(self.shown(self.events(again, 1)), [("put", "web-3")])
+
     def test_it_goes_on_over_lost_links_without_a_gap_or_a_repeat(self) -> None:
         stream = self.reader.watch("web")
         self.events(stream, 1)

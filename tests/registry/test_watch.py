@@ -260,6 +260,16 @@ class FollowTests(SessionCase):
         self.assertEqual(lines, [("delete", "a")])
         self.assertEqual(lines_of(answer)[0]["row"]["port"], 20001)
 
+    def test_who_begins_now_is_told_only_what_comes(self) -> None:
+        owner = self.owner()
+        revision = self.publish(owner, row("a"))
+        peer = self.network.session("read", secret=None)
+        lines, answer = self.page(peer, "now", 0.0)
+        self.assertEqual((lines, answer["position"]), ([], f"{revision.epoch}.{revision.number}"))
+        following = self.follow(peer, "now")
+        self.update(owner, (row("b"),))
+        self.assertEqual(told(self.successResultOf(following)), [("put", "b")])
+
     def test_what_others_want_wakes_nobody(self) -> None:
         owner = self.owner()
         self.publish(owner)

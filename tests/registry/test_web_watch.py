@@ -102,6 +102,13 @@ class WatchTests(WatchCase):
         for number, since in enumerate(("1", "epoch.1")):
             self.assertEqual(brief(self.events(self.watch(f"?since={since}", host=f"10.0.0.{number}"))), [("put", "b")])
 
+    def test_begins_now(self) -> None:
+        self.put(row("a"))
+        transport = self.watch("?since=now")
+        self.put(row("a"), row("b"))
+        found = self.events(transport)
+        self.assertEqual((brief(found), found[0].position), ([("put", "b")], "epoch.2"))
+
     def test_starts_anew_from_what_is_not_known_here(self) -> None:
         self.put(row("a"))
         asked = ("?since=other.1", "?since=epoch.99", "")
