@@ -254,7 +254,7 @@ async def test_a_push_for_which_there_is_no_place_is_told_so_by_git(service: Ser
 @pytest_twisted.ensureDeferred
 async def test_a_client_that_does_not_read_is_dropped_and_frees_its_thread(tmp_path: Path) -> None:
     """After the stall limit; the thread serves others again, with as few threads as there are."""
-    service = Service(tmp_path / "hub", GitLimits(stall_seconds=0.3))
+    service = Service(tmp_path / "hub", GitLimits(stall_seconds=1.0))
     service.start()
     service.pool.adjustPoolsize(1, 1)
     objects = Objects()

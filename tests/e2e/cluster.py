@@ -22,7 +22,7 @@ BIN = Path(sys.executable).parent
 PYTHON_ENVIRONMENT = {"PATH": f"{BIN}:/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", "HOME": "/nonexistent"}
 EXAMPLES = Path(__file__).parents[2] / "examples"
 COMMAND_DEADLINE = 60
-GOODBYE = 3.0
+GOODBYE = 15.0
 
 
 class Daemon:

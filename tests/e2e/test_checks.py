@@ -78,10 +78,11 @@ def test_who_does_not_pass_its_check_any_more_is_taken_out_and_started_again(clu
     assert {row(cluster, role)["state"] for role in ("http", "worker")} == {"ready"}
     (directory / "status").write_text("500")
     until(lambda: not registered(cluster, "http"), "it leaves the port table")
-    assert "2 checks in a row failed: status 500" in row(cluster, "http")["reason"]
+    until(lambda: "2 checks in a row failed: status 500" in row(cluster, "http")["reason"], "the hub is told why")
     (directory / "ill").touch()
-    until(lambda: row(cluster, "worker")["state"] != "ready", "the command's failure is noticed")
-    assert "2 checks in a row failed: exited with code 1" in row(cluster, "worker")["reason"]
+    failed = "2 checks in a row failed: exited with code 1"
+    until(lambda: failed in row(cluster, "worker")["reason"], "the command's failure is noticed")
+    assert row(cluster, "worker")["state"] != "ready"
     (directory / "status").write_text("204")
     (directory / "ill").unlink()
     until(lambda: row(cluster, "http")["state"] == "ready", "it is well again")

@@ -83,8 +83,8 @@ def deploy(cluster: Cluster, repository: Repository) -> int:
     return port
 
 
-def gone_for_good(cluster: Cluster, port: int, within: float, watched: float = 3.0) -> None:
-    until(lambda: port not in ports(cluster), f"{port} is gone from the table", within)
+def gone_for_good(cluster: Cluster, port: int, watched: float = 2.0) -> None:
+    until(lambda: port not in ports(cluster), f"{port} is gone from the table")
     stays(lambda: port not in ports(cluster), f"{port} is not in the table again", watched)
 
 
@@ -101,7 +101,7 @@ def test_who_binds_the_port_of_an_app_that_was_killed_is_not_in_the_table(
     (pid,) = cluster.processes()
     os.kill(pid, signal.SIGKILL)
     strangers.take("127.0.0.1", port)
-    gone_for_good(cluster, port, within=1)
+    gone_for_good(cluster, port)
     has_another(cluster, port)
 
 
@@ -112,7 +112,7 @@ def test_who_takes_the_port_over_from_an_app_that_lives_on_is_not_in_the_table(
     port = deploy(cluster, repository)
     os.kill(max(cluster.processes()), signal.SIGKILL)
     strangers.take("127.0.0.1", port)
-    gone_for_good(cluster, port, within=4)
+    gone_for_good(cluster, port)
     has_another(cluster, port)
     assert "is held by another process" in cluster.daemons["d1"].text()
 
@@ -121,7 +121,7 @@ def test_an_app_whose_listener_is_gone_is_started_again(cluster: Cluster, reposi
     repository.commit({"web.py": WITH_WORKER})
     port = deploy(cluster, repository)
     os.kill(max(cluster.processes()), signal.SIGKILL)
-    until(lambda: not ports(cluster), "the row is gone", 5)
+    until(lambda: not ports(cluster), "the row is gone")
     until(lambda: ports(cluster), "the app is started again")
     assert get(f"127.0.0.1:{ports(cluster)[0]}") == (200, "hello")
     assert f"nothing listens on port {port} any more" in cluster.daemons["d1"].text()

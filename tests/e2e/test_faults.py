@@ -82,9 +82,10 @@ def test_an_app_that_falls_again_and_again_is_started_ever_less_often(cluster: C
     until(lambda: len(starts.read_text().splitlines()) >= 3, "it was started three times")
     times = [float(line) for line in starts.read_text().splitlines()]
     first, second = (later - earlier for earlier, later in pairwise(times[:3]))
-    assert first < second
-    (row,) = cluster.json("ps")
-    assert row["restarts"] >= 2
+    # Each time it serves 0.3 s; the pauses are 0.5 and 1 s, or up to a fifth less, and longer on a busy machine.
+    assert first >= 0.3 + 0.4
+    assert second >= 0.3 + 0.8
+    (row,) = until(lambda: [row for row in cluster.json("ps") if row["restarts"] >= 2], "the hub knows of them")
     assert "code 1" in row["reason"] or row["state"] == "ready"
 
 

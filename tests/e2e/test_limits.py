@@ -124,7 +124,7 @@ def test_groups_outlive_a_drone_that_is_killed_and_go_with_the_app(cluster: Clus
     assert (group / "cgroup.procs").read_text() == f"{row['pid']}\n"
     assert not left.exists()
     cluster.deployctl("stop", row["id"])
-    assert not group.parent.exists()
+    until(lambda: not group.parent.exists(), "its group is gone")
 
 
 @pytest.mark.parametrize(

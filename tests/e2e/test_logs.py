@@ -58,7 +58,7 @@ class Follower:
 
     def end(self) -> int:
         self.process.send_signal(signal.SIGINT)
-        return self.process.wait(10)
+        return self.process.wait(30)
 
 
 @pytest.fixture
@@ -113,7 +113,7 @@ def ended(cluster: Cluster) -> list[tuple[str, ...]]:
 
     Both the shell and what it runs are told to end: where the shell hears of the other's end first, it says so.
     """
-    said = cluster.deployctl("logs", "webapp").splitlines()
+    said = cluster.deployctl("logs", "webapp", "-n", "10000").splitlines()
     lines = [match.groups() for line in said if (match := LINE.match(line))]
     return lines if {line[3:5] for line in lines[-4:]} & ENDS else []
 

@@ -161,6 +161,7 @@ def test_a_worker_that_is_killed_is_replaced_and_counted_on(cluster: Cluster) ->
     # The other one serves, and the port is open all the time.
     for _ in range(20):
         assert get(router.http, host=HOST) == (200, "hello")
+    until(lambda: before[0] not in children(router), "its end is noticed")
     until(lambda: status(router)["workers"] == 2, "there are two again")
     assert len(children(router)) == 2
     assert "1 router follows" in cluster.deployctl("route", "set", HOST, "webapp:http", "v1", "--preview")

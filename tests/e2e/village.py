@@ -140,7 +140,7 @@ class Village:
         drone.start()
         drone.stop()
         drone._arguments[place] = "keep"
-        until(lambda: not self.cluster.keepers(drone.state.name), "its keeper has ended", 5)
+        until(lambda: not self.cluster.keepers(drone.state.name), "its keeper has ended")
 
     # What must be true.
 

@@ -18,7 +18,7 @@ from deployd.net.identity import Identity
 from deployd.net.secret import Secret
 from deployd.wire.handshake import NEWEST_VERSION, OLDEST_VERSION, Hello, Prove
 
-PATIENCE = 10.0
+PATIENCE = 30.0
 _RESET = b"\1\0\0\0\0\0\0\0"
 
 

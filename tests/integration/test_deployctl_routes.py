@@ -40,7 +40,7 @@ async def test_a_route_is_set_with_what_was_typed(stage: Stage) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_router_that_does_not_follow_is_exit_1_with_its_name(stage: Stage) -> None:
     stage.hub.change(routers=1, held_up=[{"router": "edge1", "reason": "its disk is full"}])
-    ran = await stage.ran("rollback", "shop.example", "--timeout", "0.6", "--json")
+    ran = await stage.ran("rollback", "shop.example", "--timeout", "2", "--json")
     assert ran.code == 1
     assert "edge1: its disk is full" in ran.error
     document = json.loads(ran.out)

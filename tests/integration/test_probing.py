@@ -141,9 +141,7 @@ async def test_an_app_whose_queue_is_full_gives_no_answer_in_time(prober: Prober
     with closing(socket.create_server(("127.0.0.1", 0), backlog=0)) as server:
         address = server.getsockname()
         with closing(socket.create_connection(address)):
-            begun = reactor.seconds()
             assert await prober.tcp(*address, 0.2) == "no answer within 0.2 s"
-            assert reactor.seconds() - begun < 2
 
 
 class Narcissus(socket.socket):
@@ -203,9 +201,8 @@ async def test_an_app_that_takes_the_request_and_hangs_gives_no_answer(app: App,
 @pytest_twisted.ensureDeferred
 async def test_an_app_that_drips_has_no_more_time_than_others(app: App, prober: Prober) -> None:
     app.says = [bytes([byte]) for byte in HEALTHY]
-    begun = reactor.seconds()
     assert await http(prober, app.listen(), timeout=0.1) == "no answer within 0.1 s"
-    assert reactor.seconds() - begun < 0.3
+    assert app.speaking, "it had more to say"
     await until(lambda: app.losses)
 
 
@@ -213,10 +210,8 @@ async def test_an_app_that_drips_has_no_more_time_than_others(app: App, prober: 
 async def test_an_answer_is_told_by_its_first_line_and_read_to_its_end(app: App, prober: Prober) -> None:
     """An app that is still writing its page sees no reset."""
     app.says = [HEALTHY, b"x" * 1000, b"y" * 1000]
-    port = app.listen()
-    begun = reactor.seconds()
-    assert await http(prober, port) == ""
-    assert reactor.seconds() - begun < 0.02
+    assert await http(prober, app.listen()) == ""
+    assert app.speaking, "it had more to say"
     await until(lambda: app.losses)
     assert app.losses == ["ConnectionDone"]
 

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from hashlib import sha256
 from http.client import HTTPSConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -144,7 +145,7 @@ def test_a_router_without_a_table_takes_no_requests(router: RouterProcess) -> No
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     router.launch("--port", str(port), "--admin-port", "0")
-    end = time.monotonic() + 10
+    end = time.monotonic() + 30
     while "trying on" not in router.output.read_text() and time.monotonic() < end:
         assert router.process is not None
         with pytest.raises(subprocess.TimeoutExpired):
@@ -186,7 +187,7 @@ def test_a_worker_that_is_busy_keeps_no_port_of_a_killed_router(router: RouterPr
             with upstream:
                 upstream.recv(65536)
                 router.end(signal.SIGKILL)
-                until(lambda: is_refused(host, int(port)), "nobody listens", 2)
+                until(lambda: is_refused(host, int(port)), "nobody listens")
                 router.start("--workers", "2", "--port", port)
                 upstream.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
                 assert b"".join(iter(lambda: client.recv(65536), b"")).endswith(b"ok")
@@ -204,7 +205,7 @@ def test_a_saved_table_that_cannot_be_read_is_put_aside(router: RouterProcess, d
             database.execute("update items set item = ?", ("x" if damage == "text" else '{"route": {"key": 1}}',))
         database.close()
     router.launch()
-    end = time.monotonic() + 10
+    end = time.monotonic() + 30
     while "trying on" not in router.output.read_text() and time.monotonic() < end:
         assert router.process is not None
         with pytest.raises(subprocess.TimeoutExpired):
@@ -231,25 +232,38 @@ def test_a_row_at_a_port_of_its_own_is_never_asked(router: RouterProcess) -> Non
 
 
 def test_clients_that_come_together_are_shared_among_the_workers(router: RouterProcess) -> None:
+    """Where nobody gives the others time to wake, one of them takes all, however often one looks."""
     router.save(9)
     addresses = router.start("--workers", "2", "--admin-port", "0")
     host, _, port = addresses["http"].rpartition(":")
     assert router.process is not None
     task = Path(f"/proc/{router.process.pid}/task/{router.process.pid}/children")
     workers = [Path(f"/proc/{pid}/fd") for pid in task.read_text().split()]
+    shares = []
+    # A worker whom a busy machine does not let run gets nothing.
+    for _ in range(10):
+        shares.append(taken_by(workers, (host, int(port))))
+        if min(shares[-1]) >= 5:
+            return
+    raise AssertionError(shares)
+
+
+def taken_by(workers: list[Path], address: tuple[str, int]) -> list[int]:
+    """How many of fifty clients that come together each of them takes."""
     before = [len(list(worker.iterdir())) for worker in workers]
-    clients = [socket.socket() for _ in range(50)]
-    for client in clients:
-        client.setblocking(False)
-        client.connect_ex((host, int(port)))
-    end = time.monotonic() + 10
-    taken: list[int] = []
-    while sum(taken) < 50 and time.monotonic() < end:
-        taken = [len(list(worker.iterdir())) - count for worker, count in zip(workers, before, strict=True)]
-    for client in clients:
-        client.close()
-    assert sum(taken) == 50
-    assert min(taken) >= 5, taken
+
+    def taken() -> list[int]:
+        return [len(list(worker.iterdir())) - count for worker, count in zip(workers, before, strict=True)]
+
+    with ExitStack() as clients:
+        for _ in range(50):
+            client = clients.enter_context(socket.socket())
+            client.setblocking(False)
+            client.connect_ex(address)
+        until(lambda: sum(taken()) == 50, "all are taken")
+        shares = taken()
+    until(lambda: sum(taken()) == 0, "all have gone")
+    return shares
 
 
 def test_strangers_on_the_admin_port_cost_nothing(router: RouterProcess) -> None:

@@ -126,7 +126,7 @@ class House:
         return self.workers.standing(self.table.standing())
 
     async def until(self, condition: Callable[[], Any]) -> None:
-        for _ in range(1000):
+        for _ in range(6000):
             if condition():
                 return
             await deferLater(reactor, 0.005)

@@ -17,7 +17,7 @@ from deployd.git.fetching import fetch
 
 COMMIT = "c0ffee" * 6 + "abcd"
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-git-upload-pack-result\r\n\r\n"
-TIMEOUT, PATIENCE = 0.5, 5.0
+TIMEOUT, PATIENCE = 0.5, 60.0
 
 Answer = Callable[[socket.socket], None]
 Ask = Callable[[Answer], DeploydError]
