@@ -14,7 +14,8 @@ from twisted.logger import Logger
 from twisted.web.server import Request
 
 from deployd.errors import Busy
-from deployd.registry.outflow import Outflow, Turns
+from deployd.net.turns import Turns
+from deployd.registry.outflow import Outflow
 
 JSON_TYPE = "application/json"
 

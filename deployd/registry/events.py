@@ -9,10 +9,11 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.web.server import Request
 
 from deployd.errors import Busy
+from deployd.net.turns import Turns
 from deployd.registry.answers import write_head
 from deployd.registry.event_lines import EventStream, Renderings, heartbeat
 from deployd.registry.filter import RowFilter
-from deployd.registry.outflow import Outflow, Turns
+from deployd.registry.outflow import Outflow
 from deployd.registry.position import Phase, Position
 from deployd.registry.service import Registry
 

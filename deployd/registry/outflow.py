@@ -6,23 +6,11 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
-from twisted.internet.task import Cooperator
 from twisted.web.server import Request
 from zope.interface import implementer
 
 # So long a reader may take nothing of what waits for it.
 PATIENCE = 30.0
-
-
-class Turns:
-    """One piece of long work each time that the reactor comes around, whoever's it is."""
-
-    def __init__(self, clock: IReactorTime) -> None:
-        self._cooperator = Cooperator(lambda: lambda: True, lambda call: clock.callLater(0, call))
-
-    def next(self) -> Deferred[Any]:
-        done: Deferred[Any] = self._cooperator.coiterate(iter(()))
-        return done
 
 
 @implementer(IPushProducer)

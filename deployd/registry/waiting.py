@@ -9,8 +9,8 @@ from twisted.internet.interfaces import IReactorTime
 
 from deployd.model.registration import Registration
 from deployd.model.row_change import RowChange
+from deployd.net.turns import Turns
 from deployd.registry.filter import RowFilter
-from deployd.registry.outflow import Turns
 from deployd.registry.watching import Watchers
 
 WAITERS_PER_ADDRESS = 100
@@ -42,7 +42,7 @@ class WaitingRoom:
         waiting = self._wait(who, wanted, seconds, address)
         try:
             for start in range(LOOKED, len(rows), LOOKED):
-                # One slice in each turn of the reactor, however many wait.
+                # Note [Turns]
                 await self._turns.next()
                 if waiting.called:
                     break
