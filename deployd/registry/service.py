@@ -150,6 +150,10 @@ class Registry(Service):
         """The rows as they are now, among which are those that ``wanted`` takes, by id."""
         return list(self._present(self._book.table.candidates(wanted)))
 
+    def is_large(self, wanted: RowFilter) -> bool:
+        """Whether many rows have to be looked at for all that ``wanted`` takes."""
+        return self._book.table.is_large(wanted)
+
     def some(self, wanted: RowFilter) -> Iterable[Registration]:
         """The rows that match, in no order, for whoever needs a few; read it before the table changes."""
         return self._present(self._book.table.some(wanted))
