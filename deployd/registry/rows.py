@@ -73,17 +73,13 @@ class Rows:
             self._sort()
         return row
 
-    def candidates(self, wanted: RowFilter, in_order: bool = True) -> list[Registration]:
-        """Rows as they are now, by id if that matters, among which are all that ``wanted`` takes; quickly made."""
+    def candidates(self, wanted: RowFilter) -> list[Registration]:
+        """Rows as they are now, by id, among which are all that ``wanted`` takes; quickly made."""
         found = self._narrowest(wanted)
-        is_most = found is None or (_size(found) > _FEW and _size(found) * _SORTING > len(self._by_id))
-        if is_most and not in_order:
-            return list(self._by_id.values())
-        if found is None or is_most:
+        if found is None or (_size(found) > _FEW and _size(found) * _SORTING > len(self._by_id)):
             self._sort()
             return list(map(self._by_id.__getitem__, self._ids))
-        ids = chain.from_iterable(found)
-        return list(map(self._by_id.__getitem__, sorted(ids) if in_order else ids))
+        return list(map(self._by_id.__getitem__, sorted(chain.from_iterable(found))))
 
     def is_large(self, wanted: RowFilter) -> bool:
         """Whether many rows have to be looked at for all that ``wanted`` takes."""

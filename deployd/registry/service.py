@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 from attrs import frozen
@@ -179,8 +180,8 @@ class Registry(Service):
 
     async def wait(self, wanted: RowFilter, seconds: float, address: str) -> bool:
         """Whether there is a row that ``wanted`` takes, now or within ``seconds``; raise Busy."""
-        rows = list(self._present(self._book.table.candidates(wanted, in_order=False)))
-        return await self._waiting.find(rows, wanted, seconds, address)
+        places = partial(self.places, wanted, Near())
+        return await self._waiting.find(places, wanted, seconds, address)
 
     def position(self, text: str) -> Position | None:
         """Where ``text`` says that somebody is, or that he wants to be: NOW. None for what is no position."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -17,6 +17,8 @@ WAITERS_PER_ADDRESS = 100
 WAITERS = 5000
 # So many rows are looked at in one turn for somebody who waits.
 LOOKED = 2_000
+
+Places = Callable[[str], Iterable[tuple[str, Registration | None]]]
 
 
 class WaitingRoom:
@@ -34,19 +36,24 @@ class WaitingRoom:
         """True once a row is put that ``wanted`` takes, False after ``seconds``; may be cancelled. Raise Busy."""
         return self._wait(object(), wanted, seconds, address)
 
-    async def find(self, rows: Sequence[Registration], wanted: RowFilter, seconds: float, address: str) -> bool:
-        """Whether ``wanted`` takes one of ``rows``, or one that is put within ``seconds``; raise Busy."""
-        if _is_among(rows[:LOOKED], wanted):
+    async def find(self, places: Places, wanted: RowFilter, seconds: float, address: str) -> bool:
+        """Whether there is a row that ``wanted`` takes, or one is put within ``seconds``; raise Busy.
+
+        ``places`` are those of the rows that there are (Rows.places), after some place.
+        """
+        found, last = _looked(places(""))
+        if found:
             return True
         who = object()
         waiting = self._wait(who, wanted, seconds, address)
         try:
-            for start in range(LOOKED, len(rows), LOOKED):
+            while last:
                 # Note [Turns]
                 await self._turns.next()
                 if waiting.called:
                     break
-                if _is_among(rows[start : start + LOOKED], wanted):
+                found, last = _looked(places(last))
+                if found:
                     self._sleepers.drop(who)
                     return True
         except BaseException:  # whoever asked is gone
@@ -72,5 +79,13 @@ class WaitingRoom:
         self._sleepers.close()
 
 
-def _is_among(rows: Iterable[Registration], wanted: RowFilter) -> bool:
-    return any(wanted.takes(row) for row in rows)
+def _looked(places: Iterable[tuple[str, Registration | None]]) -> tuple[bool, str]:
+    """Whether there is a row at the first of them, and which place was the last of these; "" when there are no more."""
+    last = ""
+    for looked, (place, row) in enumerate(places):
+        if looked >= LOOKED:
+            return False, last
+        if row is not None:
+            return True, ""
+        last = place
+    return False, ""

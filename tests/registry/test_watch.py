@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -9,6 +10,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from deployd.errors import Busy, UsageError
+from deployd.model.registration import Registration
 from deployd.model.row_change import RowChange
 from deployd.net.peer import Peer
 from deployd.registry.filter import RowFilter
@@ -193,26 +195,31 @@ class WaitingRoomTests(SynchronousTestCase):
         self.assertEqual((self.room.count, self.clock.getDelayedCalls()), (0, []))
 
     def test_many_rows_are_looked_through_in_several_turns(self) -> None:
-        rows = [row(str(number)) for number in range(3 * LOOKED)]
-        for last, wanted, found in (
-            (row("x", role="say"), RowFilter(role="say"), True),
-            (row("x"), RowFilter("n"), False),
-        ):
-            finding = Deferred.fromCoroutine(self.room.find([*rows, last], wanted, 10, "a"))
+        for last in (row("x"), None):
+            found = last is not None
+            finding = self.find([*[None] * 3 * LOOKED, last])
             self.assertNoResult(finding)
             self.clock.pump([0] * 5)
             self.assertEqual(finding.called, found)
             self.clock.advance(10)
             self.assertEqual((self.successResultOf(finding), self.room.count), (found, 0))
 
+    def find(self, rows: Sequence[Registration | None]) -> Deferred[bool]:
+        """Among these; None is one that is not wanted."""
+
+        def places(after: str) -> Iterator[tuple[str, Registration | None]]:
+            return ((str(at), rows[at]) for at in range(int(after or -1) + 1, len(rows)))
+
+        return Deferred.fromCoroutine(self.room.find(places, RowFilter(role="say"), 10, "a"))
+
     def test_what_is_put_meanwhile_is_found(self) -> None:
-        finding = Deferred.fromCoroutine(self.room.find([row("x")] * 3 * LOOKED, RowFilter(role="say"), 10, "a"))
+        finding = self.find([None] * 3 * LOOKED)
         self.room.changed([put(1, role="say")])
         self.clock.advance(0)
         self.assertTrue(self.successResultOf(finding))
 
     def test_who_gives_up_is_not_looked_for_any_more(self) -> None:
-        finding = Deferred.fromCoroutine(self.room.find([row("x")] * 3 * LOOKED, RowFilter(role="say"), 10, "a"))
+        finding = self.find([None] * 3 * LOOKED)
         finding.cancel()
         self.failureResultOf(finding, CancelledError)
         self.clock.advance(0)
