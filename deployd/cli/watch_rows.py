@@ -13,11 +13,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from deployd.cli.cluster import LAST_LOOK, LAST_LOOK_SHARE, Cluster
-from deployd.cli.watch_words import NOW, Line
+from deployd.cli.watch_words import Line
 from deployd.client.reader import WAIT, Lines, Wanted, follow
 from deployd.errors import Busy, Unreachable
+from deployd.model.revision import NOW
 from deployd.net.peer import Peer
-from deployd.wire.lookup import Query
 
 # So soon no registry at work says that nothing has changed.
 SOON = 0.5
@@ -48,7 +48,9 @@ class RowStream:
             try:
                 registry = await self._session()
                 since = self._cluster.clock.seconds()
-                page = await follow(registry, self._position, self._wanted, min(WAIT, left))
+                # Where now is has to be known first, to come back to it.
+                wait = min(WAIT, left) if self._position != NOW else 0.0
+                page = await follow(registry, self._position, self._wanted, wait)
             except (Unreachable, Busy) as error:
                 await self._lose(error)
                 continue
@@ -57,7 +59,7 @@ class RowStream:
             if lines:
                 await self._show(lines)
             self._position = page.position
-            if not page.lines and self._cluster.clock.seconds() - since < min(SOON, left):
+            if not page.lines and self._cluster.clock.seconds() - since < min(SOON, wait):
                 # It is about to end.
                 await self._cluster.pause(FIRST_PAUSE)
 
@@ -77,24 +79,7 @@ class RowStream:
     async def _session(self) -> Peer:
         if self._registry is None:
             self._registry = await self._cluster.registry()
-            if self._position == NOW:
-                self._position = await self._now(self._registry)
         return self._registry
-
-    async def _now(self, registry: Peer) -> str:
-        wanted = self._wanted
-        page = await registry.call(
-            Query,
-            match=wanted.match,
-            namespace=wanted.namespace,
-            app=wanted.app,
-            release=wanted.release,
-            meta={},
-            near="",
-            wait=0.0,
-            after="",
-        )
-        return f"{page['revision'].epoch}.{page['revision'].number}"
 
     async def _lose(self, error: Unreachable | Busy) -> None:
         """Dial again in a moment; raise ``error`` where the registry was never met, or the time is over."""

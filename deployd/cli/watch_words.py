@@ -12,8 +12,8 @@ from deployd.cli.query_words import address, named, namespace
 from deployd.cli.rendering import cell
 from deployd.errors import UsageError
 from deployd.model.names import shown
+from deployd.model.revision import NOW
 
-NOW = "now"
 MORE = ("revision", "id", "drone", "owner")
 
 _POSITION = re.compile(r"([^.\s]{1,64}\.)?[0-9]{1,18}(-[sc][0-9]{1,18})?", re.ASCII)

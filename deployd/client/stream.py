@@ -22,13 +22,13 @@ from deployd.client.reader import WAIT, Document, Lines, Wanted, follow, registr
 from deployd.client.session import ReadingSession
 from deployd.errors import Busy, DeploydError, Refused, Unreachable
 from deployd.model.registration import Registration
+from deployd.model.revision import NOW
 from deployd.net.client import Dial
 from deployd.net.link import RETRY
 
 # So soon no registry at work says that nothing has changed.
 SOON = 1.0
 
-NOW = "now"
 # A position outside of a reset's rows; from there on the place of each line is known too (docs/registry).
 _LIVE = re.compile(r"([^.]+)\.[0-9]+")
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from attrs import frozen
 
+# In place of a revision: where those begin to follow who do not care for what there is.
+NOW = "now"
+
 
 @frozen
 class Revision:

@@ -23,9 +23,6 @@ from enum import Enum
 
 from attrs import frozen
 
-# Where somebody begins who does not care for what there is.
-NOW = "now"
-
 _POSITION = re.compile(r"(?:([^.]{1,64})\.)?([0-9]{1,18})(?:-([sc])([0-9]{1,18}))?", re.ASCII)
 
 

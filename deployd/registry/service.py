@@ -18,7 +18,7 @@ from deployd.errors import DeploydError, PermissionRefused, Superseded
 from deployd.interfaces import RegistryStore, SavedTable
 from deployd.model.invalid import Invalid
 from deployd.model.registration import Registration, host_name, owner_name
-from deployd.model.revision import Revision
+from deployd.model.revision import NOW, Revision
 from deployd.model.row_change import RowChange
 from deployd.net.secret import Secret, drone_credential
 from deployd.registry.book import Book, Transaction
@@ -28,7 +28,7 @@ from deployd.registry.history import History, Page
 from deployd.registry.hosts import row_host
 from deployd.registry.limits import Limits
 from deployd.registry.owner import Seat
-from deployd.registry.position import NOW, Position
+from deployd.registry.position import Position
 from deployd.registry.publication import Publications
 from deployd.registry.saving import Saving
 from deployd.registry.tally import Tally

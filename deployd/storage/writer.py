@@ -26,9 +26,9 @@ class _Call:
 class Writer:
     """Runs blocking calls in a thread of its own, in their order, and tidies up between them.
 
-    A pool of Twisted's would do, at twice the time from a call to its result. ``tidy`` is told whether there is a
-    pause, does a little work, and returns whether it wants to be called in a pause again. The thread begins with the
-    first call, ends with ``close``, and keeps no process alive.
+    A pool of Twisted's knows no pauses: ``tidy`` is told whether there is one, does a little work, and returns whether
+    it wants to be called in a pause again. The thread begins with the first call, ends with ``close``, and keeps no
+    process alive.
     """
 
     _log = Logger()
