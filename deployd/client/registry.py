@@ -203,9 +203,9 @@ class RegistryClient(MultiService):
     def watch(
         self, match: str = "", *, since: str = "", namespace: str = "", app: str = "", release: str = ""
     ) -> RowStream:
-        """The changes of rows that match, after ``since``: a RowEvent's ``position``, "now", or "" for a reset and all rows first.
+        """The changes of rows that match, after ``since``.
 
-        Raise Busy, Refused.
+        That is a RowEvent's ``position``, "now", or "" for a reset and all rows first. Raise Busy, Refused.
         """
         if self._stopped:
             raise Refused("this client has stopped")

@@ -83,7 +83,8 @@ class Follow(amp.Command):
     ``wait`` seconds (30 at most). Go on with its ``position``; "" at first, or the epoch and number that somebody has
     kept, ``EPOCH.N``, ``N`` or ``now``. A line is ``{type: put|delete|reset, revision, row}``; after a ``reset`` all
     that is known is void, and the table's rows follow as lines of type ``put``. Lines with ``more`` belong with the
-    next one; ``whole`` says that with these lines the table is as it was at ``revision``; if not, hold them until it is.
+    next one; ``whole`` says that with these lines the table is as it was at ``revision``; if not, hold them until it
+    is.
     """
 
     # The hub's table of routes has a Follow too (deployd.wire.routing).
