@@ -62,8 +62,9 @@ def checked(row: Registration) -> Registration:
 
     ``host``, ``owner``, ``drone`` and ``revision`` are not looked at: the registry fills them in itself.
     """
-    _check(_ID, row.id, "a registration's id: use up to 128 letters, digits, '.', '_', ':' and '-'")
+    # An id that was made of the role would be blamed for it.
     _check_words(row.namespace, row.role, row.app, row.release, row.version)
+    _check(_ID, row.id, "a registration's id: use up to 128 letters, digits, '.', '_', ':' and '-'")
     if not 0 < row.port < 65536:
         raise Invalid(f"{row.id}: a port is a number from 1 to 65535, not {str(row.port)[:20]}")
     if row.meta and not _is_small(row.meta):
