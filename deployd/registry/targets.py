@@ -28,7 +28,7 @@ class TargetPort:
     @classmethod
     def parse(cls, text: str) -> TargetPort:
         """Raise BadRequest."""
-        if text[:1].isdigit() and not (_PORT.fullmatch(text) and 0 < int(text) < 65536):
+        if _is_digit(text[:1]) and not (_PORT.fullmatch(text) and 0 < int(text) < 65536):
             raise BadRequest(f"port is a number from 1 to 65535 or a key of the metadata, not {shown(text)}")
         return cls(text)
 
@@ -36,7 +36,7 @@ class TargetPort:
         """None for a row whose metadata names no port."""
         if not self.said:
             return row.port
-        if self.said[0].isdigit():
+        if _is_digit(self.said[0]):
             return int(self.said)
         named = row.meta.get(self.said)
         if isinstance(named, str) and _PORT.fullmatch(named):
@@ -85,3 +85,8 @@ def _texts(row: Registration) -> dict[str, str]:
 
 def _target(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _is_digit(character: str) -> bool:
+    """Of those that a port is written with; str.isdigit knows others, too."""
+    return "0" <= character <= "9"

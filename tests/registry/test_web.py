@@ -226,6 +226,11 @@ class BadRequestTests(WebCase):
             self.assertEqual(self.answer(transport)[0], 431)
             self.assertTrue(transport.disconnecting)
 
+    def test_a_line_that_is_nearly_too_long_leaves_room_for_headers(self) -> None:
+        transport = self.ask(f"/v1/ports?role={'x' * 16000}", more=f"Cookie: {'x' * 1000}\r\n")
+        status, said = self.answer(transport)
+        self.assertEqual((status, list(said)), (400, ["error"]))
+
     def test_a_small_form_is_not_looked_at(self) -> None:
         form = "Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 8\r\n"
         transport = self.ask("/v1/ports", "POST", more=form)

@@ -43,6 +43,11 @@ def routes(resource: Any, path: str = "") -> Iterator[str]:
         yield from routes(child, f"{path}/{name.decode()}")
 
 
+def _is_flat(case: Case) -> bool:
+    """An object as a value is one key more, ``meta.KEY[KEY]``, once it is sent: nothing is wrong with that any more."""
+    return not any(isinstance(value, dict) or "[" in name for name, value in (case.query or {}).items())
+
+
 class DescriptionTests(WebCase):
     def test_has_every_path_and_no_other(self) -> None:
         tree: Resource = root(self.registry, self.clock)
@@ -90,7 +95,7 @@ class ConformanceTests(WebCase):
             operation = result.ok()
             self.hold(operation.as_strategy())
             if any(operation.iter_parameters()):
-                self.hold(operation.as_strategy(GenerationMode.NEGATIVE))
+                self.hold(operation.as_strategy(GenerationMode.NEGATIVE).filter(_is_flat))
 
     def hold(self, cases: st.SearchStrategy[Case]) -> None:
         @settings(

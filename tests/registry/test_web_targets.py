@@ -69,6 +69,8 @@ class TargetTests(WebCase):
         )
         for port in ("0", "65536", "9x", "123456"):
             self.assertEqual(self.get(f"/v1/targets?port={port}")[0], 400, port)
+        # A superscript three is a key as good as any, whatever Python takes it for.
+        self.assertEqual(self.get("/v1/targets?port=%C2%B3"), (200, []))
 
 
 class MetricTests(WebCase):
