@@ -127,6 +127,11 @@ class Saving:
         self._watch(self._begin())
         return waiter
 
+    def end(self) -> Deferred[None]:
+        """Take nothing more; fires once everything is saved."""
+        self._ended = self._ended or Busy("it was told to")
+        return self.when_idle()
+
     def when_idle(self) -> Deferred[None]:
         """Fires once everything is saved, or is not going to be."""
         if self._under_way is None and self._gathering is None:

@@ -37,6 +37,8 @@ from deployd.registry.watching import Watchers
 from deployd.wire.rows import document
 
 MAX_WATCH = 30.0
+# So long an orderly end waits for the disk.
+MAX_ENDING = 10.0
 
 T = TypeVar("T")
 
@@ -103,12 +105,16 @@ class Registry(Service):
         self._falling.start()
 
     def stopService(self) -> Deferred[None]:
-        """Fires once all that was decided is saved and the store is closed."""
+        """Fires once all that was decided is saved and the store is closed, or if the disk does not answer."""
         super().stopService()
         self._waiting.close()
         self._watchers.close()
         self._falling.stop()
-        return self._saving.when_idle().addCallback(lambda _: self._store.close())
+        ending = self._saving.end().addCallback(lambda _: self._store.close())
+        return ending.addTimeout(MAX_ENDING, self._clock, self._unsaved)
+
+    def _unsaved(self, _: object, seconds: float) -> None:
+        self._log.error("the registry's disk has not answered for {seconds:g} seconds: ending without", seconds=seconds)
 
     # Readers.
 

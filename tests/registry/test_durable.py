@@ -19,7 +19,7 @@ from deployd.registry.filter import Near, RowFilter
 from deployd.registry.limits import Limits
 from deployd.registry.owner import Seat
 from deployd.registry.position import Position
-from deployd.registry.service import Registry
+from deployd.registry.service import MAX_ENDING, Registry
 from deployd.storage.registry_memory import MemoryRegistryStore, MemoryTable
 from tests.registry.held_store import HeldStore
 from tests.registry.rows import COMMIT, row
@@ -173,6 +173,20 @@ class PromiseTests(DurableCase):
         for waiting in (one, two, ending):
             self.successResultOf(waiting)
         self.assertEqual((sorted(self.table.rows), self.clock.getDelayedCalls()), (["a", "b"], []))
+        with self.assertRaises(Busy):
+            self.registry.update(seat, [row("c")], [])
+
+    def test_an_orderly_end_does_not_wait_for_ever_for_a_disk_that_hangs(self) -> None:
+        seat = self.attach()
+        self.store.is_quick = False
+        waiting = self.registry.publish(seat, [row("a")])
+        ending = self.registry.stopService()
+        self.clock.advance(MAX_ENDING)
+        self.successResultOf(ending)
+        self.assertNoResult(waiting)
+        # It answers after all.
+        self.store.let_through()
+        self.successResultOf(waiting)
 
 
 class RestartTests(DurableCase):
