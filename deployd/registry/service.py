@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
-from attrs import frozen
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -31,6 +30,7 @@ from deployd.registry.owner import Seat
 from deployd.registry.position import Position
 from deployd.registry.publication import Publications
 from deployd.registry.saving import Saving
+from deployd.registry.sessions import Sessions
 from deployd.registry.tally import Tally
 from deployd.registry.waiting import WaitingRoom
 from deployd.registry.watching import Watchers
@@ -41,14 +41,6 @@ MAX_WATCH = 30.0
 MAX_ENDING = 10.0
 
 T = TypeVar("T")
-
-
-@frozen
-class _Session:
-    """The newest one of an owner, and what closes its connection."""
-
-    seat: Seat
-    hang_up: Callable[[], None]
 
 
 class Registry(Service):
@@ -83,7 +75,7 @@ class Registry(Service):
         self._waiting = waiting or WaitingRoom(clock)
         self._watchers = watchers or Watchers(clock)
         self._saving = Saving(clock, store, self._settle, self._undo, self._drop)
-        self._sessions: dict[str, _Session] = {}
+        self._sessions = Sessions()
         self._tally = Tally()
         self._falling = Falling(clock, lambda: self._book.owners.next_fall(timeout), self._expire)
         self._load(SavedTable("", 0))
@@ -228,11 +220,8 @@ class Registry(Service):
         if credential and not accepted:
             self._log.warn("{name} ({owner}) brings a credential of another hub", name=name[:80], owner=owner)
         seat = self._book.attach(owner, owner_name(name), host, accepted, self._clock.seconds())
-        earlier = self._sessions.get(owner)
-        self._sessions[owner] = _Session(seat, hang_up)
-        if earlier is not None:
+        if self._sessions.begin(seat, hang_up):
             self._log.info("a newer session of {name} ({owner}) takes over", name=name, owner=owner)
-            earlier.hang_up()
         self._falling.plan()
         return seat
 
@@ -269,9 +258,7 @@ class Registry(Service):
 
     def lost(self, seat: Seat) -> None:
         """The session's connection is gone."""
-        session = self._sessions.get(seat.owner)
-        if session is not None and session.seat is seat:
-            del self._sessions[seat.owner]
+        self._sessions.end(seat)
         if self._book.owners.lose(seat, self._clock.seconds()):
             self._log.info("lost {name} ({owner})", name=seat.name, owner=seat.owner)
             self._falling.plan()
@@ -302,9 +289,7 @@ class Registry(Service):
     def _drop(self, owners: list[str], error: DeploydError) -> None:
         """These hold true what was not saved; whoever comes back publishes."""
         for owner in owners:
-            session = self._sessions.get(owner)
-            if session is not None:
-                session.hang_up()
+            self._sessions.hang_up(owner)
         self._falling.plan_anew()
         if isinstance(error, Superseded):
             self._fail(error)
