@@ -30,6 +30,11 @@ class BoxCutter(amp.AMP):
         """Give the connection up."""
         raise NotImplementedError
 
+    def forget(self) -> None:
+        """Let go of what came; nothing more will."""
+        self._held, self._at, self._coming = b"", 0, amp.AmpBox()
+        self.is_dropped = True
+
     @property
     def is_holding(self) -> bool:
         """Whether something came that was not taken yet."""

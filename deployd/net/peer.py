@@ -7,6 +7,12 @@ handshake), the commands it answers at once, the calls it waits for, the time it
 the server, the answers that the peer does not read (while they wait, nothing more is read from it, nor answered of what
 was read, so a peer that never reads soon cannot ask either; the keepalive then drops it). A broken or hostile peer
 costs its own connection and one log line.
+
+Note [Gone at once]
+~~~~~~~~~~~~~~~~~~~
+A daemon with many objects rarely has Python look for cycles. A peer that is one would stay until then, with all that
+came in and was not taken, a hundred kilobytes perhaps, and so would thousands of them. So when a connection is lost it
+lets go of all that refers to it, and is gone with the last one who knows it.
 """
 
 from __future__ import annotations
@@ -183,8 +189,16 @@ class Peer(BoxCutter):
             super().connectionLost(reason)
             self.conversation.closed()
         finally:
+            self.let_go()
             for waiter in closed:
                 waiter.callback(None)
+
+    def let_go(self) -> None:
+        """Refer to nothing that refers back (Note [Gone at once])."""
+        self.forget()
+        self.conversation = Conversation()
+        self.locator = self.boxReceiver = self.boxSender = None
+        self._send = _nowhere
 
     # The responders that every peer has, and the rest of the bounds.
 
@@ -213,6 +227,10 @@ class Peer(BoxCutter):
         if silence >= self._heartbeat:
             self.call(Ping, timeout=self._silence).addErrback(lambda _: None)
         self._keepalive = self._clock.callLater(min(self._heartbeat, self._silence - silence), self._keep_alive)
+
+
+def _nowhere(data: bytes) -> None:
+    raise ConnectionLost()
 
 
 def _fitting(answer: amp.AmpBox) -> amp.AmpBox:

@@ -141,6 +141,7 @@ class ServerPeer(Peer):
         self._turns.leave(self)
         self._met_deadline()
         super().connectionLost(reason)
+        self._gate = None
 
     # Note [Turns]
 

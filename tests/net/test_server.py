@@ -1,12 +1,16 @@
-"""How many may be connected to a server."""
+"""How many may be connected to a server, and what is left of who was."""
 
 from __future__ import annotations
+
+import gc
+from weakref import ref
 
 from twisted.internet.address import IPv4Address
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
+from deployd.net.conversation import Conversation
 from deployd.net.server import ServerFactory, ServerPeer
 from tests.net.links import terms
 
@@ -38,3 +42,25 @@ class ConnectionTests(SynchronousTestCase):
                 peer.connectionLost()
         self.assertEqual((self.factory.peers, dict(self.factory.addresses)), (set(), {}))
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_who_is_gone_leaves_nothing_behind(self) -> None:
+        """Not even until Python looks for cycles, which a daemon with many rows rarely does (Note [Gone at once])."""
+
+        class Knowing(Conversation):
+            def __init__(self, peer: ServerPeer | None) -> None:
+                super().__init__()
+                self.peer = peer
+
+        gc.collect()
+        gc.disable()
+        self.addCleanup(gc.enable)
+        for begun in (False, True):
+            peer = self.connect("10.0.0.1")
+            assert peer is not None
+            if begun:
+                peer.established(Knowing(peer), 15.0, 45.0)
+            peer.dataReceived(b"\x00\x04_ask\x00\x011\x00\x08_command\x00\x05hel")
+            gone = ref(peer)
+            peer.connectionLost()
+            del peer
+            self.assertIsNone(gone())
