@@ -69,13 +69,13 @@ async def test_a_push_over_one_mebibyte_arrives_in_chunks(service: Service, git:
 async def test_a_gzipped_fetch_is_understood(service: Service, git: Git) -> None:
     """git gzips a request of many haves."""
     work = await git.repository()
-    for number in range(60):
+    for number in range(10):
         await git.commit(work, {"n.txt": str(number)})
     url = f"{service.url}/webapp"
     await git(work, "push", url, "master")
     clone = git.home / "clone"
     await git(git.home, "clone", "-q", url, str(clone))
-    for number in range(40):
+    for number in range(30):
         await git.commit(clone, {"mine.txt": str(number)})
     await git.commit(work, {"n.txt": "last"})
     await git(work, "push", url, "master")

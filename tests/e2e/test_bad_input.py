@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import socket
 import subprocess
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -13,23 +16,55 @@ from tests.e2e.cluster import BIN, PYTHON_ENVIRONMENT, SECRET, Cluster, Reposito
 from tests.e2e.waiting import until
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Cluster, Repository]]:
+    made = Cluster(tmp_path_factory.mktemp("shared"))
+    try:
+        made.start_core()
+        made.start_drone("d1", "--", "python3", "web.py")
+        repository = made.repository("webapp", {"web.py": HELLO})
+        repository.push("webapp")
+        made.deployctl("deploy", "webapp", "master", "--drone", "d1")
+        yield made, repository
+    finally:
+        made.close()
+
+
 @pytest.fixture
-def running(cluster: Cluster) -> Iterator[tuple[Cluster, Repository]]:
-    """A cluster with one drone that runs one healthy release; it must still do so at the end."""
-    cluster.start_drone("d1", "--", "python3", "web.py")
-    repository = cluster.repository("webapp", {"web.py": HELLO})
-    repository.push("webapp")
-    cluster.deployctl("deploy", "webapp", "master", "--drone", "d1")
-    before = cluster.ports()
-    yield cluster, repository
-    assert {daemon.kind for daemon in cluster.daemons.values() if daemon.running} == {"registry", "hub", "drone"}
+def running(shared: tuple[Cluster, Repository]) -> Iterator[tuple[Cluster, Repository]]:
+    """A cluster with one drone that runs one healthy release; it must still do so after each of these tests.
+
+    Drones that a test starts are ended and forgotten.
+    """
+    cluster, _ = shared
+    before, known = table(cluster), set(cluster.daemons)
+    yield shared
+    assert all(cluster.daemons[name].running for name in known)
+    after = table(cluster)
     for commit, roles in before.items():
-        assert cluster.ports()[commit] == roles
+        assert after[commit] == roles
         for row in roles["http"]:
             assert get(f"{row['host']}:{row['port']}") == (200, "hello")
     for daemon in cluster.daemons.values():
         assert SECRET not in daemon.text()
         assert "Traceback" not in daemon.text(), daemon.text()[-3000:]
+    for name in set(cluster.daemons) - known:
+        cluster.daemons.pop(name).stop()
+        cluster.deployctl("drones", "--forget", name)
+
+
+def table(cluster: Cluster) -> dict[str, Any]:
+    return dict(json.loads(get(cluster.registry.http, "/v1/ports")[1]))
+
+
+def another_drone(cluster: Cluster, *command: str) -> str:
+    """One that no earlier test had; its name."""
+    name = f"d{next(NUMBERS)}"
+    cluster.start_drone(name, *command)
+    return name
+
+
+NUMBERS = itertools.count(2)
 
 
 def refused(cluster: Cluster, code: int, *arguments: str, secret: str | None = None) -> str:
@@ -160,20 +195,20 @@ def test_an_app_that_cannot_run_fails_its_deploy_with_the_reason(
     running: tuple[Cluster, Repository], name: str
 ) -> None:
     cluster, _ = running
-    cluster.start_drone("d2")
+    drone = another_drone(cluster)
     file, text, reason = BAD_APPS[name]
     repository = cluster.repository(name, {file: text})
     repository.push(name)
-    error = refused(cluster, 1, "deploy", name, "master", "--drone", "d2", "--timeout", "20")
+    error = refused(cluster, 1, "deploy", name, "master", "--drone", drone, "--timeout", "10")
     assert reason in error, error
     rows = cluster.json("releases", name)
     assert [row["state"] for row in rows] in (["failed"], [])
     until(lambda: repository.head not in cluster.ports(), "no row of it is left")
-    until(lambda: not cluster.processes("d2"), "what started is stopped")
+    until(lambda: not cluster.processes(drone), "what started is stopped")
     # Mended, the same app deploys.
     good = repository.commit({file: "", "Procfile": "http: exec python3 web.py", "web.py": HELLO})
     repository.push(name)
-    cluster.deployctl("deploy", name, good, "--drone", "d2")
+    cluster.deployctl("deploy", name, good, "--drone", drone)
     assert good in cluster.ports()
 
 
@@ -192,32 +227,32 @@ def test_who_pushes_a_wrong_deployd_toml_is_told_file_and_line(running: tuple[Cl
 
 def test_a_missing_command_of_the_drones_own_is_named(running: tuple[Cluster, Repository]) -> None:
     cluster, _ = running
-    cluster.start_drone("d2", "--", "nosuchprogram")
-    error = refused(cluster, 1, "deploy", "webapp", "master", "--drone", "d2", "--timeout", "20")
+    drone = another_drone(cluster, "--", "nosuchprogram")
+    error = refused(cluster, 1, "deploy", "webapp", "master", "--drone", drone, "--timeout", "20")
     assert "nosuchprogram" in error
 
 
 def test_an_app_that_listens_late_is_waited_for(running: tuple[Cluster, Repository]) -> None:
     cluster, _ = running
-    cluster.start_drone("d2", "--", "python3", "web.py")
+    drone = another_drone(cluster, "--", "python3", "web.py")
     late = "import select\nselect.select([], [], [], 3)\n" + HELLO
     repository = cluster.repository("late", {"web.py": late})
     repository.push("late")
-    cluster.deployctl("deploy", "late", "master", "--drone", "d2")
+    cluster.deployctl("deploy", "late", "master", "--drone", drone)
     assert repository.head in cluster.ports()
 
 
 def test_links_that_lead_outside_are_refused_by_the_checkout(running: tuple[Cluster, Repository]) -> None:
     cluster, _ = running
-    cluster.start_drone("d2", "--", "python3", "web.py")
+    drone = another_drone(cluster, "--", "python3", "web.py")
     for number, target in enumerate(("/etc/passwd", "../../../../secret")):
         repository = cluster.repository(f"links{number}", {"web.py": HELLO})
         (repository.path / "link").symlink_to(target)
         repository.commit({})
         repository.push(f"links{number}")
-        error = refused(cluster, 1, "deploy", f"links{number}", "master", "--drone", "d2", "--timeout", "20")
+        error = refused(cluster, 1, "deploy", f"links{number}", "master", "--drone", drone, "--timeout", "20")
         assert "link" in error
-        assert not list((cluster.directory / "d2").rglob("checkouts/**/link"))
+        assert not list((cluster.directory / drone).rglob("checkouts/**/link"))
 
 
 def test_a_tree_with_dot_git_or_dots_is_refused_at_the_push(running: tuple[Cluster, Repository]) -> None:

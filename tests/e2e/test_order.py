@@ -9,7 +9,7 @@ from tests.e2e.cluster import Cluster
 from tests.e2e.operations import APP, Town, chosen
 
 SOAK = bool(os.environ.get("DEPLOYD_SOAK"))
-COUNT = 200 if SOAK else 12
+COUNT = 200 if SOAK else 9
 
 
 def test_no_request_fails_whatever_is_done(cluster: Cluster) -> None:
