@@ -52,6 +52,7 @@ class Stream(Int16StringReceiver, TimeoutMixin):
     MAX_LENGTH = MAX_QUESTION
     factory: Streams
     transport: Any
+    _gate: ReadGate | None = None
 
     def connectionMade(self) -> None:
         self.factory.open.add(self)
@@ -63,13 +64,16 @@ class Stream(Int16StringReceiver, TimeoutMixin):
         self.setTimeout(None)
         self.factory.open.discard(self)
         self.factory.turns.leave(self)
+        # Note [Gone at once]
+        self._gate = None
 
     def dataReceived(self, data: bytes) -> None:
         self._turn = self.factory.turns.end()
         super().dataReceived(data)
 
     def go_on(self) -> None:
-        self._gate.open("turn")
+        if self._gate is not None:
+            self._gate.open("turn")
 
     def stringReceived(self, string: bytes) -> None:
         self.resetTimeout()
@@ -78,7 +82,7 @@ class Stream(Int16StringReceiver, TimeoutMixin):
             self.transport.abortConnection()
         else:
             self.sendString(answer)
-            if self.factory.turns.is_over(self._turn):
+            if self._gate is not None and self.factory.turns.is_over(self._turn):
                 self._gate.shut("turn")
                 self.factory.turns.wait(self)
 

@@ -37,9 +37,12 @@ class Outflow:
 
     def close(self) -> None:
         self._forget_deadline()
-        # A request whose connection is lost has no channel, and nothing to take itself off from.
-        if self._request.channel is not None and self._request.producer is self:
+        if self._request.producer is not self:
+            return
+        if self._request.channel is not None:
             self._request.unregisterProducer()
+        # One whose connection is lost has no channel, and nothing to take itself off from (Note [Gone at once]).
+        self._request.producer = None
 
     def cut_off(self) -> None:
         """End the connection in a way that nobody takes for the end of the body."""

@@ -55,7 +55,7 @@ class JsonResource(Resource):
     def render(self, request: Request) -> Any:
         answering = Deferred.fromCoroutine(self._answer(request))
         request.notifyFinish().addErrback(lambda _: answering.cancel())
-        answering.addErrback(lambda failure: failure.trap(CancelledError))
+        answering.addErrback(_forget)
         return NOT_DONE_YET
 
     async def _answer(self, request: Request) -> None:
@@ -86,6 +86,14 @@ class JsonResource(Resource):
             request.setHeader(b"allow", b"GET, HEAD")
             raise BadRequest("only GET and HEAD are answered here", 405)
         return await self.answer(request)
+
+
+def _forget(failure: Failure) -> None:
+    """Whoever asked is gone, and what was under way goes too: frames would keep all of it (Note [Gone at once])."""
+    failure.trap(CancelledError)
+    if failure.value is not None:
+        failure.value.__traceback__ = None
+    failure.cleanFailure()
 
 
 def _cut_off(request: Any) -> None:
