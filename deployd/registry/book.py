@@ -5,7 +5,7 @@ What it decides is not in ``table`` yet (Note [The draft is ahead of the table])
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 from attrs import frozen
 
@@ -16,7 +16,6 @@ from deployd.model.registration import Registration, checked, meta_bytes
 from deployd.model.revision import Revision
 from deployd.model.row_change import RowChange
 from deployd.registry.draft import Draft, is_renamed, is_same_meta, is_written
-from deployd.registry.filter import RowFilter
 from deployd.registry.limits import Limits
 from deployd.registry.owner import Owner, Presence, Seat, Written
 from deployd.registry.owners import Owners
@@ -58,10 +57,6 @@ class Book:
     def revision(self) -> Revision:
         """That of the last decision."""
         return self._draft.revision
-
-    def rows(self, wanted: RowFilter | None = None, after: str = "") -> Iterator[Registration]:
-        """The rows in the table that match, in the order of their ids; read it before the table changes."""
-        return self.table.matching(wanted or RowFilter(), after)
 
     def is_marked(self, row: Registration) -> bool:
         return self.owners.is_marked(row)

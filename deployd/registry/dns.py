@@ -119,6 +119,6 @@ class Streams(ServerFactory):
 
 def dns_servers(registry: Registry, clock: IReactorTime) -> tuple[Streams, Datagrams]:
     """What answers for the port table of ``registry`` over TCP and UDP."""
-    table = Table(registry.some, registry.is_marked, lambda: registry.revision.number)
+    table = Table(registry.rows, registry.is_marked, lambda: registry.revision.number)
     zone = Zone(table, Random().shuffle)
     return Streams(zone, clock), Datagrams(zone)

@@ -86,28 +86,18 @@ class Rows:
         found = self._narrowest(wanted)
         return found is None or _size(found) > _MANY
 
-    def matching(self, wanted: RowFilter, after: str = "") -> Iterator[Registration]:
-        """The rows that ``wanted`` takes, by id, those after ``after``; the table must not change meanwhile."""
-        for row_id in self._candidates(wanted, after):
-            row = self._by_id[row_id]
-            if wanted.takes(row):
-                yield row
-
-    def some(self, wanted: RowFilter) -> Iterator[Registration]:
-        """The rows that ``wanted`` takes, in no order: for whoever needs a few; the table must not change meanwhile."""
+    def matching(self, wanted: RowFilter) -> Iterator[Registration]:
+        """The rows that ``wanted`` takes, in no order; the table must not change meanwhile."""
         found = self._narrowest(wanted)
         rows = map(self._by_id.__getitem__, self._by_id if found is None else chain.from_iterable(found))
         return filter(wanted.takes, rows)
 
-    def near_first(self, wanted: RowFilter, near: Near, after: str = "") -> Iterator[tuple[str, Registration]]:
+    def places(self, wanted: RowFilter, near: Near, after: str = "") -> Iterator[tuple[str, Registration | None]]:
         """The rows that ``wanted`` takes, those that are ``near`` first, then by id; each with its place.
 
-        Rows after the place ``after``; "" is before the first.
+        Rows after the place ``after``; "" is before the first. Places of rows that are not wanted come too, without
+        these, so that whoever reads may stop there.
         """
-        return ((place, row) for place, row in self.places(wanted, near, after) if row is not None)
-
-    def places(self, wanted: RowFilter, near: Near, after: str = "") -> Iterator[tuple[str, Registration | None]]:
-        """As ``near_first``; places of rows that are not wanted come too, so that whoever reads may stop there."""
         nearest = near.narrowed(wanted)
         if not after.startswith("1") and nearest is not None:
             for row_id in self._candidates(nearest, after[1:]):

@@ -130,6 +130,9 @@ class Saving:
     def end(self) -> Deferred[None]:
         """Take nothing more; fires once everything is saved."""
         self._ended = self._ended or Busy("it was told to")
+        if self._gathering is not None:
+            self._gathering.cancel()
+            self._go_on()
         return self.when_idle()
 
     def when_idle(self) -> Deferred[None]:
@@ -160,7 +163,7 @@ class Saving:
         figures.last_seconds = self._clock.seconds() - self._since
         figures.saves, figures.seconds = figures.saves + 1, figures.seconds + figures.last_seconds
         self._trouble = ""
-        if len(batch.waiting) >= CROWD and 0 < len(self._queue.changes) < PLENTY:
+        if len(batch.waiting) >= CROWD and 0 < len(self._queue.changes) < PLENTY and self._ended is None:
             # Those who are answered now have more to write: let it come.
             self._gathering = self._clock.callLater(GATHERING, self._go_on)
         # The disk goes on at once; what comes of it is looked at after this batch.

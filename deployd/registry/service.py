@@ -141,9 +141,9 @@ class Registry(Service):
             **self._tally.shown(),
         }
 
-    def rows(self, wanted: RowFilter, after: str = "") -> Iterable[Registration]:
-        """The rows that match, by id; read it before the table changes."""
-        return self._present(self._book.rows(wanted, after))
+    def rows(self, wanted: RowFilter) -> Iterable[Registration]:
+        """The rows that match, in no order; read it before the table changes."""
+        return self._present(self._book.table.matching(wanted))
 
     def candidates(self, wanted: RowFilter) -> list[Registration]:
         """The rows as they are now, among which are those that ``wanted`` takes, by id."""
@@ -152,10 +152,6 @@ class Registry(Service):
     def is_large(self, wanted: RowFilter) -> bool:
         """Whether many rows have to be looked at for all that ``wanted`` takes."""
         return self._book.table.is_large(wanted)
-
-    def some(self, wanted: RowFilter) -> Iterable[Registration]:
-        """The rows that match, in no order, for whoever needs a few; read it before the table changes."""
-        return self._present(self._book.table.some(wanted))
 
     def is_marked(self, row: Registration) -> bool:
         """Whether the row's owner is away."""

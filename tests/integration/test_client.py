@@ -26,6 +26,7 @@ from deployd.registry.daemon import RegistryDaemon
 from deployd.registry.filter import RowFilter
 from deployd.registry.options import RegistryOptions
 from tests.integration.test_registry import until
+from tests.registry.rows import ordered
 
 EXAMPLES = re.findall(r"```python\n(.*?)```", (Path(__file__).parents[2] / "docs" / "client.md").read_text(), re.DOTALL)
 
@@ -46,7 +47,7 @@ class World:
         self.amp = int(json.loads(self._addresses.read_text())["amp"].rpartition(":")[2])
 
     def rows(self) -> list[Registration]:
-        return list(self.daemon.registry.rows(RowFilter()))
+        return ordered(self.daemon.registry.rows(RowFilter()))
 
 
 @pytest_twisted.async_yield_fixture

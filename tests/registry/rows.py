@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from deployd.interfaces import SavedTable
 from deployd.model.registration import Registration
 from deployd.registry.book import Book, Transaction
+from deployd.registry.filter import RowFilter
 from deployd.registry.limits import Limits
 from deployd.registry.owner import Seat
 
 COMMIT = "74336bc1db98478e02e69f59e7100895be207389"
+ALL = RowFilter()
 OTHER = "40548daf17f7d25ec0f1925b97d24bc05043e4ed"
 
 
@@ -28,6 +30,16 @@ def put(done: Transaction) -> list[str]:
 def freed(done: Transaction) -> list[str]:
     """The ids that were freed, in their order."""
     return [change.row.id for change in done.changes if change.freed]
+
+
+def ordered(rows: Iterable[Registration]) -> list[Registration]:
+    """By id."""
+    return sorted(rows, key=lambda one: one.id)
+
+
+def rows_of(book: Book, wanted: RowFilter = ALL) -> list[Registration]:
+    """The rows in the table, by id."""
+    return ordered(book.table.matching(wanted))
 
 
 def empty_book(limits: Limits | None = None) -> SettledBook:

@@ -16,7 +16,7 @@ from deployd.model.registration import Registration
 from deployd.registry.book import Book, Transaction
 from deployd.registry.limits import Limits
 from deployd.registry.owner import Presence, Seat
-from tests.registry.rows import empty_book, freed, row
+from tests.registry.rows import empty_book, freed, row, rows_of
 
 TIMEOUT = 45.0
 QUOTA = 4
@@ -138,26 +138,26 @@ class BookMachine(RuleBasedStateMachine):
             for owner, known in self.known.items()
             for name, port in known.rows.items()
         }
-        found = {row.id: (row.port, row.owner, self.book.is_marked(row)) for row in self.book.rows()}
+        found = {row.id: (row.port, row.owner, self.book.is_marked(row)) for row in rows_of(self.book)}
         assert found == expected
         assert list(found) == sorted(found)
 
     @invariant()
     def revisions_only_grow(self) -> None:
         assert self.book.revision.reached(self.last)
-        assert all(row.revision <= self.book.revision.number for row in self.book.rows())
+        assert all(row.revision <= self.book.revision.number for row in rows_of(self.book))
         self.last = self.book.revision
 
     def _same(self, error: type[Exception] | None, act: Callable[[], object]) -> bool:
         """Do it, and see that exactly the expected error comes of it; whether it was done."""
-        before = (list(self.book.rows()), self.book.revision)
+        before = (rows_of(self.book), self.book.revision)
         raised: Exception | None = None
         try:
             act()
         except (Superseded, NotOwner, Refused) as problem:
             raised = problem
         assert (type(raised) if raised else None) is error
-        assert raised is None or (list(self.book.rows()), self.book.revision) == before
+        assert raised is None or (rows_of(self.book), self.book.revision) == before
         return raised is None
 
 
@@ -227,7 +227,7 @@ class UndoTests(SynchronousTestCase):
         settled = self.waiting[0].changes[0].number - 1 if self.waiting else self.book.revision.number
         self.waiting.clear()
         self.book.undo(settled, list(self.seats), self.now)
-        kept = sorted(self.book.rows(), key=lambda one: one.revision)
+        kept = sorted(rows_of(self.book), key=lambda one: one.revision)
         fresh = Book(SavedTable("epoch", settled, tuple(kept)), now=self.now)
         self.assertEqual((len(self.book), self.book.revision), (len(fresh), fresh.revision))
         self.assertEqual((self.book._meta, self.book.owners.meta), (fresh._meta, fresh.owners.meta))

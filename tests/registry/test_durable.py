@@ -22,7 +22,7 @@ from deployd.registry.position import Position
 from deployd.registry.service import MAX_ENDING, Registry
 from deployd.storage.registry_memory import MemoryRegistryStore, MemoryTable
 from tests.registry.held_store import HeldStore
-from tests.registry.rows import COMMIT, row
+from tests.registry.rows import COMMIT, ordered, row
 
 SECRET = Secret("beep boop")
 TIMEOUT = 45.0
@@ -56,10 +56,10 @@ class DurableCase(SynchronousTestCase):
         return done
 
     def ids(self) -> list[str]:
-        return [found.id for found in self.registry.rows(ALL)]
+        return [found.id for found in ordered(self.registry.rows(ALL))]
 
     def marked(self) -> list[str]:
-        return [found.id for found in self.registry.rows(ALL) if self.registry.document(found)["marked"]]
+        return [found.id for found in ordered(self.registry.rows(ALL)) if self.registry.document(found)["marked"]]
 
     def page(self, position: str = "", wait: float = 0.0) -> tuple[list[tuple[str, str]], str]:
         following = self.registry.follow(Position.parse(position), ALL, wait, object(), "")

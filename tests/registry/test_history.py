@@ -21,7 +21,7 @@ from deployd.registry.owner import Seat
 from deployd.registry.position import Phase, Position
 from deployd.registry.rows import Rows
 from deployd.wire.documents import dump
-from tests.registry.rows import SettledBook, row
+from tests.registry.rows import SettledBook, row, rows_of
 
 TIMEOUT = 45.0
 OWNERS = ("alice", "bob")
@@ -108,7 +108,7 @@ class World:
     def restart(self) -> None:
         """The same store, opened again."""
         saved = tuple(self.history._changes)
-        rows = tuple(sorted(self.book.rows(), key=lambda one: one.revision))
+        rows = tuple(sorted(rows_of(self.book), key=lambda one: one.revision))
         self._load(SavedTable(self.book.revision.epoch, self.book.revision.number, rows, saved))
 
     def _load(self, saved: SavedTable) -> None:
@@ -118,7 +118,7 @@ class World:
         self.note()
 
     def table(self) -> Known:
-        return {one.id: (one.role, one.port, one.revision) for one in self.book.rows()}
+        return {one.id: (one.role, one.port, one.revision) for one in rows_of(self.book)}
 
     def note(self) -> None:
         self.tables[self.book.revision] = self.table()

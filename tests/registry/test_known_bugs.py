@@ -29,7 +29,7 @@ from deployd.storage.registry_file import TableFile
 from deployd.wire.registry import Attach, Publish, Update
 from tests.client.network import Network
 from tests.registry.held_store import HeldStore
-from tests.registry.rows import COMMIT, OTHER, row
+from tests.registry.rows import COMMIT, OTHER, ordered, row
 from tests.registry.test_sessions import SessionCase
 from tests.storage.registry_stores import QuickFile, inline_store
 
@@ -83,7 +83,7 @@ class BugCase(SynchronousTestCase):
         return {found.id: found.port for found in self.registry.rows(ANY)}
 
     def marked(self) -> list[str]:
-        return [found.id for found in self.registry.rows(ANY) if self.registry.is_marked(found)]
+        return [found.id for found in ordered(self.registry.rows(ANY)) if self.registry.is_marked(found)]
 
     def page(self, position: str = "", wanted: RowFilter = ANY) -> Page:
         following = self.registry.follow(Position.parse(position), wanted, 0.0, object(), "")
@@ -310,7 +310,7 @@ class EtcdTests(BugCase):
         self.assertEqual(self.table(), {"b": 20001})
         for some in (
             self.registry.candidates(ANY),
-            list(self.registry.some(ANY)),
+            list(self.registry.rows(ANY)),
             [found for _, found in self.registry.places(ANY, Near()) if found],
         ):
             self.assertEqual([found.id for found in some], ["b"])

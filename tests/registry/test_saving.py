@@ -108,6 +108,19 @@ class SavingTests(SynchronousTestCase):
         self.successResultOf(idle)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
+    def test_the_end_waits_for_no_more_of_them(self) -> None:
+        for owner in ("alice", "bob", "carol", "dave", "erin"):
+            self.take(owner)
+        self.store.let_through()
+        self.take("frank")
+        self.store.let_through()
+        ended = self.saving.end()
+        self.assertEqual((self.begun, self.clock.getDelayedCalls()), (3, []))
+        self.assertNoResult(ended)
+        self.failureResultOf(self.take("bob"), Busy)
+        self.store.let_through()
+        self.successResultOf(ended)
+
     def test_a_lot_waits_for_nothing_more(self) -> None:
         for owner in ("alice", "bob", "carol", "dave", "erin"):
             self.take(owner)

@@ -16,7 +16,7 @@ from deployd.registry.history import History
 from deployd.registry.outflow import PATIENCE
 from deployd.registry.position import Position
 from deployd.registry.watching import Watchers
-from tests.registry.rows import OTHER, empty_book, row
+from tests.registry.rows import OTHER, empty_book, row, rows_of
 from tests.registry.web import Transport, WebCase, gone
 
 
@@ -260,4 +260,4 @@ class PlaceTests(WebCase):
                 known[one.line["row"]["id"]] = one.line["revision"]
             else:
                 known.pop(one.line["row"]["id"], None)
-        self.assertEqual(known, {one.id: one.revision for one in self.table.rows(wanted)})
+        self.assertEqual(known, {one.id: one.revision for one in rows_of(self.table, wanted)})

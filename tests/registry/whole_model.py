@@ -177,7 +177,7 @@ class RegistryModel:
         """What always holds."""
         for failure in self.wrong:
             failure.raiseException()
-        rows = list(self.registry.rows(RowFilter()))
+        rows = self.registry.candidates(RowFilter())
         assert said({row.id: row for row in rows}) == self.shown()
         assert [row.id for row in rows] == sorted(row.id for row in rows)
         assert said(self.saved.table(self.saved.number)) == self.settled
