@@ -60,7 +60,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A registry that holds ROWS rows, and a hub; one of each for all these tests."""
     made = Cluster(tmp_path_factory.mktemp("cluster"))
     try:
-        made.start_core()
+        # The owner of the rows answers no ping.
+        made.start_core("--timeout", "900")
         with AmpStranger(made.registry.amp).log_in("register", KNOWN, Identity.create()) as owner:
             owner.ask(Attach, name="owner", credential=b"", advertise="")
             owner.ask(Publish, part=0, parts=1, rows=())

@@ -93,23 +93,22 @@ def ids(daemon: Daemon) -> set[str]:
 @pytest.fixture(scope="module")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     """One with ROWS rows, whose owner stays; for all tests that leave it as it is."""
-    with started(tmp_path_factory.mktemp("shared")) as daemon:
+    # The owner answers no ping.
+    with started(tmp_path_factory.mktemp("shared"), "--timeout", "900") as daemon:
         owner = Owner(daemon)
         for start in range(0, ROWS, 100):
             owner.put(*[row(f"r{n}", meta={"k": "v" * 200}) for n in range(start, start + 100)])
         yield daemon
 
 
-def serves(daemon: Daemon) -> float:
-    """All ports answer, and a row comes and goes; the seconds that it took."""
-    began = time.monotonic()
+def serves(daemon: Daemon) -> None:
+    """All ports answer, and a row comes and goes."""
     owner = Owner(daemon, rows=(row("probe"),))
     assert "probe" in ids(daemon)
     assert get(daemon.http, "/healthz")[0] == 200
     assert asked_by_dns(daemon).startswith(QUESTION[:2])
     owner.peer.ask(Update, put=(), free=("probe",))
     owner.peer.reset()
-    return time.monotonic() - began
 
 
 QUESTION = b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x04http\x05space\x07deployd\x00\x00\x01\x00\x01"
@@ -154,7 +153,7 @@ def test_a_flood_of_those_who_say_nothing_or_half_a_word(registry: Daemon) -> No
         # And those who have said hello, and nothing more.
         for _ in range(count):
             strangers.enter_context(AmpStranger(registry.amp).log_in("read", None))
-        assert serves(registry) < 5
+        serves(registry)
         assert resident(pid_of(registry)) - before < 4 * count * 32 * 1024 + 8 * MEGABYTE
     serves(registry)
 
@@ -183,15 +182,13 @@ def test_peers_that_never_read_while_changes_flow(registry: Daemon) -> None:
             resolving.send_while_taken((len(QUESTION).to_bytes(2, "big") + QUESTION) * 5000, 0.01)
         at = f"{position.epoch}.{position.number}"
         for turn in range(1, 21):
-            began = time.monotonic()
             last = owner.put(*[row(f"w{n}", turn, meta={"k": "v" * 300}) for n in range(100)])
-            assert time.monotonic() - began < 5
             while len(seen) < 100 * turn:
                 page = honest.ask(Follow, position=at, wait=10.0, **ANY)
                 seen += [line["revision"] for line in page["lines"]]
                 at = page["position"]
         assert seen == list(range(position.number + 1, last + 1))
-        assert serves(registry) < 10
+        serves(registry)
         # Two of the four kinds have the transport's buffer, and what was written last; so have pipelined requests.
         assert peak(pid_of(registry)) - before < 4 * count * 256 * 1024 + 16 * MEGABYTE
     owner.peer.ask(Publish, part=0, parts=1, rows=())
@@ -211,37 +208,36 @@ def test_a_hundred_thousand_questions_whose_answers_nobody_reads(registry: Daemo
 
 
 def test_a_peer_that_asks_without_end_delays_nobody(registry: Daemon) -> None:
-    """Thousands of questions that take long and whose answers are short, all at once, from several peers."""
+    """Thousands of questions that take long and whose answers are short, all at once, from several peers.
+
+    Whoever asks a hundred times meanwhile is answered long before them. Where each piece of what was read from them was
+    answered in one go, each of these took seconds.
+    """
+    count, answered = 10_000, [0]
     ranges = " || ".join(f">{900 + n}.0.0" for n in range(13))
     with ExitStack() as ended:
         peers = [ended.enter_context(AmpStranger(registry.amp).log_in("read", None)) for _ in range(3)]
         for peer in peers:
-            asked = peer.box(Query, **(ASKED | {"match": f"http@{ranges}", "meta": {"k": {"deep": [1]}}})) * 2000
-            for work in (lambda peer=peer, asked=asked: peer.send(asked), lambda peer=peer: drained(peer)):
+            asked = peer.box(Query, **(ASKED | {"match": f"http@{ranges}", "meta": {"k": {"deep": [1]}}})) * count
+            for work in (lambda peer=peer, asked=asked: peer.send(asked), lambda peer=peer: drained(peer, answered)):
                 threading.Thread(target=work, daemon=True).start()
-        time.sleep(0.1)
+        until(lambda: answered[0], "they are answered")
         other = ended.enter_context(AmpStranger(registry.amp).log_in("read", None))
-        times = sorted(timed(lambda: other.ask(Ping)) for _ in range(100))
+        for _ in range(100):
+            other.ask(Ping)
+        assert answered[0] < len(peers) * count / 2
         for peer in peers:
             peer.reset()
-    # Without turns each piece of what was read from them took seconds.
-    assert times[50] < 0.25
-    assert times[-1] < 2
     serves(registry)
 
 
-def drained(stranger: Stranger) -> None:
+def drained(stranger: Stranger, answered: list[int]) -> None:
+    """Read all, and count the answers, but for those that come in two pieces."""
     try:
-        while stranger.receive():
-            pass
+        while piece := stranger.receive():
+            answered[0] += piece.count(b"_answer")
     except OSError:
         pass
-
-
-def timed(call: Callable[[], object]) -> float:
-    began = time.monotonic()
-    call()
-    return time.monotonic() - began
 
 
 def test_no_file_descriptor_left(tmp_path: Path) -> None:
@@ -317,7 +313,7 @@ def test_20418_a_registry_that_was_stopped_says_nothing_stale_when_it_goes_on(tm
         assert ids(daemon) == {"a"}
         with AmpStranger(daemon.amp).log_in("read", None) as reader:
             owner.peer.reset()
-            until(lambda: reader.ask(Query, **ASKED)["rows"][0]["marked"], "the link is known to be lost")
+            until(lambda: all(one["marked"] for one in reader.ask(Query, **ASKED)["rows"]), "its link is lost")
             daemon.process.send_signal(signal.SIGSTOP)  # type: ignore[union-attr]
             reader.send(reader.box(Query, **ASKED) * 3)
             time.sleep(1.0)
