@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 
-from deployd.errors import Malformed, PermissionRefused
+from deployd.errors import Busy, Malformed, PermissionRefused
 from deployd.model.registration import Registration
 from deployd.model.revision import Revision
 from deployd.net.conversation import Conversation, responder
@@ -33,6 +33,8 @@ MAX_KNOWN = 500
 
 ANONYMOUS = frozenset({"read"})
 
+T = TypeVar("T")
+
 
 def conversations(registry: Registry) -> Conversations:
     """The sessions that a registry has; "read" may go without the secret."""
@@ -48,6 +50,7 @@ class ReaderSession(Conversation):
     def __init__(self, registry: Registry, session: Session) -> None:
         self._registry = registry
         self._address = session.host
+        self._waiting: set[Deferred[Any]] = set()
 
     @responder(ListRows)
     def list_rows(self, namespace: str, app: str, release: str, role: str, after: str) -> dict[str, Any]:
@@ -61,7 +64,7 @@ class ReaderSession(Conversation):
         wanted = RowFilter.parse(match, **rest)
         found = Near.parse(near)
         if wait > 0:
-            await self._registry.wait(wanted, min(wait, MAX_WAIT), self._address)
+            await self._while_here(self._registry.wait(wanted, min(wait, MAX_WAIT), self._address))
         return self._page(self._registry.places(wanted, found, after)) | {"revision": self._registry.revision}
 
     @responder(Follow)
@@ -69,13 +72,14 @@ class ReaderSession(Conversation):
         self, position: str, wait: float, match: str, namespace: str, app: str, release: str
     ) -> dict[str, Any]:
         wanted = _followed(match, namespace, app, release)
-        page = await self._registry.follow(self._registry.position(position), wanted, wait, self, self._address)
+        place = self._registry.position(position)
+        page = await self._while_here(self._registry.follow(place, wanted, wait, self, self._address))
         return {"lines": page.text, "position": str(page.position), "whole": page.whole, "revision": page.revision}
 
     @responder(Watch)
     async def watch(self, position: str, wait: float) -> dict[str, Any]:
         place = Place.parse(position)
-        page = await self._registry.follow(place.position, RowFilter(), wait, self, self._address)
+        page = await self._while_here(self._registry.follow(place.position, RowFilter(), wait, self, self._address))
         return place.answer(page, self._registry.revision)
 
     def _page(self, places: Iterator[tuple[str, Registration | None]]) -> dict[str, Any]:
@@ -95,7 +99,20 @@ class ReaderSession(Conversation):
         return {"rows": _joined(page), "next": ""}
 
     def closed(self) -> None:
+        for waiting in list(self._waiting):
+            waiting.cancel()
         self._registry.stop_watching(self)
+
+    async def _while_here(self, work: Coroutine[Any, Any, T]) -> T:
+        """``work``, given up when the connection is gone: there are only so many places for those who wait."""
+        waiting = Deferred.fromCoroutine(work)
+        self._waiting.add(waiting)
+        try:
+            return await waiting
+        except CancelledError:
+            raise Busy("nobody waits for this any more") from None
+        finally:
+            self._waiting.discard(waiting)
 
 
 class OwnerSession(ReaderSession):

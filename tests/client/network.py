@@ -65,8 +65,9 @@ class Network:
 
     def _open(self) -> None:
         self.registry = Registry(self.clock, self.store, self.secret, TIMEOUT, limits=self._limits)
-        self.registry.open()
+        # As the daemon does: the table is read while its services are started.
         self.registry.startService()
+        self.registry.open()
         terms = ServerTerms(
             kind="registry",
             secret=self.secret,

@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from deployd.errors import Busy, UsageError
 from deployd.model.registration import Registration
+from deployd.model.revision import NOW
 from deployd.model.row_change import RowChange
 from deployd.net.peer import Peer
 from deployd.registry.filter import RowFilter
@@ -18,7 +19,7 @@ from deployd.registry.service import MAX_WATCH
 from deployd.registry.waiting import LOOKED, WaitingRoom
 from deployd.registry.watching import MAX_UNSEEN, MOMENT, TOGETHER, Watchers, Woken
 from deployd.wire.documents import load
-from deployd.wire.lookup import Follow
+from deployd.wire.lookup import Follow, Query
 from tests.client.network import TIMEOUT
 from tests.net.test_turns import Reactor
 from tests.registry.rows import OTHER, row
@@ -340,6 +341,20 @@ class FollowTests(SessionCase):
         self.network.flush()
         self.assertEqual(watchers.count, 0)
         self.assertNoResult(self.follow(other, position))
+
+    def test_who_is_gone_waits_for_nothing(self) -> None:
+        peer = self.network.session("read", secret=None)
+        asked = dict.fromkeys(("namespace", "app", "release", "near", "after"), "")
+        for _ in range(2):
+            waiting = peer.call(Query, timeout=100.0, match="nobody", meta={}, wait=60.0, **asked)
+            waiting.addErrback(lambda _: None)
+        self.follow(peer, NOW).addErrback(lambda _: None)
+        figures = self.network.registry.figures()
+        self.assertEqual((figures["waiters"], figures["watchers"]), (2, 1))
+        peer.transport.loseConnection()
+        self.network.flush()
+        figures = self.network.registry.figures()
+        self.assertEqual((figures["waiters"], figures["watchers"]), (0, 0))
 
     def test_many_changes_come_whole_and_in_order(self) -> None:
         owner = self.owner()
