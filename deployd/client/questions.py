@@ -8,11 +8,12 @@ from typing import Any
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
-from deployd.client.reader import WAIT, Wanted, query, registration
+from deployd.client.reader import WAIT, Wanted, query
 from deployd.client.session import ReadingSession
 from deployd.errors import Busy, Unreachable
 from deployd.model.registration import Registration
 from deployd.net.link import RETRY
+from deployd.wire.rows import registration
 
 # Under way at once; the registry answers 64 of one connection.
 MAX_QUESTIONS = 50

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from attrs import frozen
 
 from deployd.errors import Malformed
-from deployd.model.registration import Registration
 from deployd.model.revision import Revision
 from deployd.net.peer import CALL_TIMEOUT
 from deployd.wire.lookup import Follow, ListRows, Query
@@ -123,24 +122,6 @@ async def follow(peer: Peer, position: str, wanted: Wanted = Wanted(), wait: flo
     if not isinstance(lines, list) or not all(map(_is_line, lines)):
         raise Malformed("the registry's changes are not what the protocol asks for")
     return Lines(lines, answer["position"], answer["whole"], answer["revision"])
-
-
-def registration(document: Document) -> Registration:
-    """A row out of its document; raise Malformed. What it has beyond that is of a later deployd."""
-    try:
-        texts = {name: document.get(name, "") for name in _TEXTS}
-        row = Registration(
-            **texts, port=document["port"], meta=document.get("meta") or {}, revision=document.get("revision", 0)
-        )
-    except KeyError:
-        raise Malformed("the registry's rows are not what the protocol asks for") from None
-    is_text = all(isinstance(text, str) for text in texts.values())
-    if not is_text or type(row.port) is not int or type(row.revision) is not int or not isinstance(row.meta, dict):
-        raise Malformed("the registry's rows are not what the protocol asks for")
-    return row
-
-
-_TEXTS = ("id", "namespace", "app", "release", "role", "version", "host", "drone", "owner")
 
 
 def _is_line(line: Any) -> bool:

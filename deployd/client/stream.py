@@ -18,13 +18,14 @@ from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
-from deployd.client.reader import WAIT, Document, Lines, Wanted, follow, registration
+from deployd.client.reader import WAIT, Document, Lines, Wanted, follow
 from deployd.client.session import ReadingSession
 from deployd.errors import Busy, DeploydError, Refused, Unreachable
 from deployd.model.registration import Registration
 from deployd.model.revision import NOW
 from deployd.net.client import Dial
 from deployd.net.link import RETRY
+from deployd.wire.rows import registration
 
 # So soon no registry at work says that nothing has changed.
 SOON = 1.0

@@ -26,7 +26,7 @@ from deployd.model.registration import Registration, checked, host_name
 from deployd.model.revision import Revision
 from deployd.net.client import ClientPeer, Dial
 from deployd.net.link import RETRY, Link
-from deployd.wire.codec import from_json
+from deployd.wire.rows import registration
 
 # So soon no registry at work says that nothing has changed.
 SOON = 1.0
@@ -188,7 +188,7 @@ class RowWatcher(MultiService):
 def _read(document: Document) -> Registration | None:
     """The row, if it is one."""
     try:
-        row: Registration = checked(from_json(document, Registration))
+        row: Registration = checked(registration(document))
         host_name(row.host)
     except (Malformed, Invalid):
         return None

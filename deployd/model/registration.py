@@ -17,6 +17,8 @@ from deployd.model.names import app_name, drone_name, role_name, shown
 
 Ports = dict[str, dict[str, list[dict[str, str | int]]]]
 
+# The metadata of all rows that have none; nobody writes into a row's.
+NO_META: dict[str, Any] = {}
 MAX_META_BYTES = 4096
 MAX_META_DEPTH = 8
 

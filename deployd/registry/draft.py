@@ -14,14 +14,11 @@ from json import dumps
 from sys import intern
 from typing import Any
 
-from deployd.model.registration import Registration
+from deployd.model.registration import NO_META, Registration
 from deployd.model.revision import Revision
 from deployd.model.row_change import RowChange
 from deployd.registry.owner import Seat
 from deployd.registry.rows import Rows
-
-# The metadata of all rows that have none; nobody writes into a row's.
-NOTHING: dict[str, Any] = {}
 
 
 class Draft:
@@ -108,7 +105,7 @@ def _written(seat: Seat, row: Registration, number: int) -> Registration:
         intern(row.release),
         seat.name,
         intern(row.version),
-        row.meta or NOTHING,
+        row.meta or NO_META,
         seat.owner,
         number,
     )

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from deployd import __version__
-from deployd.registry.parameters import MAX_VALUE, MAX_WAIT
+from deployd.registry.parameters import MAX_VALUE
+from deployd.registry.waiting import MAX_WAIT
 
 Schema = dict[str, Any]
 

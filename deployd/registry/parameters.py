@@ -11,8 +11,8 @@ from deployd.model.invalid import Invalid
 from deployd.model.names import shown
 from deployd.registry.filter import Near, RowFilter
 from deployd.registry.site import BadRequest
+from deployd.registry.waiting import MAX_WAIT
 
-MAX_WAIT = 60.0
 MAX_VALUE = 200
 MAX_PARAMETERS = 40
 

@@ -20,12 +20,12 @@ from deployd.registry.filter import Near, RowFilter
 from deployd.registry.owner import Seat
 from deployd.registry.publication import Publication
 from deployd.registry.service import Registry
+from deployd.registry.waiting import MAX_WAIT
 from deployd.wire.documents import dump
 from deployd.wire.lookup import Follow, ListRows, Query, Watch
 from deployd.wire.paging import PAGE_BYTES
 from deployd.wire.registry import Attach, Confirm, Leave, Publish, Update
 
-MAX_WAIT = 60.0
 # So many rows are looked at for one page: a few milliseconds, whatever is asked for.
 LOOKED = 2_000
 # Filters whose words are no longer than this together are remembered.

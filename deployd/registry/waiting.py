@@ -13,6 +13,8 @@ from deployd.net.turns import Turns
 from deployd.registry.filter import RowFilter
 from deployd.registry.watching import Watchers
 
+# Nobody may wait for longer in one call.
+MAX_WAIT = 60.0
 WAITERS_PER_ADDRESS = 100
 WAITERS = 5000
 # So many rows are looked at in one turn for somebody who waits.

@@ -7,28 +7,14 @@ from json import JSONEncoder
 
 from deployd.model.registration import Registration
 from deployd.wire.paging import PAGE_BYTES
+from deployd.wire.rows import document
 
 _encode = JSONEncoder(ensure_ascii=False, check_circular=False, separators=(",", ":")).encode
 
 
 def row_text(row: Registration) -> bytes:
     """What ``codec.Structure(Registration)`` would write."""
-    text = _encode(
-        {
-            "id": row.id,
-            "namespace": row.namespace,
-            "role": row.role,
-            "host": row.host,
-            "port": row.port,
-            "app": row.app,
-            "release": row.release,
-            "drone": row.drone,
-            "version": row.version,
-            "meta": row.meta,
-            "owner": row.owner,
-            "revision": row.revision,
-        }
-    )
+    text = _encode(document(row))
     return text.encode("utf-8", "surrogatepass")
 
 
