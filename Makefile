@@ -6,16 +6,25 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 TESTS_AT_ONCE ?= 4
 
-.PHONY: demo test lint bench soak docs develop clean
+# Where the TestCases are; the largest room comes first.
+ROOMS := registry $(filter-out registry e2e integration compat,\
+	$(patsubst tests/%/__init__.py,%,$(wildcard tests/*/__init__.py)) $(patsubst tests/%.py,%,$(wildcard tests/test_*.py)))
+
+.PHONY: demo test trial lint bench soak docs develop clean
 
 demo: $(READY)
 	$(BIN)/deployctl demo $(DEMO_OPTIONS)
 
-# The TestCases under trial, then everything under pytest; see tests/conftest.py. Most of the time tests wait for
-# processes, so a few run beside each other.
+# The TestCases under trial, two rooms at a time, then everything under pytest; see tests/conftest.py. Most of the time
+# the others wait for processes, so a few run beside each other.
 test: $(READY)
-	$(BIN)/trial --temp-directory=_trial_temp tests
+	$(MAKE) --no-print-directory --jobs=2 --output-sync trial
 	$(BIN)/pytest -n $(TESTS_AT_ONCE) --dist worksteal $(PYTEST_OPTIONS)
+
+trial: $(ROOMS:%=trial-%)
+
+trial-%: $(READY)
+	$(BIN)/trial --temp-directory=_trial_temp-$* tests.$*
 
 lint: $(READY)
 	$(BIN)/ruff check deployd tests benchmarks examples twisted setup.py

@@ -220,7 +220,7 @@ class Day(RuleBasedStateMachine):
 DayTests = Day.TestCase
 # Days are long, and shrinking them takes minutes: the steps of one that fails are few enough to read.
 DayTests.settings = settings(
-    max_examples=25,
+    max_examples=16,
     stateful_step_count=30,
     deadline=None,
     phases=(Phase.explicit, Phase.generate),

@@ -143,7 +143,7 @@ happenings = st.tuples(st.sampled_from(DEEDS), st.integers(0, 30), st.sampled_fr
 
 
 class StopsTests(SynchronousTestCase):
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=25, deadline=None)
     @given(st.lists(happenings, min_size=10, max_size=30))
     def test_no_instance_with_requests_under_way_is_ended(self, happened: list[tuple[Any, int, float]]) -> None:
         day = Day()

@@ -24,7 +24,7 @@ from deployd.registry.web import Ports, root
 from tests.registry.rows import COMMIT, OTHER, row
 from tests.registry.web import WebCase, gone
 
-EXAMPLES = 300 if os.environ.get("DEPLOYD_SOAK") else 12
+EXAMPLES = 300 if os.environ.get("DEPLOYD_SOAK") else 8
 
 BASE = "http://registry.example"
 

@@ -256,7 +256,7 @@ class TableMachine(RuleBasedStateMachine):
         assert self.table.rows.ids() == set(self.model.rows)
 
 
-TableMachine.TestCase.settings = settings(deadline=None, max_examples=80, stateful_step_count=40)
+TableMachine.TestCase.settings = settings(deadline=None, max_examples=50, stateful_step_count=40)
 TableMachineTests = TableMachine.TestCase
 
 
