@@ -34,12 +34,8 @@ class WaitingRoom:
     def count(self) -> int:
         return self._sleepers.count
 
-    def wait(self, wanted: RowFilter, seconds: float, address: str) -> Deferred[bool]:
-        """True once a row is put that ``wanted`` takes, False after ``seconds``; may be cancelled. Raise Busy."""
-        return self._wait(object(), wanted, seconds, address)
-
     async def find(self, places: Places, wanted: RowFilter, seconds: float, address: str) -> bool:
-        """Whether there is a row that ``wanted`` takes, or one is put within ``seconds``; raise Busy.
+        """Whether there is a row that ``wanted`` takes, or one is put within ``seconds``; may be cancelled. Raise Busy.
 
         ``places`` are those of the rows that there are (Rows.places), after some place.
         """
@@ -64,6 +60,8 @@ class WaitingRoom:
         return await waiting
 
     def _wait(self, who: object, wanted: RowFilter, seconds: float, address: str) -> Deferred[bool]:
+        """True once a row is put that ``wanted`` takes, False after ``seconds``; raise Busy."""
+
         def give_up(_: Deferred[bool]) -> None:
             self._sleepers.drop(who)
 

@@ -25,7 +25,7 @@ from tests.net.test_turns import Reactor
 from tests.registry.rows import OTHER, row
 from tests.registry.test_sessions import SessionCase
 
-ANY = RowFilter()
+ANY, SAY = RowFilter(), RowFilter(role="say")
 
 
 def put(number: int = 1, **what: Any) -> RowChange:
@@ -179,15 +179,25 @@ class WaitingRoomTests(SynchronousTestCase):
         self.clock = Clock()
         self.room = WaitingRoom(self.clock, per_address=2, limit=3)
 
+    def find(
+        self, rows: Sequence[Registration | None] = (), wanted: RowFilter = SAY, address: str = "a"
+    ) -> Deferred[bool]:
+        """Among these, or later; None is one that is not wanted."""
+
+        def places(after: str) -> Iterator[tuple[str, Registration | None]]:
+            return ((str(at), rows[at]) for at in range(int(after or -1) + 1, len(rows)))
+
+        return Deferred.fromCoroutine(self.room.find(places, wanted, 10, address))
+
     def test_is_left_when_a_row_is_put_and_not_when_one_is_freed(self) -> None:
-        waiting = self.room.wait(RowFilter(role="http"), 10, "a")
+        waiting = self.find(wanted=RowFilter(role="http"))
         self.room.changed([RowChange(1, row(), freed=True), put(2, role="say")])
         self.assertNoResult(waiting)
         self.room.changed([put(3)])
         self.assertTrue(self.successResultOf(waiting))
 
     def test_is_left_after_the_time_and_when_nobody_waits_any_more(self) -> None:
-        late, cancelled = self.room.wait(ANY, 10, "a"), self.room.wait(ANY, 10, "a")
+        late, cancelled = self.find(), self.find()
         cancelled.cancel()
         self.failureResultOf(cancelled, CancelledError)
         self.assertEqual(self.room.count, 1)
@@ -205,14 +215,6 @@ class WaitingRoomTests(SynchronousTestCase):
             self.clock.advance(10)
             self.assertEqual((self.successResultOf(finding), self.room.count), (found, 0))
 
-    def find(self, rows: Sequence[Registration | None]) -> Deferred[bool]:
-        """Among these; None is one that is not wanted."""
-
-        def places(after: str) -> Iterator[tuple[str, Registration | None]]:
-            return ((str(at), rows[at]) for at in range(int(after or -1) + 1, len(rows)))
-
-        return Deferred.fromCoroutine(self.room.find(places, RowFilter(role="say"), 10, "a"))
-
     def test_what_is_put_meanwhile_is_found(self) -> None:
         finding = self.find([None] * 3 * LOOKED)
         self.room.changed([put(1, role="say")])
@@ -227,12 +229,10 @@ class WaitingRoomTests(SynchronousTestCase):
         self.assertEqual((self.room.count, self.clock.getDelayedCalls()), (0, []))
 
     def test_is_bounded(self) -> None:
-        waits = [self.room.wait(ANY, 10, "a") for _ in range(2)]
-        with self.assertRaises(Busy):
-            self.room.wait(ANY, 10, "a")
-        waits.append(self.room.wait(ANY, 10, "b"))
-        with self.assertRaises(Busy):
-            self.room.wait(ANY, 10, "c")
+        waits = [self.find() for _ in range(2)]
+        self.failureResultOf(self.find(), Busy)
+        waits.append(self.find(address="b"))
+        self.failureResultOf(self.find(address="c"), Busy)
         self.room.close()
         self.assertEqual([self.successResultOf(wait) for wait in waits], [False] * 3)
 
