@@ -14,8 +14,7 @@ Note [Where an owner stands]
 Each answer says at which revision the owner's rows last changed (``stands``). A registry that says the same when the
 owner is back has exactly the rows that the owner knows, and publishing them again would tell it nothing: confirming is
 enough. An update whose answer was lost has changed something, then the registry stands later than the owner knows, or
-it has not. But a registry that did the next update already when it answered for this one may have told where it stood
-after both: so the rows of updates without an answer are sent again after a confirmation.
+it has not.
 """
 
 from __future__ import annotations
@@ -83,9 +82,8 @@ class Pending:
         self._waiting: dict[str, list[_Waiter]] = {}
         self._waiters = 0
         self._sequence = 0
-        # Ids in updates on the way, and ids of whose update no answer came.
+        # Ids in updates on the way.
         self._in_flight: set[str] = set()
-        self._unanswered: set[str] = set()
         # Ids of updates that were refused: each goes alone until it is settled.
         self._alone: set[str] = set()
         # Wanted rows that the registry has had.
@@ -126,18 +124,16 @@ class Pending:
         """The registry has exactly ``rows``; what differs from them is to be sent."""
         self.acknowledged = {row.id: row for row in rows}
         self.stands = stands
-        self._unanswered.clear()
         self._begin()
 
     def confirmed(self) -> None:
-        """The registry has exactly what it has acknowledged, and perhaps what it did not get to answer."""
+        """The registry has exactly what it has acknowledged."""
         self._begin()
 
     def lost(self) -> None:
         """There is no session; what changes from now on is found when the next one begins."""
         self._live = False
         self._changed.clear()
-        self._unanswered |= self._in_flight
         self._in_flight.clear()
 
     def batch(self) -> Batch | None:
@@ -214,8 +210,7 @@ class Pending:
         """A session is up: what differs from what the registry has acknowledged is to be sent."""
         different = [row_id for row_id, row in self.wanted.items() if self.acknowledged.get(row_id) != row]
         gone = [row_id for row_id in self.acknowledged if row_id not in self.wanted]
-        self._changed = dict.fromkeys([*different, *gone, *self._unanswered, *self._waiting])
-        self._unanswered.clear()
+        self._changed = dict.fromkeys([*different, *gone, *self._waiting])
         self._in_flight.clear()
         self._alone.clear()
         self._live = True

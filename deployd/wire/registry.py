@@ -36,7 +36,8 @@ class Publish(amp.Command):
     """Owner to registry, after Attach and on every reconnect: all its rows, in parts (Note [Whole state in pages]).
 
     With the last part the rows replace whatever the owner had at once. The answer's revision is the table's since
-    which that is so, and its ``stands`` is as after Attach (both in the last part's answer).
+    which that is so, and its ``stands`` is as after Attach, of what was done up to this and not later (both in the last
+    part's answer).
     """
 
     arguments = [(b"part", amp.Integer()), (b"parts", amp.Integer()), (b"rows", Written(Rows))]

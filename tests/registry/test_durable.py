@@ -87,6 +87,18 @@ class PromiseTests(DurableCase):
             self.successResultOf(one)
         self.assertEqual((self.ids(), self.registry.revision.number), (["a"], 1))
 
+    def test_a_change_back_to_what_is_on_the_disk_is_one_while_another_is_on_its_way_there(self) -> None:
+        seat = self.attach()
+        self.done(self.registry.publish(seat, [row("a", 1)]))
+        self.store.is_quick = False
+        asked = [self.registry.update(seat, [row("a", port)], []) for port in (2, 3)]
+        self.store.let_through()
+        asked.append(self.registry.update(seat, [row("a", 2)], []))
+        while self.store.is_saving:
+            self.store.let_through()
+        self.assertEqual([self.done(waiting).stands for waiting in asked], [2, 3, 4])
+        self.assertEqual([found.port for found in self.registry.rows(ALL)], [2])
+
     def test_revisions_never_decrease_after_a_kill(self) -> None:
         """etcd #17780: they did."""
         seat = self.attach()
@@ -365,6 +377,13 @@ class ConfirmTests(DurableCase):
             with self.assertRaises(Refused):
                 self.registry.confirm(seat, self.known)
         self.done(self.registry.publish(self.attach(host="10.0.0.2"), [row("a")]))
+
+    def test_one_row_of_a_commit_among_others_needs_the_hub(self) -> None:
+        self.done(self.registry.publish(self.attach("bob"), [row("x", namespace="dev"), row("y")]))
+        self.start()
+        seat = self.attach("bob", accepted=False)
+        with self.assertRaises(Refused):
+            self.registry.confirm(seat, self.stands(seat))
 
     def test_rows_of_no_commit_need_no_hub(self) -> None:
         self.done(self.registry.publish(self.attach("bob", accepted=False), [row("x", namespace="dev")]))

@@ -281,6 +281,12 @@ class RegisteringGuestTests(GuestCase):
             self.network.answer(peer.call(Confirm, stands=revision))
         self.network.publish(peer)
         self.assertEqual(self.rows(), [])
+        other = Identity.create()
+        self.network.authorize(other, "other")
+        revision = self.network.publish(self.network.guest(other), MINE)["revision"]
+        self.network.authorize(other, "other", roles="say")
+        with self.assertRaises(Refused):
+            self.network.answer(self.network.guest(other).call(Confirm, stands=revision))
 
     def test_a_key_that_is_removed_loses_its_session_and_its_rows_at_once(self) -> None:
         path = self.network.authorize(self.me)

@@ -16,7 +16,7 @@ from deployd.model.revision import Revision
 from deployd.model.row_change import RowChange
 from deployd.registry.book import Transaction
 from deployd.registry.filter import RowFilter
-from deployd.registry.history import History, Page, _line, _line_bytes
+from deployd.registry.history import MAX_LOOKED, History, Page, _line, _line_bytes
 from deployd.registry.owner import Seat
 from deployd.registry.position import Phase, Position
 from deployd.registry.rows import Rows
@@ -240,6 +240,21 @@ class FollowingTests(SynchronousTestCase):
             follower.step(world.history)
         follower.sync(world.history)
         self.assertEqual((follower.resets, follower.rows), (1, world.table()))
+
+    def test_the_end_of_a_change_is_news_however_little_of_it_is_wanted(self) -> None:
+        """Whoever has its only line holds that until then."""
+        count = MAX_LOOKED + 10
+        changes = [
+            RowChange(number + 1, row(f"r{number}", role="say" if number else "http"), False, number < count - 1)
+            for number in range(count)
+        ]
+        history = History(Rows(), Revision("e", count), changes)
+        first = history.after(Position("e", 0), RowFilter(role="http"))
+        self.assertEqual([line.get("more") for line in first.lines], [True])
+        self.assertEqual((first.whole, first.position.number), (False, MAX_LOOKED))
+        rest = history.after(first.position, RowFilter(role="http"))
+        self.assertEqual((rest.lines, rest.whole, rest.is_news, rest.position.number), ((), True, True, count))
+        self.assertFalse(history.after(rest.position, RowFilter(role="http")).is_news)
 
     def test_positions_that_nobody_gave_are_answered_with_a_reset(self) -> None:
         world = World()
