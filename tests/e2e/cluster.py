@@ -16,6 +16,7 @@ from urllib.parse import quote
 from urllib.request import Request, urlopen
 
 from tests.e2e.waiting import until
+from tests.kept_ports import kept_port
 
 SECRET = "beep boop:/%@ ключ"
 BIN = Path(sys.executable).parent
@@ -122,26 +123,20 @@ class Cluster:
         return self.daemons[name]
 
     def start_core(self, *registry_options: str) -> None:
-        self.daemon("registry", "registry", "--port", "0", "--interface", "127.0.0.1", *registry_options).start()
-        registry = ("--registry", self.registry.amp)
-        self.daemon("hub", "hub", "--port", "0", "--interface", "127.0.0.1", *registry).start()
-        # From here on the ports are fixed, so that a restart is found again.
-        self._fix_ports()
-
-    def _fix_ports(self) -> None:
-        amp, http = (address.rpartition(":")[2] for address in (self.registry.amp, self.registry.http))
-        self.registry._arguments[1] = amp
-        self.registry._arguments += ["--http-port", http]
-        amp, http = (address.rpartition(":")[2] for address in (self.hub.amp, self.hub.http))
-        self.hub._arguments[1] = amp
-        self.hub._arguments += ["--git-port", http]
+        """The ports stay the same over restarts, so that a daemon is found again."""
+        here = ("--interface", "127.0.0.1")
+        ports = ("--port", kept_port(), "--http-port", kept_port())
+        self.daemon("registry", "registry", *ports, *here, *registry_options).start()
+        ports = ("--port", kept_port(), "--git-port", kept_port())
+        self.daemon("hub", "hub", *ports, *here, "--registry", self.registry.amp).start()
 
     def start_drone(self, name: str, *arguments: str) -> Daemon:
         return self.daemon(name, "drone", "--hub", self.hub.amp, "--name", name, *arguments).start()
 
     def launch_router(self, name: str, *arguments: str) -> Daemon:
         """A router that is ready once it has a table; its ports are free ones, and stay the same over restarts."""
-        own = ("--name", name, "--interface", "127.0.0.1", "--port", "0", "--admin-port", "0")
+        ports = ("--port", kept_port(), "--admin-port", kept_port())
+        own = ("--name", name, "--interface", "127.0.0.1", *ports)
         router = self.daemon(name, "router", "--hub", self.hub.amp, *own, *arguments)
         router.launch()
         return router
@@ -149,9 +144,6 @@ class Cluster:
     def start_router(self, name: str, *arguments: str) -> Daemon:
         router = self.launch_router(name, *arguments)
         router.wait()
-        for option, key in (("--port", "http"), ("--admin-port", "admin")):
-            place = router._arguments.index(option) + 1
-            router._arguments[place] = router.addresses()[key].rpartition(":")[2]
         return router
 
     @property

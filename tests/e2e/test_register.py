@@ -15,6 +15,7 @@ import pytest
 
 from tests.e2e.cluster import BIN, PYTHON_ENVIRONMENT, Daemon
 from tests.e2e.waiting import until
+from tests.kept_ports import kept_port
 
 SECRET = "beep boop"
 APP = """
@@ -120,11 +121,9 @@ def _last_word(pid: int) -> str:
 
 @pytest.fixture
 def registry(tmp_path: Path) -> Iterator[Daemon]:
-    daemon = Daemon("registry", tmp_path / "registry", ["--port", "0", "--interface", "127.0.0.1"], [], SECRET)
+    ports = ["--port", kept_port(), "--http-port", kept_port(), "--interface", "127.0.0.1"]
+    daemon = Daemon("registry", tmp_path / "registry", ports, [], SECRET)
     daemon.start()
-    # From here on the ports are fixed, so that a restart is found again.
-    daemon._arguments[1] = daemon.amp.rpartition(":")[2]
-    daemon._arguments += ["--http-port", daemon.http.rpartition(":")[2]]
     yield daemon
     if daemon.running:
         daemon.kill()

@@ -34,6 +34,7 @@ from deployd.net.identity import Identity
 from deployd.net.secret import Secret, drone_credential
 from deployd.registry.daemon import RegistryDaemon
 from deployd.registry.options import RegistryOptions
+from tests.kept_ports import kept_port
 from tests.registry.rows import COMMIT, row
 
 SECRET = Secret("beep boop")
@@ -60,7 +61,7 @@ class World:
     def __init__(self, state: Path, timeout: str) -> None:
         self.state = state
         self._times = ["--heartbeat", "0.2", "--timeout", timeout]
-        self.ports = ("0", "0")
+        self.ports = (kept_port(), kept_port())
         self.owners: list[OwnedRows] = []
         self.opened = ExitStack()
 
@@ -73,7 +74,6 @@ class World:
         await until((self.state / "addresses.json").exists)
         addresses = json.loads((self.state / "addresses.json").read_text())
         assert addresses["pid"] == os.getpid()
-        self.ports = tuple(addresses[kind].rpartition(":")[2] for kind in ("amp", "http"))
 
     @property
     def amp(self) -> int:

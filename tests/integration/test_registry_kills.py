@@ -25,6 +25,7 @@ from deployd.net.identity import Identity
 from deployd.net.secret import Secret
 from deployd.wire.registry import Attach, Publish, Update
 from tests.integration.twistd_process import TwistdProcess
+from tests.kept_ports import kept_port
 
 KILLS = 40 if os.environ.get("DEPLOYD_SOAK") else 2
 SECRET = Secret("beep boop")
@@ -39,14 +40,13 @@ class Killed:
     def __init__(self, directory: Path) -> None:
         (directory / "state").mkdir()
         self._process = TwistdProcess(directory, "registry", "--timeout", "120", "--http-port", "0")
-        self._port: tuple[str, ...] = ()
+        self._port = kept_port()
         self._identity = Identity.create()
         self.address = ""
 
     async def start(self) -> None:
-        addresses = await deferToThread(self._process.start, *self._port)
+        addresses = await deferToThread(self._process.start, "--port", self._port)
         self.address = addresses["amp"]
-        self._port = ("--port", self.address.rpartition(":")[2])
 
     def kill(self) -> None:
         self._process.end(signal.SIGKILL)
