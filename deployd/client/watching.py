@@ -167,10 +167,7 @@ class RowWatcher(MultiService):
             row = _read(line["row"]) if line["type"] == "put" else None
             if row is None and line["type"] == "put":
                 bad.append(row_id[:130])
-            if row is None and self._anew:
-                self._held.pop(row_id, None)
-            else:
-                self._held[row_id] = row
+            self._held[row_id] = row
         if bad:
             said = "{shown} has {count} rows that are no good, like {id!r}"
             self._log.warn(said, shown=self._dial.shown, count=len(bad), id=bad[0])

@@ -19,6 +19,7 @@ from deployd.net.choices import Choice, Choices
 from deployd.net.identity import Identity
 from deployd.registry.filter import RowFilter
 from tests.client.network import SECRET, TIMEOUT, Network
+from tests.registry.rows import row
 
 
 class ClientCase(SynchronousTestCase):
@@ -178,6 +179,25 @@ class RegisterTests(ClientCase):
         self.a.up = True
         self.advance(TIMEOUT + 1)
         self.assertEqual((self.table(self.a), client.address), ({}, "b:6000"))
+
+    def test_streams_go_along_with_the_rows(self) -> None:
+        """A client whose rows alone have lost their link would else not see what it has registered."""
+        client = self.started()
+        stream = client.watch("web")
+        self.addCleanup(stream.close)
+        waiting = stream.next()
+        mine = self.done(client.register("db", 5432))
+        self.assertEqual(self.done(waiting).type, "reset")
+        waiting = stream.next()
+        self.flush()
+        self.a.up = False
+        # The stream's own link and that for questions live on.
+        self.a.registry.attach(mine.owner, "another-life", b"", "", "10.0.0.1", lambda: None)
+        self.advance(6)
+        self.assertEqual(self.done(waiting).type, "reset")
+        waiting = stream.next()
+        there = self.done(client.register("web", 8080))
+        self.assertEqual((self.done(waiting).row, len(self.table(self.b))), (there, 2))
 
 
 class EndTests(ClientCase):
@@ -345,9 +365,12 @@ class StreamTests(ClientCase):
         stream = self.reader.watch(since="now")
         waiting = stream.next()
         self.advance(1)
+        self.a.up = False
         self.a.cut()
+        seat = self.a.registry.attach("other", "d1", b"", "", "10.0.0.1", lambda: None)
+        self.a.registry.publish(seat, [row(name, namespace="dev") for name in ("web-2", "web-3")])
+        self.a.up = True
         self.advance(1)
-        self.put("web-2", "web-3")
         events = [self.done(waiting), *self.events(stream, 1)]
         self.assertEqual(self.shown([event for event in events if event]), [("put", "web-2"), ("put", "web-3")])
         assert events[0] is not None

@@ -13,6 +13,8 @@ from deployd.model.revision import Revision
 from deployd.net.peer import Peer
 from deployd.registry.earlier import Place
 from deployd.registry.filter import RowFilter
+from deployd.registry.history import Page
+from deployd.registry.position import Position
 from deployd.wire.lookup import Watch
 from tests.registry.rows import row
 from tests.registry.test_history import Known, Operation, World, operations, pages
@@ -71,6 +73,15 @@ class EarlierRouterTests(SynchronousTestCase):
         while router.step(world):
             pass
         self.assertEqual((router.rows, router.revision), (world.table(), world.book.revision))
+
+    def test_a_page_ends_where_a_revision_does(self) -> None:
+        """What belongs with the next page comes with that, as such routers take each answer for whole."""
+        put = {"type": "put", "row": {"id": "a"}}
+        lines = ({**put, "revision": 1}, {**put, "revision": 2, "more": True})
+        page = Page(Position("e", 2), lines, whole=False)
+        answer = Place.parse("e.0").answer(page, Revision("e", 3))
+        self.assertEqual(answer["changes"], [{"put": {"id": "a"}}])
+        self.assertEqual((answer["position"], answer["revision"]), ("e.1", Revision("e", 1)))
 
     def test_positions_that_nobody_gave_are_answered_with_a_reset(self) -> None:
         history = World().history

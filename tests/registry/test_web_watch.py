@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from deployd.registry.event_lines import EventStream, Renderings
 from deployd.registry.events import HEARTBEAT
 from deployd.registry.filter import RowFilter
-from deployd.registry.history import History
+from deployd.registry.history import MAX_LOOKED, History
 from deployd.registry.outflow import PATIENCE
 from deployd.registry.position import Position
 from deployd.registry.watching import Watchers
@@ -108,6 +108,19 @@ class WatchTests(WatchCase):
         self.put(row("a"), row("b"))
         found = self.events(transport)
         self.assertEqual((brief(found), found[0].position), ([("put", "b")], "epoch.2"))
+
+    def test_says_no_place_behind_a_line_that_it_holds_back(self) -> None:
+        """Whoever went on from there would miss it."""
+        transport = self.watch("?since=now&match=say")
+        self.put(row("a", role="say"), *[row(f"r{number}") for number in range(MAX_LOOKED)])
+        said = [self.body(transport)]
+        while not self.events(transport):
+            self.clock.advance(0)
+            said.append(self.body(transport))
+        self.assertEqual([body for body in said[:-1] if b"id:" in body], [])
+        found = self.events(transport)
+        self.assertEqual((brief(found), found[0].position), ([("put", "a")], f"epoch.{MAX_LOOKED + 1}"))
+        self.assertNotIn("more", found[0].line)
 
     def test_starts_anew_from_what_is_not_known_here(self) -> None:
         self.put(row("a"))
