@@ -63,6 +63,14 @@ class TableTests(TableCase):
         self.settle()
         self.assertEqual(self.document(transport), port_table(self.registry.rows(RowFilter())))
 
+    def test_waits_for_a_turn_and_what_is_about_few_rows_does_not(self) -> None:
+        self.put(*[row(f"r{number}", role="say") for number in range(5000)], row("few", role="db"))
+        for query in ("", "?match=say", "?app=webapp", "?namespace=" + COMMIT[:7]):
+            transport = self.ask(f"/v1/services{query}")
+            self.assertEqual(transport.value(), b"", query)
+            self.channel.connectionLost(gone())
+        self.assertIn(b'"few"', self.ask("/v1/services?match=db").value())
+
     def test_shares_the_connection_with_what_is_asked_for_next(self) -> None:
         channel, transport = self.connect()
         channel.dataReceived(
