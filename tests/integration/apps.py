@@ -29,7 +29,7 @@ from deployd.wire.keeping import Held, Launch
 PATH = os.environ["PATH"]
 
 
-async def until(condition: Callable[[], bool], limit: float = 10) -> float:
+async def until(condition: Callable[[], bool], limit: float = 30) -> float:
     """Seconds until it is so."""
     start = time.monotonic()
     while not condition():

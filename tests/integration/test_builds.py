@@ -33,6 +33,7 @@ from deployd.processes.ending import end
 from deployd.wire.keeping import Launch
 from tests.drone.builds import FakeCheckouts
 from tests.drone.house import line
+from tests.integration.apps import until
 
 PATH = os.environ["PATH"]
 STAMP = BuildStep("mkdir made && date +%N > made/stamp", ("lock",), ("made",), 20.0)
@@ -46,7 +47,8 @@ class Drone:
         self.top = top
         self.checkouts = FakeCheckouts(top / "checkouts")
         self.caches = Caches(top / "caches")
-        self.keeping = Keeping(reactor, KeeperProcess(reactor, top))
+        self._keeper = KeeperProcess(reactor, top)
+        self.keeping = Keeping(reactor, self._keeper)
         self.said: list[str] = []
 
     async def begin(self) -> None:
@@ -75,6 +77,7 @@ class Drone:
     async def stop(self) -> None:
         await self.builds.close()
         await self.keeping.quit()
+        await until(lambda: not self._keeper.starting)
         # The link hears of its end in the reactor's next turn.
         await deferLater(reactor, 0.01)
 
@@ -154,8 +157,7 @@ async def test_what_a_killed_drone_left_building_is_ended_and_begun_anew(drone: 
     id = _task(directory)
     env = {"PATH": PATH, "HOME": str(home), "PROCESS_ID": id}
     await drone.keeping.start(Launch(id, shell_argv(slow.command), env, str(directory), ""), lambda _: None)
-    while not sleeping(directory):
-        await deferLater(reactor, 0.02)
+    await until(lambda: bool(sleeping(directory)))
     (home / "go").touch()
     await drone.ensure(assigned)
     assert sleeping(directory) == []
@@ -168,8 +170,7 @@ async def test_a_drone_that_ends_leaves_nothing_of_a_build(drone: Drone) -> None
     assigned = drone.release(1, "a", BuildStep("sleep 1000"))
     waiting = drone.ensure(assigned)
     waiting.addErrback(lambda _: None)
-    while not sleeping(drone.path(assigned)):
-        await deferLater(reactor, 0.02)
+    await until(lambda: bool(sleeping(drone.path(assigned))))
     await drone.builds.close()
     assert sleeping(drone.path(assigned)) == []
 

@@ -83,7 +83,7 @@ class _Talk(Protocol):
 
 
 async def until(condition) -> None:
-    limit = reactor.seconds() + 10
+    limit = reactor.seconds() + 30
     while not condition():
         assert reactor.seconds() < limit, "it never comes"
         await deferLater(reactor, 0.005)

@@ -138,14 +138,14 @@ class World:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    limit = reactor.seconds() + 20
+    limit = reactor.seconds() + 30
     while not condition():
         assert reactor.seconds() < limit, "it never comes"
         await deferLater(reactor, 0.005)
 
 
 async def until_rows(world: World, expected: list[tuple[str, bool]]) -> None:
-    limit = reactor.seconds() + 20
+    limit = reactor.seconds() + 30
     while (found := await world.rows()) != expected:
         assert reactor.seconds() < limit, found
         await deferLater(reactor, 0.01)
