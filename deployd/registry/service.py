@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from deployd.errors import DeploydError, PermissionRefused, Superseded
@@ -20,6 +19,7 @@ from deployd.model.registration import Registration, host_name, owner_name
 from deployd.model.revision import NOW, Revision
 from deployd.model.row_change import RowChange
 from deployd.net.secret import Secret, drone_credential
+from deployd.net.turns import Turns
 from deployd.registry.book import Book, Transaction
 from deployd.registry.falling import Falling
 from deployd.registry.filter import Near, RowFilter
@@ -74,6 +74,7 @@ class Registry(Service):
         self._fail = fail
         self._waiting = waiting or WaitingRoom(clock)
         self._watchers = watchers or Watchers(clock)
+        self._turns = Turns(clock)
         self._saving = Saving(clock, store, self._settle, self._undo, self._drop)
         self._sessions = Sessions()
         self._tally = Tally()
@@ -192,7 +193,7 @@ class Registry(Service):
         page = self._history.after(position, wanted)
         while not page.is_news and page.position.number < self._history.revision.number:
             # There is more, of which nothing was wanted so far.
-            await deferLater(self._clock, 0)
+            await self._turns.next()
             page = self._history.after(page.position, wanted)
         if page.is_news or not seconds > 0 or not self.running:
             return page
