@@ -125,8 +125,9 @@ async def _reach(
         dialling.addTimeout(seconds, clock, lambda *_: _too_late())
     try:
         peer: ClientPeer = await dialling
-    except GIVEN_UP:
-        raise
+    except GIVEN_UP as given_up:
+        # As whoever waits with a timeout knows it, whatever the endpoint calls it.
+        raise CancelledError from given_up
     except Exception as error:
         raise named(choice.shown, error) from error
     peer.shown = choice.shown
