@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import itertools
-import json
 import socket
 import subprocess
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
@@ -37,10 +35,10 @@ def running(shared: tuple[Cluster, Repository]) -> Iterator[tuple[Cluster, Repos
     Drones that a test starts are ended and forgotten.
     """
     cluster, _ = shared
-    before, known = table(cluster), set(cluster.daemons)
+    before, known = cluster.ports(), set(cluster.daemons)
     yield shared
     assert all(cluster.daemons[name].running for name in known)
-    after = table(cluster)
+    after = cluster.ports()
     for commit, roles in before.items():
         assert after[commit] == roles
         for row in roles["http"]:
@@ -51,10 +49,6 @@ def running(shared: tuple[Cluster, Repository]) -> Iterator[tuple[Cluster, Repos
     for name in set(cluster.daemons) - known:
         cluster.daemons.pop(name).stop()
         cluster.deployctl("drones", "--forget", name)
-
-
-def table(cluster: Cluster) -> dict[str, Any]:
-    return dict(json.loads(get(cluster.registry.http, "/v1/ports")[1]))
 
 
 def another_drone(cluster: Cluster, *command: str) -> str:
