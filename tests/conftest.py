@@ -11,6 +11,7 @@ import os
 import shutil
 import signal
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -68,8 +69,11 @@ def _is_housekeeping(call: object) -> bool:
 
 def _children() -> set[int]:
     """The living (not zombie) children of this process."""
-    task = Path(f"/proc/{os.getpid()}/task")
-    found = {int(pid) for thread in task.iterdir() for pid in (thread / "children").read_text().split()}
+    found: set[int] = set()
+    for thread in Path(f"/proc/{os.getpid()}/task").iterdir():
+        # A thread may end while it is looked at.
+        with suppress(OSError):
+            found |= {int(pid) for pid in (thread / "children").read_text().split()}
     return {pid for pid in found if _state(pid) not in ("Z", "")}
 
 
