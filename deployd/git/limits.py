@@ -13,8 +13,9 @@ class GitLimits:
     ``meta_bytes``: one commit, tree or tag, which is held in memory. ``inflated_bytes``: all objects of one pack
     together, work on deltas included. ``request_bytes``: the wants and haves of one fetch, after gunzip.
     ``body_seconds``: how long the body of one request may take to arrive; ``stall_seconds``: how long a reader may take
-    nothing. ``uploads``: the fetches that hold a thread at once, each for as long as its client reads; fewer than
-    there are threads, so that pushes go on.
+    nothing. ``followers``: the pushers who hear at one time how their deploys go, without a thread. ``uploads``: the
+    fetches that hold a thread at once, each for as long as its client reads; fewer than there are threads, so that
+    pushes go on.
     """
 
     pack_bytes: int = 1 << 30
@@ -24,6 +25,8 @@ class GitLimits:
     inflated_bytes: int = 4 << 30
     delta_depth: int = 4096
     commands: int = 1000
+    push_options: int = 100
+    option_bytes: int = 1000
     refs: int = 100_000
     request_bytes: int = 8 << 20
     stranger_bytes: int = 64 << 10
@@ -31,6 +34,7 @@ class GitLimits:
     stranger_seconds: float = 30.0
     stall_seconds: float = 60.0
     requests: int = 256
+    followers: int = 100
     uploads: int = 6
     pushes_waiting: int = 32
     checkout_files: int = 200_000

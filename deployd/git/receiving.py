@@ -6,9 +6,7 @@ the lock of the refs, moved in and made reachable. A kill between these two leav
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -20,69 +18,66 @@ from deployd.git.history import History
 from deployd.git.kinds import COMMIT, TAG
 from deployd.git.limits import GitLimits
 from deployd.git.packs import Packs
-from deployd.git.problems import BadRequest, GitProblem
+from deployd.git.problems import GitProblem
+from deployd.git.push_request import Command, Push, read_push
 from deployd.git.quarantine import Quarantine
 from deployd.git.refs import HEADS, Move, Refs, bad_name, move_refs, read_refs
+from deployd.git.rules import PushRules
+from deployd.model.invalid import Invalid
+from deployd.model.push_options import PushOptions
 
-CAPABILITIES = b"report-status delete-refs atomic quiet ofs-delta side-band-64k object-format=sha1 %b" % (
+CAPABILITIES = b"report-status delete-refs atomic quiet ofs-delta side-band-64k push-options object-format=sha1 %b" % (
     capability_agent()
 )
-_ZERO = b"0" * 40
-_COMMAND = re.compile(rb"([0-9a-f]{40}) ([0-9a-f]{40}) ([^\0]+)", re.DOTALL)
+NO_RULES = PushRules()
 
 
 @frozen
 class RefUpdate:
-    """A ref that moved. ``old`` or ``new`` is None when it was created or deleted; ids are 40 hex digits."""
+    """A ref that moved. ``old`` or ``new`` is None when it was created or deleted; ids are 40 hex digits.
+
+    ``commits``: how many came with it that no other ref before it in the push has; ``forced``: history was rewritten.
+    """
 
     ref: str
     old: str | None
     new: str | None
+    commits: int = field(default=0, eq=False)
+    forced: bool = field(default=False, eq=False)
 
 
 @frozen
 class Receipt:
     """The answer to a push: the report for the pusher and what really happened.
 
-    ``talks`` says that there may be remarks before the report.
+    ``talks``: the pusher shows remarks. ``target`` is the ref that ``options`` ask to deploy, if they do.
     """
 
     report: bytes
     updates: list[RefUpdate] = field(factory=list)
     talks: bool = False
+    options: PushOptions = field(factory=PushOptions)
+    target: str = ""
 
-    def answer(self, remarks: Sequence[str]) -> bytes:
-        """The report, with ``remarks``, a line each, before it where the client shows such."""
-        said = "".join(f"{remark}\n" for remark in remarks).encode() if self.talks else b""
-        return pktlines.sideband(pktlines.SIDEBAND_PROGRESS, said) + self.report
+    def remark(self, text: str) -> bytes:
+        """``text`` as the pusher's git shows it; nothing where it does not."""
+        return pktlines.sideband(pktlines.SIDEBAND_PROGRESS, f"{text}\n".encode()) if self.talks else b""
 
-
-@frozen
-class Command:
-    """One line of a push; None: not there."""
-
-    name: bytes
-    old: bytes | None
-    new: bytes | None
+    @property
+    def end(self) -> bytes:
+        """What follows the report and all remarks."""
+        return pktlines.FLUSH if self.talks else b""
 
 
-@frozen
-class Push:
-    """What a pusher asks for, before its pack."""
-
-    commands: list[Command]
-    capabilities: frozenset[bytes]
-
-
-def receive(repository: Path, stream: BinaryIO, limits: GitLimits) -> Receipt:
-    """Take the push in ``stream`` (commands, then a pack) into ``repository``.
+def receive(repository: Path, stream: BinaryIO, limits: GitLimits, rules: PushRules = NO_RULES) -> Receipt:
+    """Take the push in ``stream`` (commands, options, then a pack) into ``repository``.
 
     Raise BadRequest when it is not a push at all; every other fault is in the report, so that the pusher reads why.
     """
     push = read_push(stream, limits)
     if not push.commands:
         return Receipt(b"")
-    return _Reception(repository, limits, push, read_refs(repository)).receive(stream)
+    return _Reception(repository, limits, rules, push, read_refs(repository)).receive(stream)
 
 
 def not_stored(error: OSError) -> str:
@@ -90,38 +85,22 @@ def not_stored(error: OSError) -> str:
     return f"the hub could not store it: {(error.strerror or 'input/output error').lower()}"
 
 
-def read_push(stream: BinaryIO, limits: GitLimits) -> Push:
-    """Read the commands of a push up to the flush; leave ``stream`` at the pack."""
-    commands: list[Command] = []
-    capabilities: frozenset[bytes] = frozenset()
-    while (content := pktlines.read_line(stream)) is not None:
-        content, _, words = content.partition(b"\0")
-        if words:
-            capabilities |= frozenset(words.split())
-        content = content.removesuffix(b"\n")
-        if content.startswith(b"shallow "):
-            # A shallow pusher: whether its boundary is known here shows in the check of the objects.
-            continue
-        match = _COMMAND.fullmatch(content)
-        if not match:
-            raise BadRequest("the request has a line that is not a push command")
-        old, new = (None if value == _ZERO else value for value in (match[1], match[2]))
-        commands.append(Command(match[3], old, new))
-        if len(commands) > limits.commands:
-            raise BadRequest(f"a push may change at most {limits.commands} refs at once")
-    return Push(commands, capabilities)
-
-
 @define
 class _Reception:
     repository: Path
     limits: GitLimits
+    rules: PushRules
     push: Push
     refs: Refs
     _verdicts: dict[bytes, str] = field(init=False, factory=dict)
+    _forced: set[bytes] = field(init=False, factory=set)
+    _commits: dict[bytes, int] = field(init=False, factory=dict)
+    _options: PushOptions = field(init=False, factory=PushOptions)
+    _target: str = field(init=False, default="")
 
     def receive(self, stream: BinaryIO) -> Receipt:
         unpacked = "ok"
+        self._judge_options()
         self._judge_names()
         try:
             with (
@@ -142,6 +121,13 @@ class _Reception:
     def _standing(self) -> list[Command]:
         return [command for command in self.push.commands if command.name not in self._verdicts]
 
+    def _judge_options(self) -> None:
+        try:
+            self._options = PushOptions.parse(self.push.options)
+            self._target = self._options.target(self.push.arriving())
+        except Invalid as problem:
+            self._verdicts = {command.name: str(problem) for command in self.push.commands}
+
     def _judge_names(self) -> None:
         counts = Counter(command.name for command in self.push.commands)
         for command in self.push.commands:
@@ -153,7 +139,7 @@ class _Reception:
             if not reason and command.new and len(self.refs.values) + len(counts) > self.limits.refs:
                 reason = f"the repository may have at most {self.limits.refs} refs"
             if reason:
-                self._verdicts[command.name] = reason
+                self._verdicts.setdefault(command.name, reason)
         self._spread_if_atomic()
 
     def _judge_tips(self, quarantine: Quarantine) -> None:
@@ -165,7 +151,9 @@ class _Reception:
         self._spread_if_atomic()
 
     def _deletion(self, command: Command) -> str:
-        return "the default branch cannot be deleted" if command.name == self.refs.head else ""
+        if command.name == self.refs.head:
+            return "the default branch cannot be deleted"
+        return self.rules.deleting(command.name.decode())
 
     def _tip(self, command: Command, quarantine: Quarantine, history: History) -> str:
         assert command.new is not None
@@ -181,19 +169,33 @@ class _Reception:
         if command.old and self.refs.values.get(command.name) == command.old:
             old = bytes.fromhex(command.old.decode())
             if not history.descends(new, old, quarantine.census.parents):
-                return "non-fast-forward"
+                self._forced.add(command.name)
+                return self.rules.forcing(command.name.decode())
         return ""
 
     def _move(self, quarantine: Quarantine) -> None:
         standing = self._standing()
         if not standing:
             return
+        self._count(standing, quarantine)
         moves = [Move(c.name, c.old, c.new, self._peeled(c.new, quarantine)) for c in standing]
         verdicts = move_refs(
             self.repository, moves, atomic=b"atomic" in self.push.capabilities, before=quarantine.release
         )
         for command, verdict in zip(standing, verdicts, strict=True):
             self._verdicts[command.name] = verdict
+
+    def _count(self, commands: list[Command], quarantine: Quarantine) -> None:
+        """The new commits of each ref, each counted once: all refs together cost one walk over the pack's commits."""
+        parents, known = quarantine.census.parents, set[bytes]()
+        for command in commands:
+            before, waiting = len(known), [bytes.fromhex(command.new.decode())] if command.new else []
+            while waiting:
+                commit = waiting.pop()
+                if commit in parents and commit not in known:
+                    known.add(commit)
+                    waiting += parents[commit]
+            self._commits[command.name] = len(known) - before
 
     def _peeled(self, value: bytes | None, quarantine: Quarantine) -> bytes | None:
         if value is None:
@@ -221,9 +223,13 @@ class _Reception:
                 lines.append(b"ng " + command.name + b" " + verdict.encode() + b"\n")
             else:
                 lines.append(b"ok " + command.name + b"\n")
-                updates.append(RefUpdate(command.name.decode(), _text(command.old), _text(command.new)))
+                updates.append(self._update(command))
         talks = self.push.capabilities >= {b"report-status", b"side-band-64k"}
-        return Receipt(self._report(lines), updates, talks)
+        return Receipt(self._report(lines), updates, talks, self._options, self._target)
+
+    def _update(self, command: Command) -> RefUpdate:
+        commits, forced = self._commits.get(command.name, 0), command.name in self._forced
+        return RefUpdate(command.name.decode(), _text(command.old), _text(command.new), commits, forced)
 
     def _report(self, lines: list[bytes]) -> bytes:
         if b"report-status" not in self.push.capabilities:
@@ -231,7 +237,7 @@ class _Reception:
         report = b"".join(map(pktlines.line, lines)) + pktlines.FLUSH
         if b"side-band-64k" not in self.push.capabilities:
             return report
-        return pktlines.sideband(pktlines.SIDEBAND_DATA, report) + pktlines.FLUSH
+        return pktlines.sideband(pktlines.SIDEBAND_DATA, report)
 
 
 def _text(value: bytes | None) -> str | None:

@@ -132,7 +132,7 @@ def _rival(name: bytes, values: Iterable[bytes]) -> bytes | None:
 
 def _follow_first_branch(repository: Path, refs: Refs, values: dict[bytes, bytes], moves: Sequence[Move]) -> None:
     # Before the refs: a HEAD that names a branch which does not come is as good as the one before.
-    if refs.head in values:
+    if refs.head in refs.values:
         return
     created = [move.name for move in moves if move.new and values.get(move.name) == move.new]
     branches = [name for name in created if name.startswith(HEADS)]

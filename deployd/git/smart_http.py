@@ -6,13 +6,13 @@ APP may have slashes. Nothing about an app, not even whether there is one, is to
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import unquote_to_bytes
 
 from attrs import frozen
-from twisted.internet.defer import Deferred, DeferredLock, DeferredSemaphore, TimeoutError
+from twisted.internet.defer import Deferred, DeferredSemaphore, TimeoutError
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.threadpool import ThreadPool
@@ -20,20 +20,19 @@ from twisted.web import http
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
-from deployd.errors import DeploydError
 from deployd.git import pktlines
 from deployd.git.access import Access, Action
+from deployd.git.answers import Answer, begin, finish, refuse, take_body
 from deployd.git.bodies import plain_body, read_limited
-from deployd.git.problems import BadRequest, GitProblem, NotOurs
-from deployd.git.receiving import Receipt, RefUpdate, not_stored, receive
+from deployd.git.problems import GitProblem, NotOurs
+from deployd.git.pushing import Host, Intake
 from deployd.git.repositories import Repositories
 from deployd.git.serving import RECEIVE, UPLOAD, advertise, upload_pack
 from deployd.git.streaming import ClientGone, Outlet, abort
 from deployd.model.invalid import Invalid
 from deployd.model.names import app_name
 
-Pushed = Callable[[str, list[RefUpdate]], Awaitable[Sequence[str]]]
-"""Told of the refs of an app that have moved; returns what the pusher should read."""
+Following = Callable[[], Awaitable[None]]
 
 T = TypeVar("T")
 _ADVERTISEMENT = "/info/refs"
@@ -47,14 +46,6 @@ class Asked:
     service: str
 
 
-class Answer(Exception):
-    """Ends a request with ``code`` and a sentence."""
-
-    def __init__(self, code: int, sentence: str) -> None:
-        super().__init__(sentence)
-        self.code = code
-
-
 class GitResource(Resource):
     """Serves every app's repository. Mount it as the fallback of a site's root: it reads the request's whole path."""
 
@@ -62,7 +53,7 @@ class GitResource(Resource):
     log = Logger()
 
     def __init__(
-        self, *, repositories: Repositories, access: Access, reactor: Any, threadpool: ThreadPool, pushed: Pushed
+        self, *, repositories: Repositories, access: Access, reactor: Any, threadpool: ThreadPool, host: Host
     ) -> None:
         super().__init__()
         self.limits = repositories.limits
@@ -70,8 +61,7 @@ class GitResource(Resource):
         self._access = access
         self._reactor = reactor
         self._threadpool = threadpool
-        self._pushed = pushed
-        self._pushing: dict[str, DeferredLock] = {}
+        self._intake = Intake(repositories, host, reactor, self._in_thread)
         self._requests = 0
         self._uploads = DeferredSemaphore(self.limits.uploads)
 
@@ -102,21 +92,34 @@ class GitResource(Resource):
         gone: list[object] = []
         request.notifyFinish().addErrback(gone.append)
         self._requests += 1
+        following: Following | None = None
         try:
             if self._requests > self.limits.requests:
                 raise Answer(http.SERVICE_UNAVAILABLE, "the hub has too many git requests at once; try again")
-            await self._dispatch(request)
+            following = await self._dispatch(request)
         except Answer as answer:
-            self._refuse(request, answer, bool(gone))
+            if not gone:
+                refuse(request, answer)
         except ClientGone:
             self.log.debug("A git client left early.")
         except Exception:
             self.log.failure("A git request failed.")
-            self._refuse(request, Answer(http.INTERNAL_SERVER_ERROR, "the hub failed; its log says more"), bool(gone))
+            if not gone:
+                refuse(request, Answer(http.INTERNAL_SERVER_ERROR, "the hub failed; its log says more"))
         finally:
             self._requests -= 1
+        if following is not None:
+            await self._go_on(following)
 
-    async def _dispatch(self, request: Request) -> None:
+    async def _go_on(self, following: Following) -> None:
+        """Holds neither thread nor lock, so it is not one of the requests that are counted."""
+        try:
+            await following()
+        except ClientGone:
+            self.log.debug("A pusher left before all was told.")
+
+    async def _dispatch(self, request: Request) -> Following | None:
+        """Answer; what is returned goes on with the answer when the request has cost what it costs."""
         asked = parse_path(request.path)
         service = asked.service
         if not service:
@@ -131,13 +134,13 @@ class GitResource(Resource):
         deployed = self._authorize(request, asked.app, service)
         if not asked.service:
             await self._advertise(request, asked.app, service, deployed)
-        else:
-            if request.getHeader(b"Content-Type") != f"application/x-{service}-request".encode():
-                raise Answer(http.UNSUPPORTED_MEDIA_TYPE, f"the content type must be application/x-{service}-request")
-            if service == UPLOAD:
-                await self._upload(request, asked.app, deployed)
-            else:
-                await self._receive(request, asked.app)
+            return None
+        if request.getHeader(b"Content-Type") != f"application/x-{service}-request".encode():
+            raise Answer(http.UNSUPPORTED_MEDIA_TYPE, f"the content type must be application/x-{service}-request")
+        if service == UPLOAD:
+            await self._upload(request, asked.app, deployed)
+            return None
+        return await self._intake.receive(request, asked.app)
 
     def _authorize(self, request: Request, app: str, service: str) -> bool:
         """Raise a 401 unless permitted; return whether deployed commits may be seen."""
@@ -162,8 +165,8 @@ class GitResource(Resource):
         if path is None and service == UPLOAD:
             raise Answer(http.NOT_FOUND, f"there is no app {app} on the hub; git push creates it")
         body = await self._in_thread(lambda: advertise(path, service, deployed))
-        self._begin(request, f"application/x-{service}-advertisement")
-        self._finish(request, body)
+        begin(request, f"application/x-{service}-advertisement")
+        finish(request, body)
 
     async def _upload(self, request: Request, app: str, deployed: bool) -> None:
         if not self._repositories.exists(app):
@@ -180,8 +183,8 @@ class GitResource(Resource):
             self._uploads.release()
 
     async def _send_pack(self, request: Request, path: Path, app: str, deployed: bool) -> None:
-        encoding, content = _take_body(request)
-        self._begin(request, f"application/x-{UPLOAD}-result")
+        encoding, content = take_body(request)
+        begin(request, f"application/x-{UPLOAD}-result")
         outlet = Outlet(self._reactor, request, self.limits.stall_seconds)
 
         def work() -> None:
@@ -208,86 +211,16 @@ class GitResource(Resource):
 
     def _conclude(self, request: Request, outlet: Outlet, problem: GitProblem | None) -> None:
         if problem is None:
-            self._finish(request, b"")
+            finish(request, b"")
         elif outlet.started:
             abort(request)
         elif isinstance(problem, NotOurs):
-            self._finish(request, pktlines.line(b"ERR " + str(problem).encode()))
+            finish(request, pktlines.line(b"ERR " + str(problem).encode()))
         else:
             raise Answer(http.BAD_REQUEST, str(problem))
 
-    async def _receive(self, request: Request, app: str) -> None:
-        try:
-            receipt = await self._receipt(request, app)
-        except OSError as error:
-            self.log.warn("Could not store a push to {app}: {error}", app=app, error=error)
-            report = pktlines.sideband(pktlines.SIDEBAND_ERROR, not_stored(error).encode())
-            receipt = Receipt(report + pktlines.FLUSH)
-        remarks: Sequence[str] = ()
-        if receipt.updates:
-            # The refs have moved whatever happens now; the pusher must hear so.
-            try:
-                remarks = await self._pushed(app, receipt.updates)
-            except DeploydError as error:
-                self.log.warn("The hub did not note a push to {app}: {error}", app=app, error=error)
-            except Exception:
-                self.log.failure("Telling the hub about a push to {app} failed.", app=app)
-        self._begin(request, f"application/x-{RECEIVE}-result")
-        self._finish(request, receipt.answer(remarks))
-
-    async def _receipt(self, request: Request, app: str) -> Receipt:
-        lock = self._pushing.get(app) or DeferredLock()
-        if len(lock.waiting) >= self.limits.pushes_waiting:
-            raise Answer(http.SERVICE_UNAVAILABLE, f"too many pushes to {app} are waiting; try again in a moment")
-        encoding, content = _take_body(request)
-        self._pushing[app] = lock
-        await lock.acquire()
-        try:
-            with content:
-                return await self._in_thread(lambda: self._take(app, content, encoding))
-        except BadRequest as problem:
-            self.log.info("Refused a push to {app}: {problem}", app=app, problem=str(problem))
-            raise Answer(http.BAD_REQUEST, str(problem)) from problem
-        finally:
-            lock.release()
-            if not lock.locked and self._pushing.get(app) is lock:
-                del self._pushing[app]
-
-    def _take(self, app: str, content: Any, encoding: bytes) -> Receipt:
-        body = plain_body(content, encoding, self.limits.pack_bytes)
-        created = self._repositories.create(app)
-        receipt = Receipt(b"")
-        try:
-            receipt = receive(self._repositories.path(app), body, self.limits)
-        finally:
-            if created and not receipt.updates:
-                self._repositories.discard_empty(app)
-        return receipt
-
-    async def _in_thread(self, work: Callable[[], T]) -> T:
-        result: T = await deferToThreadPool(self._reactor, self._threadpool, work)
-        return result
-
-    def _begin(self, request: Request, content_type: str) -> None:
-        request.setHeader(b"Content-Type", content_type.encode())
-        request.setHeader(b"Cache-Control", b"no-cache, max-age=0, must-revalidate")
-        request.setHeader(b"Pragma", b"no-cache")
-
-    def _finish(self, request: Request, body: bytes) -> None:
-        if request.channel is None:
-            raise ClientGone
-        request.write(body)
-        request.finish()
-
-    def _refuse(self, request: Request, answer: Answer, gone: bool) -> None:
-        if gone or request.startedWriting or request.finished:
-            return
-        body = str(answer).encode() + b"\n"
-        request.setResponseCode(answer.code)
-        request.setHeader(b"Content-Type", b"text/plain; charset=utf-8")
-        request.setHeader(b"Content-Length", b"%d" % len(body))
-        request.write(b"" if request.method == b"HEAD" else body)
-        request.finish()
+    def _in_thread(self, work: Callable[[], T]) -> Deferred[T]:
+        return deferToThreadPool(self._reactor, self._threadpool, work)
 
 
 def parse_path(path: bytes) -> Asked:
@@ -300,15 +233,3 @@ def parse_path(path: bytes) -> Asked:
             except Invalid as problem:
                 raise Answer(http.NOT_FOUND, str(problem)) from problem
     raise Answer(http.NOT_FOUND, "there is nothing here; the hub serves git over smart HTTP at /APP")
-
-
-def _take_body(request: Request) -> tuple[bytes, Any]:
-    """(content encoding, body): from now on the thread's to close, since a lost connection closes the request's own.
-
-    Raise OSError when there was no place for the body.
-    """
-    not_kept: OSError | None = getattr(request, "not_kept", None)
-    if not_kept is not None:
-        raise not_kept
-    content, request.content = request.content, None
-    return (request.getHeader(b"Content-Encoding") or b"").lower(), content

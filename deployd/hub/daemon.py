@@ -70,7 +70,7 @@ class HubDaemon(DaemonService):
             access=GitAccess(options.secret, self._hub.tokens),
             reactor=self.reactor,
             threadpool=self._threads,
-            pushed=self._hub.pushes.pushed,
+            host=self._hub.pushes,
         )
         self._factory = ServerFactory(self.reactor, self._terms())
         self._site = HubSite(Root(git), git, reactor=self.reactor, spool=spool)

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from attrs import evolve
 from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from deployd.errors import UnknownCommit
-from deployd.git.receiving import RefUpdate
+from deployd.git.pushing import Told
+from deployd.git.receiving import Receipt, RefUpdate
 from deployd.hub.commits import Commits
 from deployd.hub.fleet import Fleet
 from deployd.hub.ledger import Ledger
+from deployd.hub.push_deploys import PUSHER, PushDeploys, target
+from deployd.model.branches import HEADS, TAGS
 from deployd.model.deployd_toml import DEPLOYD_TOML
 from deployd.model.desired import Changes, Desired
 from deployd.model.faults import MAX_FAULTS
 from deployd.model.manifest import Reading
 from deployd.model.names import shown
+from deployd.model.policy import Policy
 
-BRANCHES, TAGS = "refs/heads/", "refs/tags/"
-PUSHER = "git push"
 MAX_CHECKED = 10
 CHECK_SECONDS = 5.0
 
@@ -30,29 +33,42 @@ class Pushes:
 
     _log = Logger()
 
-    def __init__(self, clock: IReactorTime, ledger: Ledger, fleet: Fleet, commits: Commits) -> None:
+    def __init__(
+        self, clock: IReactorTime, ledger: Ledger, fleet: Fleet, commits: Commits, deploys: PushDeploys
+    ) -> None:
         self._clock = clock
         self._ledger = ledger
         self._fleet = fleet
         self._commits = commits
+        self._deploys = deploys
 
-    async def pushed(self, app: str, updates: Sequence[RefUpdate]) -> list[str]:
-        """Refs of ``app`` have moved: note that, and return what the pusher should read."""
+    def policy(self, app: str) -> Policy:
+        """What decides whether a push may rewrite or delete something."""
+        return self._ledger.desired.policy(app)
+
+    async def pushed(self, app: str, receipt: Receipt) -> Told:
+        """Refs of ``app`` have moved: note that, deploy what is to be deployed, and return what the pusher reads."""
+        updates = receipt.updates
         for update in updates:
-            if update.new is not None and update.ref.startswith(BRANCHES):
+            if update.new is not None and update.ref.startswith(HEADS):
                 self._fleet.prefetch(app, update.ref, update.new)
 
         def decide(desired: Desired) -> Changes:
             return Changes(
                 apps=() if app in desired.apps else (app,),
                 events=tuple(
-                    self._ledger.event("push", PUSHER, app, f"{update.ref} {update.new or 'deleted'}")
-                    for update in updates[:100]
+                    self._ledger.event("push", PUSHER, app, f"{update.ref} {_came(update)}") for update in updates[:100]
                 ),
             )
 
         await self._ledger.change(decide)
-        checking = Deferred.fromCoroutine(self._check(app, updates)).addTimeout(CHECK_SECONDS, self._clock)
+        found, lines = target(self.policy(app), receipt)
+        said = [*arrivals(updates), *await self._checked(app, updates, found), *lines]
+        told = await self._deploys.deploy(app, found, receipt.options) if found is not None else Told()
+        return evolve(told, lines=[*said, *told.lines])
+
+    async def _checked(self, app: str, updates: Sequence[RefUpdate], found: RefUpdate | None) -> list[str]:
+        checking = Deferred.fromCoroutine(self._check(app, updates, found)).addTimeout(CHECK_SECONDS, self._clock)
         try:
             return await checking
         except TimeoutError:
@@ -61,20 +77,22 @@ class Pushes:
             self._log.failure("The check of a push to {app} failed.", app=app)
         return []
 
-    async def _check(self, app: str, updates: Sequence[RefUpdate]) -> list[str]:
-        """Remarks on each new tip, each commit once."""
+    async def _check(self, app: str, updates: Sequence[RefUpdate], deployed: RefUpdate | None) -> list[str]:
+        """Remarks on each new tip, each commit once; how to deploy is not said of what is being ``deployed``."""
         found: list[str] = []
         checked: set[str] = set()
         tips = [update for update in updates if _is_tip(update)]
         for update in tips[:MAX_CHECKED]:
             try:
                 commit = update.new or ""
-                if not update.ref.startswith(BRANCHES):
+                if not update.ref.startswith(HEADS):
                     # A tag may be an object of its own, or of something that is no commit.
                     commit = (await self._commits.find(app, update.ref)).commit
                 if commit not in checked:
                     checked.add(commit)
-                    found += remarks(app, update.ref, commit, await self._commits.reading(app, commit))
+                    reading = await self._commits.reading(app, commit)
+                    if reading.faults or update is not deployed:
+                        found += remarks(app, update.ref, commit, reading)
             except UnknownCommit:
                 continue
         if len(tips) > MAX_CHECKED:
@@ -82,10 +100,37 @@ class Pushes:
         return found
 
 
+def arrivals(updates: Sequence[RefUpdate]) -> list[str]:
+    """What a push has changed, a line for each ref."""
+    lines = [f"deployd: {_arrival(update)}" for update in updates[:MAX_CHECKED]]
+    if len(updates) > MAX_CHECKED:
+        lines.append(f"deployd: and {len(updates) - MAX_CHECKED} more refs")
+    return lines
+
+
+def _arrival(update: RefUpdate) -> str:
+    kind = "branch" if update.ref.startswith(HEADS) else "tag"
+    name, old, new = _name(update.ref), (update.old or "")[:7], (update.new or "")[:7]
+    if not new:
+        return f"{kind} {name} deleted; it was at {old}"
+    commits = "" if kind == "tag" else f": {update.commits} new commit{'s' * (update.commits != 1)}"
+    if not old:
+        return f"new {kind} {name} at {new}{commits}"
+    return f"{kind} {name} {old}{'...' if update.forced else '..'}{new}{commits}{' (forced)' * update.forced}"
+
+
+def _came(update: RefUpdate) -> str:
+    return f"{update.new or 'deleted'}{' forced' * update.forced}"
+
+
+def _name(ref: str) -> str:
+    name = ref.removeprefix(HEADS).removeprefix(TAGS)
+    return name if name.isprintable() else shown(name)
+
+
 def remarks(app: str, ref: str, commit: str, reading: Reading) -> list[str]:
     """What to say of one new tip."""
-    name = ref.removeprefix(BRANCHES).removeprefix(TAGS)
-    start = f"deployd: {name if name.isprintable() else shown(name)} {commit[:7]}"
+    start = f"deployd: {_name(ref)} {commit[:7]}"
     if not reading.faults:
         said = f"{start}: `deployctl deploy {app} {commit[:7]}` runs it"
         if reading.manifest.roles is None:
@@ -106,4 +151,4 @@ def _unplayed(start: str, reading: Reading) -> list[str]:
 
 def _is_tip(update: RefUpdate) -> bool:
     created = update.old is None and update.ref.startswith(TAGS)
-    return update.new is not None and (created or update.ref.startswith(BRANCHES))
+    return update.new is not None and (created or update.ref.startswith(HEADS))

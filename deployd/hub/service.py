@@ -26,6 +26,7 @@ from deployd.hub.listing import Listing
 from deployd.hub.logs import Logs
 from deployd.hub.news import News
 from deployd.hub.promotions import Promotions
+from deployd.hub.push_deploys import PushDeploys
 from deployd.hub.pushes import Pushes
 from deployd.hub.retirement import Retirement
 from deployd.hub.rollouts import Rollouts
@@ -89,9 +90,10 @@ class Hub:
         routes = RouteListing(self.ledger, fitness, self.routers.tallies)
         self.listing = Listing(self.ledger, self.fleet, self.commits, routes)
         self.chronicle = Chronicle(self.ledger, self.commits)
-        self.pushes = Pushes(clock, self.ledger, self.fleet, self.commits)
         self.tokens = Tokens(clock)
         self.news = News(clock)
+        deploys = PushDeploys(self.deploys, self.news)
+        self.pushes = Pushes(clock, self.ledger, self.fleet, self.commits, deploys)
         self._clock = clock
         self._repositories = means.repositories
         self._in_thread = means.in_thread

@@ -8,6 +8,7 @@ from typing import Any
 
 from attrs import evolve, frozen
 
+from deployd.model.branches import ALL, OFF, branch, patterns
 from deployd.model.invalid import Invalid
 from deployd.model.names import shown
 
@@ -22,12 +23,17 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 class Policy:
     """``keep`` and ``keep_for`` (seconds) are how many good releases, and how young ones, ``retire --unused`` leaves.
 
-    ``drain`` (seconds) is how long requests under way may hold up a planned stop.
+    ``drain`` (seconds) is how long requests under way may hold up a planned stop. ``allow_force`` and ``allow_delete``
+    (deployd.model.branches) say which branches a push may rewrite and delete; what lands on ``deploy_branch`` is
+    deployed ("": on none).
     """
 
     keep: int = 1
     keep_for: float = 0.0
     drain: float = 30.0
+    allow_force: str = OFF
+    allow_delete: str = ALL
+    deploy_branch: str = ""
 
     def with_values(self, values: Mapping[str, str]) -> Policy:
         """This policy with ``{KEY: text}`` set, "" meaning the default; raise Invalid."""
@@ -42,7 +48,14 @@ class Policy:
 
     def values(self) -> dict[str, str]:
         """Every setting as it is written."""
-        return {"keep": str(self.keep), "keep-for": f"{self.keep_for:g}s", "drain": f"{self.drain:g}s"}
+        return {
+            "keep": str(self.keep),
+            "keep-for": f"{self.keep_for:g}s",
+            "drain": f"{self.drain:g}s",
+            "allow-force": self.allow_force,
+            "allow-delete": self.allow_delete,
+            "deploy-branch": self.deploy_branch,
+        }
 
 
 @frozen
@@ -70,4 +83,7 @@ _KEYS: dict[str, tuple[str, Callable[[str, str], Any]]] = {
     "keep": ("keep", _count),
     "keep-for": ("keep_for", duration),
     "drain": ("drain", duration),
+    "allow-force": ("allow_force", patterns),
+    "allow-delete": ("allow_delete", patterns),
+    "deploy-branch": ("deploy_branch", branch),
 }

@@ -14,10 +14,12 @@ from twisted.python.threadpool import ThreadPool
 
 from deployd.git.access import Action
 from deployd.git.limits import GitLimits
-from deployd.git.receiving import RefUpdate
+from deployd.git.pushing import Follow, Told
+from deployd.git.receiving import Receipt, RefUpdate
 from deployd.git.repositories import Repositories
 from deployd.git.smart_http import GitResource
 from deployd.hub.web import HubSite
+from deployd.model.policy import Policy
 
 SECRET = "be:ep/b@op %ü"
 TOKEN = "one-token"
@@ -35,12 +37,14 @@ class SecretAccess:
 @define(slots=False)
 class Service:
     """A git service at ``url`` with its repositories below ``root``; ``pushes`` is what it told the hub, ``remarks``
-    what that has to say of each."""
+    what that has to say of each, ``follow`` what after that."""
 
     root: Path
     limits: GitLimits = Factory(GitLimits)
     pushes: list[tuple[str, list[RefUpdate]]] = Factory(list)
     remarks: list[str] = Factory(list)
+    policies: dict[str, Policy] = Factory(dict)
+    follow: Follow | None = None
 
     def start(self) -> None:
         self.repositories = Repositories(self.root / "repositories", self.limits)
@@ -52,7 +56,7 @@ class Service:
             access=SecretAccess(),
             reactor=reactor,
             threadpool=self.pool,
-            pushed=self._pushed,
+            host=self,
         )
         self.site = HubSite(git, git, reactor=reactor, spool=self.repositories.root)
         self.port = reactor.listenTCP(0, self.site, interface="127.0.0.1")
@@ -62,9 +66,12 @@ class Service:
         await self.port.stopListening()
         self.pool.stop()
 
-    async def _pushed(self, app: str, updates: list[RefUpdate]) -> list[str]:
-        self.pushes.append((app, updates))
-        return self.remarks
+    def policy(self, app: str) -> Policy:
+        return self.policies.get(app, Policy())
+
+    async def pushed(self, app: str, receipt: Receipt) -> Told:
+        self.pushes.append((app, receipt.updates))
+        return Told(self.remarks, self.follow)
 
     def leftovers(self) -> list[str]:
         """Whatever a failed push should not have left on disk."""

@@ -18,7 +18,7 @@ from deployd.errors import (
     UnknownDrone,
     UsageError,
 )
-from deployd.git.receiving import RefUpdate
+from deployd.git.receiving import Receipt, RefUpdate
 from deployd.hub.drone_session import RETRY
 from deployd.hub.fleet import Fleet
 from deployd.model.instance import Goal, ObservedInstance, State
@@ -421,7 +421,7 @@ class PushTests(SynchronousTestCase):
     def push(self, app: str = "webapp") -> str:
         commit = self.cluster.push(app)
         update = RefUpdate("refs/heads/master", None, commit)
-        telling = self.cluster.hub.pushes.pushed(app, [update, RefUpdate("refs/tags/x", None, commit)])
+        telling = self.cluster.hub.pushes.pushed(app, Receipt(b"", [update, RefUpdate("refs/tags/x", None, commit)]))
         done(Deferred.fromCoroutine(telling), self.cluster.settle)
         return commit
 

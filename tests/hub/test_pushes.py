@@ -8,9 +8,11 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from deployd.errors import Refused
-from deployd.git.receiving import RefUpdate
+from deployd.git.pushing import Told
+from deployd.git.receiving import Receipt, RefUpdate
 from deployd.hub.commits import Commits
-from deployd.hub.pushes import Pushes
+from deployd.hub.push_deploys import PushDeploys
+from deployd.hub.pushes import MAX_CHECKED, Pushes
 from deployd.model.faults import MAX_FAULTS
 from tests.hub.asking import done
 from tests.hub.rig import Cluster
@@ -27,8 +29,10 @@ class RemarkTests(SynchronousTestCase):
         named = {name.replace("_", "."): content for name, content in files.items()}
         if not updates:
             updates = (RefUpdate("refs/heads/master", None, self.cluster.push(files=named)),)
-        telling = Deferred.fromCoroutine(self.cluster.hub.pushes.pushed("webapp", updates))
-        return list(done(telling, self.cluster.settle))
+        telling = Deferred.fromCoroutine(self.cluster.hub.pushes.pushed("webapp", Receipt(b"", list(updates))))
+        lines = list(done(telling, self.cluster.settle).lines)
+        arrivals = min(len(updates), MAX_CHECKED) + (len(updates) > MAX_CHECKED)
+        return lines[arrivals:]
 
     def commit(self, **files: bytes) -> str:
         return self.cluster.push(files=files)
@@ -105,14 +109,15 @@ class RemarkTests(SynchronousTestCase):
 
     def test_a_push_does_not_wait_for_a_check_that_hangs(self) -> None:
         commits = Commits(self.cluster.hub.ledger, self.cluster.repositories, lambda *_: Deferred())
-        pushes = Pushes(self.cluster.clock, self.cluster.hub.ledger, self.cluster.hub.fleet, commits)
-        answers: list[list[str]] = []
+        hub = self.cluster.hub
+        pushes = Pushes(self.cluster.clock, hub.ledger, hub.fleet, commits, PushDeploys(hub.deploys, hub.news))
+        answers: list[Told] = []
         update = RefUpdate("refs/heads/master", None, self.commit())
-        Deferred.fromCoroutine(pushes.pushed("webapp", [update])).addCallback(answers.append)
+        Deferred.fromCoroutine(pushes.pushed("webapp", Receipt(b"", [update]))).addCallback(answers.append)
         self.cluster.settle()
         self.assertEqual(answers, [])
         self.cluster.pass_time(6)
-        self.assertEqual(answers, [[]])
+        self.assertEqual([len(told.lines) for told in answers], [1])
         self.assertEqual(self.cluster.events(), ["push"])
 
 

@@ -55,7 +55,8 @@ class PinTests(UpkeepCase):
 class PolicyTests(UpkeepCase):
     def test_is_saved_and_told_whole(self) -> None:
         values = self.ask(SetPolicy, app="webapp", values={"keep": "3", "keep-for": "7d"})["values"]
-        self.assertEqual(values, {"keep": "3", "keep-for": "604800s", "drain": "30s"})
+        others = {"allow-force": "off", "allow-delete": "all", "deploy-branch": ""}
+        self.assertEqual(values, {"keep": "3", "keep-for": "604800s", "drain": "30s"} | others)
         self.cluster.restart()
         self.assertEqual(self.ask(SetPolicy, app="webapp", values={})["values"], values)
         values = self.ask(SetPolicy, app="webapp", values={"keep": ""})["values"]
