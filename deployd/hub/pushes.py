@@ -63,9 +63,10 @@ class Pushes:
 
         await self._ledger.change(decide)
         found, lines = target(self.policy(app), receipt)
-        said = [*arrivals(updates), *await self._checked(app, updates, found), *lines]
+        # Before the check: a later push to the same branch must not be deployed before it.
         told = await self._deploys.deploy(app, found, receipt.options) if found is not None else Told()
-        return evolve(told, lines=[*said, *told.lines])
+        remarked = await self._checked(app, updates, found)
+        return evolve(told, lines=[*arrivals(updates), *remarked, *lines, *told.lines])
 
     async def _checked(self, app: str, updates: Sequence[RefUpdate], found: RefUpdate | None) -> list[str]:
         checking = Deferred.fromCoroutine(self._check(app, updates, found)).addTimeout(CHECK_SECONDS, self._clock)
