@@ -112,6 +112,9 @@ class Intake:
         finally:
             self._followers -= 1
         await voice.end()
+        if voice.gone:
+            # The transport says so before the request knows.
+            raise ClientGone
         finish(request, receipt.end)
 
     async def _receipt(self, request: Request, app: str) -> Receipt:
