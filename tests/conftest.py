@@ -49,6 +49,8 @@ def nothing_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
             errors.append(str(event.get("log_failure", event.get("log_format"))))
 
     children = _children()
+    # What an earlier test has left was told there.
+    planned = [call.func for call in reactor.getDelayedCalls()]
     globalLogPublisher.addObserver(observe)
     try:
         yield
@@ -56,7 +58,8 @@ def nothing_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
         gc.collect()
     finally:
         globalLogPublisher.removeObserver(observe)
-    leaks = [f"delayed call: {call}" for call in reactor.getDelayedCalls() if not _is_housekeeping(call)]
+    left = [call for call in reactor.getDelayedCalls() if call.func not in planned and not _is_housekeeping(call)]
+    leaks = [f"delayed call: {call}" for call in left]
     leaks += [f"child process {pid}" for pid in _children() - children]
     leaks += [f"logged error: {error}" for error in errors]
     assert not leaks, leaks

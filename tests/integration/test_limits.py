@@ -152,6 +152,9 @@ async def test_groups_that_a_killed_drone_left_go_unless_something_runs_in_them(
     groups.make(app.instance, limits)
     launch = Isolation(groups).confine(app.launch("/bin/sleep", "60"), "webapp", limits)
     held = await app.keeping.start(launch, app.exits.append)
+    # It enters its group itself, a moment later.
+    members = groups.tops["pids"] / app.instance / "cgroup.procs"
+    await until(lambda: str(held.pid) in members.read_text().split())
     groups.clean({"http-kept"})
     there = [path.name for path in groups.tops["pids"].iterdir() if path.is_dir()]
     assert there == [app.instance]
