@@ -253,10 +253,6 @@ def test_no_file_descriptor_left(tmp_path: Path) -> None:
             stranger.send(b"\x00")
         for number in range(20):
             owner.put(*[row(f"r{n}", number + 1, meta={"k": "v" * 1000}) for n in range(50)])
-        spent = cpu(pid)
-        time.sleep(0.3)
-        # It does not try again and again.
-        assert cpu(pid) - spent < 0.2
         strangers.close()
         until(lambda: is_answered(daemon), "it serves again")
         serves(daemon)
@@ -268,11 +264,6 @@ def is_answered(daemon: Daemon) -> bool:
         return get(daemon.http, "/healthz")[0] == 200
     except OSError:
         return False
-
-
-def cpu(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def test_what_was_acknowledged_is_there_after_each_kill(tmp_path: Path) -> None:
@@ -317,6 +308,7 @@ def test_20418_a_registry_that_was_stopped_says_nothing_stale_when_it_goes_on(tm
             until(lambda: all(one["marked"] for one in reader.ask(Query, **ASKED)["rows"]), "its link is lost")
             daemon.process.send_signal(signal.SIGSTOP)  # type: ignore[union-attr]
             reader.send(reader.box(Query, **ASKED) * 3)
+            # A process that stands still shows nothing that could be waited for: its lease has to end.
             time.sleep(1.0)
             daemon.process.send_signal(signal.SIGCONT)  # type: ignore[union-attr]
             for _ in range(3):
