@@ -53,7 +53,7 @@ def imports(path: Path) -> set[str]:
 
 
 def room_of(module: str) -> str | None:
-    """``deployd.git.packs`` -> ``git``; None outside of deployd, and for ``deployd`` itself (its version)."""
+    """``deployd.git.packs.store`` -> ``git``; None outside of deployd, and for ``deployd`` itself (its version)."""
     parts = module.split(".")
     if parts[0] != "deployd" or len(parts) == 1:
         return None

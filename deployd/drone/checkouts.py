@@ -16,8 +16,8 @@ from deployd.drone import disk
 from deployd.drone.disk import Tree
 from deployd.drone.problem import Hopeless
 from deployd.errors import Refused
-from deployd.git import fetching, marks
 from deployd.git.limits import GitLimits
+from deployd.git.mirror import fetching, marks
 from deployd.planning.disk import Stored
 from deployd.planning.reconcile import CheckoutKey
 from deployd.processes.ending import ToThread

@@ -52,9 +52,9 @@ from deployd.drone.surroundings import REGISTRY_PORT, Surroundings
 from deployd.drone.tasks import run_task
 from deployd.drone.users import OPEN, Users
 from deployd.errors import DeploydError, Refused
-from deployd.git import fetching
 from deployd.git.disk import delete_tree
 from deployd.git.limits import GitLimits
+from deployd.git.mirror import fetching
 from deployd.net.addresses import client_endpoint, client_endpoints, trust_of
 from deployd.net.client import Dial
 from deployd.net.handshake import Credentials

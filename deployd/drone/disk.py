@@ -12,8 +12,8 @@ from twisted.logger import Logger
 from deployd.drone import built
 from deployd.drone.problem import Hopeless
 from deployd.errors import Refused, UnknownCommit
-from deployd.git import checkouts, fetching, marks
 from deployd.git.limits import GitLimits
+from deployd.git.mirror import checkouts, fetching, marks
 from deployd.planning.disk import Stored
 from deployd.planning.reconcile import CheckoutKey
 

@@ -13,11 +13,11 @@ from attrs import field, frozen
 
 from deployd.errors import Refused, UnknownApp, UnknownCommit
 from deployd.git.disk import sync_directory
-from deployd.git.history import History
 from deployd.git.kinds import BLOB, COMMIT
 from deployd.git.limits import GitLimits
-from deployd.git.packs import Packs
-from deployd.git.quarantine import PREFIX
+from deployd.git.packs.history import History
+from deployd.git.packs.store import Packs
+from deployd.git.receiving.quarantine import PREFIX
 from deployd.git.refs import DEPLOY, HEADS, TAGS, Move, Refs, move_refs, read_refs
 from deployd.model.names import app_name, is_commit, shown
 

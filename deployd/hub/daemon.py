@@ -15,7 +15,7 @@ from deployd.daemon.sealing import KeyFile, Seal
 from deployd.daemon.service import DaemonService
 from deployd.errors import DeploydError, InternalError
 from deployd.git.repositories import Repositories
-from deployd.git.smart_http import GitResource
+from deployd.git.web.smart_http import GitResource
 from deployd.hub.access import GitAccess
 from deployd.hub.control_responders import ControlConversation
 from deployd.hub.fleet_responders import DroneConversation

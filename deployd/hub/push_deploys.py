@@ -8,9 +8,9 @@ from attrs import evolve
 from twisted.logger import Logger
 
 from deployd.errors import Busy, DeploydError
-from deployd.git.pushing import Told
-from deployd.git.receiving import Receipt, RefUpdate
-from deployd.git.voice import Voice
+from deployd.git.receiving.reception import Receipt, RefUpdate
+from deployd.git.web.pushing import Told
+from deployd.git.web.voice import Voice
 from deployd.hub import deploy_lines
 from deployd.hub.deploys import Deploys, Request
 from deployd.hub.news import LONGEST_WAIT, News

@@ -10,8 +10,8 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from deployd.errors import UnknownCommit
-from deployd.git.pushing import Told
-from deployd.git.receiving import Receipt, RefUpdate
+from deployd.git.receiving.reception import Receipt, RefUpdate
+from deployd.git.web.pushing import Told
 from deployd.hub.commits import Commits
 from deployd.hub.fleet import Fleet
 from deployd.hub.ledger import Ledger

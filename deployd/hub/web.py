@@ -7,7 +7,7 @@ from twisted.web.resource import IResource, Resource
 from twisted.web.server import Request
 
 from deployd import __version__
-from deployd.git.site import GitSite
+from deployd.git.web.site import GitSite
 from deployd.net.http import BoundedSite
 
 RESERVED = (b"-", b"metrics")

@@ -14,10 +14,10 @@ from twisted.python.threadpool import ThreadPool
 
 from deployd.git.access import Action
 from deployd.git.limits import GitLimits
-from deployd.git.pushing import Follow, Told
-from deployd.git.receiving import Receipt, RefUpdate
+from deployd.git.receiving.reception import Receipt, RefUpdate
 from deployd.git.repositories import Repositories
-from deployd.git.smart_http import GitResource
+from deployd.git.web.pushing import Follow, Told
+from deployd.git.web.smart_http import GitResource
 from deployd.hub.web import HubSite
 from deployd.model.policy import Policy
 

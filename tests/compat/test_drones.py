@@ -20,10 +20,10 @@ from twisted.internet.threads import deferToThread
 
 from deployd.errors import DeploydError, Refused, SecretRefused, UnknownApp, UnknownCommit, Unreachable
 from deployd.git import pktlines
-from deployd.git.checkouts import checkout
-from deployd.git.fetching import fetch, forget, has
 from deployd.git.limits import GitLimits
-from deployd.git.serving import upload_pack
+from deployd.git.mirror.checkouts import checkout
+from deployd.git.mirror.fetching import fetch, forget, has
+from deployd.git.serving.upload import upload_pack
 from tests.compat.service import TOKEN, Git, Service
 
 

@@ -14,7 +14,7 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.internet.task import deferLater
 
 from deployd.git.limits import GitLimits
-from deployd.git.voice import Voice
+from deployd.git.web.voice import Voice
 from deployd.model.policy import Policy
 from deployd.model.push_options import PushOptions
 from tests.compat.service import Git, Service

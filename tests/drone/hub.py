@@ -16,8 +16,8 @@ from deployd.drone.checkouts import Checkouts, Source
 from deployd.drone.disk import Tree
 from deployd.drone.room import Room
 from deployd.errors import UnknownCommit, Unreachable
-from deployd.git import fetching
 from deployd.git.limits import GitLimits
+from deployd.git.mirror import fetching
 from deployd.planning.disk import Stored
 from deployd.planning.reconcile import CheckoutKey
 from tests.git.forge import Objects

@@ -6,7 +6,7 @@ from deployd.drone.checkouts import FETCH_TIMEOUT, MAX_SPARE, SETTLE_AFTER, SPAR
 from deployd.drone.prefetching import MAX_QUEUED, Prefetching
 from deployd.drone.problem import Hopeless
 from deployd.errors import Refused, UnknownCommit, Unreachable
-from deployd.git import fetching, marks
+from deployd.git.mirror import fetching, marks
 from tests.drone.hub import CheckoutsTestCase
 from tests.git.forge import Objects
 

@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 from deployd.drone import built
 from deployd.drone.problem import Hopeless
 from deployd.errors import Unreachable
-from deployd.git import fetching
+from deployd.git.mirror import fetching
 from deployd.planning.reconcile import CheckoutKey
 from tests.drone.hub import CheckoutsTestCase
 

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from deployd.errors import Refused, UnknownCommit
-from deployd.git import checkouts, marks
-from deployd.git.checkouts import checkout, remove
 from deployd.git.kinds import BLOB
 from deployd.git.limits import GitLimits
+from deployd.git.mirror import checkouts, marks
+from deployd.git.mirror.checkouts import checkout, remove
 from tests.git import forge
 from tests.git.forge import Objects
 

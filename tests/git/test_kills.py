@@ -8,10 +8,10 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from deployd.git import checkouts
-from deployd.git.history import History
 from deployd.git.limits import GitLimits
-from deployd.git.packs import Packs
+from deployd.git.mirror import checkouts
+from deployd.git.packs.history import History
+from deployd.git.packs.store import Packs
 from deployd.git.refs import read_refs
 from deployd.git.repositories import Repositories
 from tests.git import forge
@@ -20,9 +20,9 @@ from tests.git.forge import ZERO, Hub, Objects
 _RUN = """
 import io, os, sys
 from pathlib import Path
-from deployd.git.checkouts import checkout
+from deployd.git.mirror.checkouts import checkout
 from deployd.git.limits import GitLimits
-from deployd.git.receiving import receive
+from deployd.git.receiving.reception import receive
 from deployd.git.repositories import Repositories
 what, root, step, argument = sys.argv[1:]
 root, left = Path(root), int(step)

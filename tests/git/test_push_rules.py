@@ -10,9 +10,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from deployd.git import pktlines
 from deployd.git.limits import GitLimits
 from deployd.git.problems import BadRequest
-from deployd.git.receiving import Receipt, receive
+from deployd.git.receiving.reception import Receipt, receive
+from deployd.git.receiving.rules import PushRules
 from deployd.git.refs import read_refs
-from deployd.git.rules import PushRules
 from deployd.model.policy import Policy
 from deployd.model.push_options import PushOptions
 from tests.git import forge

@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from deployd.git.kinds import BLOB, COMMIT, TREE
 from deployd.git.limits import GitLimits
 from deployd.git.problems import BadRequest
-from deployd.git.receiving import RefUpdate, receive
+from deployd.git.receiving.reception import RefUpdate, receive
 from deployd.git.refs import read_refs
 from tests.git import forge
 from tests.git.forge import ZERO, Hub, Objects

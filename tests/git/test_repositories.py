@@ -7,8 +7,8 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from deployd.errors import Refused, UnknownApp, UnknownCommit
-from deployd.git.history import History
-from deployd.git.packs import Packs
+from deployd.git.packs.history import History
+from deployd.git.packs.store import Packs
 from deployd.git.refs import DEPLOY, read_refs
 from deployd.git.repositories import Repositories
 from deployd.model.invalid import Invalid

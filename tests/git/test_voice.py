@@ -11,8 +11,8 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from deployd.git.receiving import Receipt
-from deployd.git.voice import KEEPALIVE, LINES, MAX_LINE, Voice
+from deployd.git.receiving.reception import Receipt
+from deployd.git.web.voice import KEEPALIVE, LINES, MAX_LINE, Voice
 
 
 class FakeRequest:

@@ -8,8 +8,8 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from deployd.errors import Refused
-from deployd.git.pushing import Told
-from deployd.git.receiving import Receipt, RefUpdate
+from deployd.git.receiving.reception import Receipt, RefUpdate
+from deployd.git.web.pushing import Told
 from deployd.hub.commits import Commits
 from deployd.hub.push_deploys import PushDeploys
 from deployd.hub.pushes import MAX_CHECKED, Pushes

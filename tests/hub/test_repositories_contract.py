@@ -8,7 +8,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from deployd.git.limits import GitLimits
-from deployd.git.receiving import receive
+from deployd.git.receiving.reception import receive
 from deployd.git.repositories import Repositories
 from deployd.testing.repositories import FakeRepositories
 from tests.git.forge import ZERO, Objects, push

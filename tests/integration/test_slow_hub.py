@@ -13,7 +13,7 @@ import pytest
 
 from deployd.errors import Busy, DeploydError, Refused, Unreachable
 from deployd.git import pktlines
-from deployd.git.fetching import fetch
+from deployd.git.mirror.fetching import fetch
 
 COMMIT = "c0ffee" * 6 + "abcd"
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-git-upload-pack-result\r\n\r\n"

@@ -19,7 +19,7 @@ from twisted.internet.threads import deferToThread
 from twisted.protocols import amp
 
 from deployd.errors import DeploydError, SecretRefused, Unreachable, UsageError
-from deployd.git.fetching import fetch, has
+from deployd.git.mirror.fetching import fetch, has
 from deployd.net.addresses import client_endpoint
 from deployd.net.client import Dial, client_factory, connect
 from deployd.net.conversation import Conversation, responder

@@ -17,7 +17,7 @@ from twisted.web.http import REQUEST_ENTITY_TOO_LARGE, RESPONSES
 from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
 
-from deployd.git.smart_http import GitResource
+from deployd.git.web.smart_http import GitResource
 
 _IN_MEMORY = 100_000
 _LINGER = 2.0

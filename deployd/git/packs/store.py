@@ -16,9 +16,9 @@ from dulwich.object_store import DiskObjectStore
 from dulwich.objects import ObjectID, RawObjectID
 from dulwich.pack import PackIndex, apply_delta, load_pack_index
 
-from deployd.git.entries import header_at, inflated, kind_and_size
 from deployd.git.kinds import DELTAS, OFS_DELTA
-from deployd.git.scanning import TRAILER
+from deployd.git.packs.entries import header_at, inflated, kind_and_size
+from deployd.git.packs.scanning import TRAILER
 
 
 @define(eq=False)

@@ -23,11 +23,11 @@ from dulwich.repo import BaseRepo
 from dulwich.server import Backend, UploadPackHandler
 
 from deployd.git import pktlines
-from deployd.git.history import History
 from deployd.git.kinds import COMMIT
-from deployd.git.packs import Packs
+from deployd.git.packs.history import History
+from deployd.git.packs.store import Packs
 from deployd.git.problems import BadRequest, NotOurs
-from deployd.git.receiving import CAPABILITIES
+from deployd.git.receiving.reception import CAPABILITIES
 from deployd.git.refs import TAGS, Refs, read_refs
 
 PIECE = 65536

@@ -6,7 +6,7 @@ from typing import Any
 
 from twisted.web.server import Request
 
-from deployd.git.streaming import ClientGone
+from deployd.git.web.streaming import ClientGone
 
 
 class Answer(Exception):

@@ -16,8 +16,8 @@ from twisted.web.http import Request
 from zope.interface import implementer
 
 from deployd.git import pktlines
-from deployd.git.receiving import Receipt
-from deployd.git.streaming import abort
+from deployd.git.receiving.reception import Receipt
+from deployd.git.web.streaming import abort
 
 LINES = 300
 MAX_LINE = 1000

@@ -22,13 +22,13 @@ from twisted.web.server import NOT_DONE_YET, Request
 
 from deployd.git import pktlines
 from deployd.git.access import Access, Action
-from deployd.git.answers import Answer, begin, finish, refuse, take_body
-from deployd.git.bodies import plain_body, read_limited
 from deployd.git.problems import GitProblem, NotOurs
-from deployd.git.pushing import Host, Intake
 from deployd.git.repositories import Repositories
-from deployd.git.serving import RECEIVE, UPLOAD, advertise, upload_pack
-from deployd.git.streaming import ClientGone, Outlet, abort
+from deployd.git.serving.upload import RECEIVE, UPLOAD, advertise, upload_pack
+from deployd.git.web.answers import Answer, begin, finish, refuse, take_body
+from deployd.git.web.bodies import plain_body, read_limited
+from deployd.git.web.pushing import Host, Intake
+from deployd.git.web.streaming import ClientGone, Outlet, abort
 from deployd.model.invalid import Invalid
 from deployd.model.names import app_name
 

@@ -13,15 +13,15 @@ from twisted.web.server import Request
 
 from deployd.errors import DeploydError
 from deployd.git import pktlines
-from deployd.git.answers import Answer, begin, finish, take_body
-from deployd.git.bodies import plain_body
 from deployd.git.problems import BadRequest
-from deployd.git.receiving import Receipt, not_stored, receive
+from deployd.git.receiving.reception import Receipt, not_stored, receive
+from deployd.git.receiving.rules import PushRules
 from deployd.git.repositories import Repositories
-from deployd.git.rules import PushRules
-from deployd.git.serving import RECEIVE
-from deployd.git.streaming import ClientGone
-from deployd.git.voice import Voice
+from deployd.git.serving.upload import RECEIVE
+from deployd.git.web.answers import Answer, begin, finish, take_body
+from deployd.git.web.bodies import plain_body
+from deployd.git.web.streaming import ClientGone
+from deployd.git.web.voice import Voice
 from deployd.model.policy import Policy
 
 Follow = Callable[[Voice], Awaitable[None]]

@@ -14,13 +14,13 @@ from pathlib import Path
 from attrs import define, field
 
 from deployd.errors import Refused, UnknownCommit
-from deployd.git import marks
 from deployd.git.disk import delete_tree
 from deployd.git.entry_names import is_dot_gitmodules, unsafe
-from deployd.git.history import commit_tree, tree_entries
 from deployd.git.kinds import BLOB, COMMIT, TREE
 from deployd.git.limits import GitLimits
-from deployd.git.packs import Packs
+from deployd.git.mirror import marks
+from deployd.git.packs.history import commit_tree, tree_entries
+from deployd.git.packs.store import Packs
 
 _NEW, _GONE = ".checkout-", ".gone-"
 _DIRECTORY, _LINK, _SUBMODULE = 0o040000, 0o120000, 0o160000

@@ -14,11 +14,11 @@ from attrs import Factory, define, field
 from dulwich.errors import ApplyDeltaError
 from dulwich.pack import apply_delta
 
-from deployd.git.entries import Buffer, inflated
 from deployd.git.kinds import BLOB, DELTAS, NAMES
 from deployd.git.limits import GitLimits
+from deployd.git.packs.entries import Buffer, inflated
+from deployd.git.packs.scanning import PackScan, Seen
 from deployd.git.problems import BadPack
-from deployd.git.scanning import PackScan, Seen
 
 BASE_CACHE_BYTES = 32 << 20
 Lookup = Callable[[bytes], tuple[int, bytes]]

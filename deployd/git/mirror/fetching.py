@@ -26,13 +26,13 @@ from attrs import define
 
 from deployd.errors import Busy, Refused, SecretRefused, UnknownApp, UnknownCommit, Unreachable
 from deployd.git import pktlines
-from deployd.git.census import Census
 from deployd.git.disk import locked, replace_file
 from deployd.git.kinds import COMMIT
 from deployd.git.limits import GitLimits
-from deployd.git.packs import Packs
+from deployd.git.packs.store import Packs
 from deployd.git.problems import BadRequest, GitProblem
-from deployd.git.quarantine import Quarantine
+from deployd.git.receiving.census import Census
+from deployd.git.receiving.quarantine import Quarantine
 from deployd.git.refs import DEPLOY, Move, move_refs, read_refs
 from deployd.git.repositories import Repositories, clean_repository
 

@@ -10,7 +10,7 @@ from attrs import define
 from dulwich.objects import parse_tree
 
 from deployd.git.kinds import COMMIT, TAG, TREE
-from deployd.git.packs import Packs
+from deployd.git.packs.store import Packs
 
 _MAX_PEELS = 64
 

@@ -15,9 +15,9 @@ from collections.abc import Callable
 
 from attrs import Factory, define
 
-from deployd.git.entries import Buffer, delta_sizes, header_at, inflate_into
 from deployd.git.kinds import BLOB, DELTAS, NAMES, OFS_DELTA
 from deployd.git.limits import GitLimits
+from deployd.git.packs.entries import Buffer, delta_sizes, header_at, inflate_into
 from deployd.git.problems import BadPack
 
 Seen = Callable[[int, bytes, bytes], None]

@@ -14,15 +14,15 @@ from attrs import define, field, frozen
 from dulwich.protocol import capability_agent
 
 from deployd.git import pktlines
-from deployd.git.history import History
 from deployd.git.kinds import COMMIT, TAG
 from deployd.git.limits import GitLimits
-from deployd.git.packs import Packs
+from deployd.git.packs.history import History
+from deployd.git.packs.store import Packs
 from deployd.git.problems import GitProblem
-from deployd.git.push_request import Command, Push, read_push
-from deployd.git.quarantine import Quarantine
+from deployd.git.receiving.push_request import Command, Push, read_push
+from deployd.git.receiving.quarantine import Quarantine
+from deployd.git.receiving.rules import PushRules
 from deployd.git.refs import HEADS, Move, Refs, bad_name, move_refs, read_refs
-from deployd.git.rules import PushRules
 from deployd.model.invalid import Invalid
 from deployd.model.push_options import PushOptions
 

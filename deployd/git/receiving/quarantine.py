@@ -19,13 +19,13 @@ from dulwich.object_format import DEFAULT_OBJECT_FORMAT
 from dulwich.objects import ObjectID, RawObjectID
 from dulwich.pack import extend_pack, write_pack_index_v2
 
-from deployd.git.census import Census
 from deployd.git.disk import sync_directory
 from deployd.git.limits import GitLimits
-from deployd.git.packs import Packs
+from deployd.git.packs.resolving import Resolver
+from deployd.git.packs.scanning import PackScan, scan
+from deployd.git.packs.store import Packs
 from deployd.git.problems import BadPack
-from deployd.git.resolving import Resolver
-from deployd.git.scanning import PackScan, scan
+from deployd.git.receiving.census import Census
 
 PREFIX = "tmp_objdir-incoming-"
 _PIECE = 1 << 20

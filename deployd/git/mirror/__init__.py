@@ -1,0 +1,1 @@
+"""The drone's copy of a repository, and checkouts of it."""

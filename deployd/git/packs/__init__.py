@@ -1,0 +1,1 @@
+"""What a repository holds: its packs and what is in them."""

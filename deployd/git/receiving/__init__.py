@@ -1,0 +1,1 @@
+"""What comes in with a push, checked before any of it counts."""

@@ -1,0 +1,1 @@
+"""Git over HTTP, in the reactor's thread."""
