@@ -11,9 +11,10 @@ import deployd
 
 PACKAGE = Path(deployd.__file__).parent
 
-# Each room, and what it may import beside itself. `errors` and `interfaces` are modules at the top of the package.
+# Each room, and what it may import beside itself. `errors`, `interfaces`, `machines` are modules at the top of the package.
 MAY_IMPORT = {
     "model": set(),
+    "machines": set(),
     "planning": {"model"},
     "errors": set(),
     "interfaces": {"model", "errors"},
@@ -21,7 +22,7 @@ MAY_IMPORT = {
     "net": {"model", "errors", "wire"},
     "client": {"model", "errors", "wire", "net"},
     "storage": {"model", "errors", "interfaces"},
-    "git": {"model", "errors", "interfaces"},
+    "git": {"model", "errors", "interfaces", "machines"},
     "processes": {"model", "errors", "interfaces"},
     "keeper": {"model", "errors", "interfaces", "wire", "net", "processes", "daemon"},
     "daemon": {"model", "errors", "net"},

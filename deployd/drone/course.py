@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from deployd.drone.table import Transition, machine
+from deployd.machines import Transition, machine
 
 
 class Inputs(Protocol):

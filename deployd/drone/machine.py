@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from deployd.drone.problem import Problem
-from deployd.drone.table import Transition, machine
+from deployd.machines import Transition, machine
 from deployd.model.instance import State
 from deployd.processes.exits import Exit
 

@@ -1,4 +1,4 @@
-"""A machine out of the table of its transitions."""
+"""A state machine out of the table of its transitions."""
 
 from __future__ import annotations
 
