@@ -7,8 +7,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from uuid import uuid4
 
@@ -122,3 +122,14 @@ class App:
 
 def link(directory: Path) -> Keeping:
     return Keeping(reactor, KeeperProcess(reactor, directory))
+
+
+@asynccontextmanager
+async def linked(state: Path) -> AsyncIterator[Keeping]:
+    """A link that ends with its test, however that ends: it would start a keeper for ever where there is none."""
+    keeping = link(state)
+    try:
+        await keeping.begin()
+        yield keeping
+    finally:
+        await keeping.leave()

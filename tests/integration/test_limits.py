@@ -17,7 +17,7 @@ from deployd.processes.cgroups import Groups
 from deployd.processes.delegation import find
 from deployd.processes.exits import Exit
 from deployd.wire.keeping import Launch
-from tests.integration.apps import App, keeper, link, until
+from tests.integration.apps import App, keeper, linked, until
 
 M = 1 << 20
 BOUND = "ulimit -v 2000000; ulimit -t 10; "
@@ -40,14 +40,12 @@ def groups() -> Iterator[Groups]:
 
 @pytest_twisted.async_yield_fixture
 async def app(state: Path, tmp_path: Path, groups: Groups) -> AsyncIterator[App]:
-    keeping = link(state)
-    await keeping.begin()
-    app = App(keeping, state, tmp_path)
-    yield app
-    app.kill()
-    await until(lambda: keeping.take_over(app.instance, lambda how: None) is None or bool(app.exits))
-    keeping.forget(app.instance)
-    await keeping.leave()
+    async with linked(state) as keeping:
+        app = App(keeping, state, tmp_path)
+        yield app
+        app.kill()
+        await until(lambda: keeping.take_over(app.instance, lambda how: None) is None or bool(app.exits))
+        keeping.forget(app.instance)
 
 
 def needs(groups: Groups, controller: str) -> None:

@@ -18,7 +18,7 @@ from twisted.internet.task import Clock
 from deployd import errors
 from deployd.processes.exits import Exit
 from deployd.processes.ports import Ports
-from tests.integration.apps import PATH, App, keeper, link, until
+from tests.integration.apps import PATH, App, keeper, linked, until
 
 ORDERLY = """
 import signal
@@ -38,12 +38,10 @@ def state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest_twisted.async_yield_fixture
 async def app(state: Path, tmp_path: Path) -> AsyncIterator[App]:
-    keeping = link(state)
-    await keeping.begin()
-    app = App(keeping, state, tmp_path)
-    yield app
-    app.kill()
-    await keeping.leave()
+    async with linked(state) as keeping:
+        app = App(keeping, state, tmp_path)
+        yield app
+        app.kill()
 
 
 @pytest_twisted.ensureDeferred
