@@ -11,7 +11,7 @@ import deployd
 
 PACKAGE = Path(deployd.__file__).parent
 
-# Each room, and what it may import beside itself. `errors`, `interfaces`, `machines` are modules at the top of the package.
+# Each room, and what it may import beside itself. `errors`, `interfaces` and `machines` are modules of the package.
 MAY_IMPORT = {
     "model": set(),
     "machines": set(),

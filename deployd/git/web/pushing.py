@@ -19,7 +19,7 @@ from deployd.git.receiving.rules import PushRules
 from deployd.git.repositories import Repositories
 from deployd.git.serving.upload import RECEIVE
 from deployd.git.web.answers import Answer, begin, finish, take_body
-from deployd.git.web.bodies import plain_body
+from deployd.git.bodies import plain_body
 from deployd.git.web.streaming import ClientGone
 from deployd.git.web.voice import Voice
 from deployd.model.policy import Policy

@@ -26,7 +26,7 @@ from deployd.git.problems import GitProblem, NotOurs
 from deployd.git.repositories import Repositories
 from deployd.git.serving.upload import RECEIVE, UPLOAD, advertise, upload_pack
 from deployd.git.web.answers import Answer, begin, finish, refuse, take_body
-from deployd.git.web.bodies import plain_body, read_limited
+from deployd.git.bodies import plain_body, read_limited
 from deployd.git.web.pushing import Host, Intake
 from deployd.git.web.streaming import ClientGone, Outlet, abort
 from deployd.model.invalid import Invalid

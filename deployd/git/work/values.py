@@ -1,0 +1,35 @@
+"""The values of git's conversations between processes as JSON; bytes go beside it, not in it."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from attrs import evolve
+from cattrs import Converter
+
+from deployd.git.receiving.reception import Receipt
+from deployd.git.work.messages import Document
+
+T = TypeVar("T")
+_converter = Converter()
+
+
+def to_json(value: Any) -> Document:
+    """An attrs value without bytes as what ``json`` can write."""
+    document: Document = _converter.unstructure(value)
+    return document
+
+
+def from_json(document: Document, kind: type[T]) -> T:
+    """The value that ``to_json`` made ``document`` from."""
+    return _converter.structure(document, kind)
+
+
+def receipt_to_json(receipt: Receipt) -> tuple[Document, bytes]:
+    """A receipt, and its report beside it."""
+    return to_json(evolve(receipt, report=b"")) | {"report": ""}, receipt.report
+
+
+def receipt_from_json(document: Document, report: bytes) -> Receipt:
+    """The receipt that ``receipt_to_json`` took apart."""
+    return evolve(from_json(document, Receipt), report=report)
