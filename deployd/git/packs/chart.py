@@ -1,0 +1,206 @@
+"""A chart: what one pack holds, in columns, so that a fetch needs no walk over trees.
+
+It lies in the repository as ``deployd/pack-SHA.chart``, is mapped into memory and never changes. Rows are the pack's
+entries in their order; other commits' and packs' objects are *outside*. A reference is an int32: a row, or ``~k`` for
+the k-th id of ``outside``. All columns are little arrays in the machine's own byte order; a chart of another version,
+of another machine or with a wrong sum counts as missing, and is made again from the pack.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import tempfile
+import zlib
+from array import array
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from mmap import ACCESS_READ, mmap
+from pathlib import Path
+from typing import Literal, cast
+
+from attrs import frozen
+
+from deployd.git.disk import sync_directory
+
+DIRECTORY, SUFFIX, TEMPORARY = "deployd", ".chart", ".chart-"
+ID = 20
+Ints = Sequence[int]
+_Code = Literal["B", "I", "i", "Q", "q"]
+_MAGIC = b"deployd chart\0\0\1"
+_COLUMNS = {
+    "offsets": "Q",
+    "ids": "B",
+    "order": "I",
+    "fan": "I",
+    "kinds": "B",
+    "bases": "i",
+    "outside": "B",
+    "commits": "I",
+    "times": "q",
+    "trees": "i",
+    "parent_starts": "I",
+    "parents": "i",
+    "introduced_starts": "Q",
+    "introduced": "i",
+    "tags": "I",
+    "targets": "i",
+    "rest": "I",
+}
+_HEAD = struct.Struct(f"=16sIIQ20s4x{len(_COLUMNS)}Q")
+
+
+@frozen(eq=False)
+class Chart:
+    """``offsets``: where each entry begins, and where the last one ends; ``ids``: 20 bytes a row; ``order``: the rows
+    by id, and ``fan``, as in a pack's index: how many ids begin with a byte up to this. ``kinds``: of the objects,
+    deltas resolved; ``bases``: the row of a delta's base, or -1.
+
+    The pack's commits come parents first: ``commits`` are their rows, ``trees`` references, ``times`` the committers'.
+    ``parents[parent_starts[c]:parent_starts[c + 1]]`` are commits of this pack, by their number in it, or ``~k``.
+    ``introduced`` likewise: references to the commit itself and to whatever is in its tree and in none of its
+    parents' (perhaps a little more); none at all when that would have been too much to list.
+
+    ``tags`` are rows, ``targets`` references to what they point at. ``rest``: the rows that are in no commit's list and
+    no tags.
+    """
+
+    offsets: Ints
+    ids: memoryview
+    order: Ints
+    fan: Ints
+    kinds: Ints
+    bases: Ints
+    outside: memoryview
+    commits: Ints
+    times: Ints
+    trees: Ints
+    parent_starts: Ints
+    parents: Ints
+    introduced_starts: Ints
+    introduced: Ints
+    tags: Ints
+    targets: Ints
+    rest: Ints
+
+    def __len__(self) -> int:
+        return len(self.kinds)
+
+    def id(self, row: int) -> bytes:
+        """The 20-byte id of a row."""
+        return bytes(self.ids[row * ID : row * ID + ID])
+
+    def outside_id(self, reference: int) -> bytes:
+        """The id that the reference ``~k`` stands for."""
+        start = ~reference * ID
+        return bytes(self.outside[start : start + ID])
+
+    def id_of(self, reference: int) -> bytes:
+        """The id of a row or of what is outside."""
+        return self.id(reference) if reference >= 0 else self.outside_id(reference)
+
+    def row(self, object_id: bytes) -> int | None:
+        """The row of an id; None when it is not in the pack."""
+        first = object_id[0]
+        place = self._position(object_id, self.fan[first - 1] if first else 0, self.fan[first])
+        if place < len(self.order) and self.id(self.order[place]) == object_id:
+            return self.order[place]
+        return None
+
+    def starting_with(self, prefix: bytes, until: bytes) -> list[bytes]:
+        """The ids from ``prefix`` up to ``until``, both 20 bytes long."""
+        found = []
+        for place in range(self._position(prefix, 0, len(self.order)), len(self.order)):
+            object_id = self.id(self.order[place])
+            if object_id > until:
+                break
+            found.append(object_id)
+        return found
+
+    def _position(self, object_id: bytes, low: int, high: int) -> int:
+        ids, order = self.ids, self.order
+
+        def id_at(place: int) -> bytes:
+            start = order[place] * ID
+            return bytes(ids[start : start + ID])
+
+        return bisect_left(range(len(order)), object_id, low, high, key=id_at)
+
+
+def chart_path(pack: Path) -> Path:
+    """Where the chart of a pack ``REPO/objects/pack/pack-SHA.pack`` lies."""
+    return pack.parents[2] / DIRECTORY / (pack.stem + SUFFIX)
+
+
+def chart_of(columns: Mapping[str, array[int] | bytes | bytearray], length: int) -> Chart:
+    """A chart in memory; ``order`` and ``fan`` are made here from ``ids``. ``length``: the pack's rows."""
+    ids = bytes(columns["ids"])
+    order, fan = _sorted(ids, length)
+    complete = {**columns, "order": order, "fan": fan}
+    return Chart(
+        **{name: memoryview(complete[name]).cast("B").cast(cast(_Code, code)) for name, code in _COLUMNS.items()}
+    )
+
+
+def save_chart(path: Path, chart: Chart, size: int, checksum: bytes) -> None:
+    """Write a chart durably and all at once. ``size`` and ``checksum`` (its last 20 bytes) tell which pack's it is."""
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(prefix=TEMPORARY, dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            _write(file.write, chart, size, checksum)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).replace(path)
+    except BaseException:
+        with suppress(FileNotFoundError):
+            Path(temporary).unlink()
+        raise
+    sync_directory(path.parent)
+
+
+def open_chart(path: Path, size: int, checksum: bytes) -> Chart | None:
+    """Map the chart of the pack of this ``size`` and ``checksum``; None when it is missing, damaged or another's."""
+    try:
+        with path.open("rb") as file:
+            content = memoryview(mmap(file.fileno(), 0, access=ACCESS_READ))
+    except (FileNotFoundError, ValueError):
+        return None
+    if len(content) < _HEAD.size:
+        return None
+    magic, total, order, *rest = _HEAD.unpack(content[: _HEAD.size])
+    lengths = rest[2:]
+    sizes = [-(-length // 8) * 8 for length in lengths]
+    if (magic, order, rest[0], rest[1]) != (_MAGIC, len(_COLUMNS), size, checksum):
+        return None
+    if _HEAD.size + sum(sizes) != len(content) or zlib.crc32(content[20:]) != total:
+        return None
+    columns, start = {}, _HEAD.size
+    for (name, code), length, padded in zip(_COLUMNS.items(), lengths, sizes, strict=True):
+        columns[name] = content[start : start + length].cast(cast(_Code, code))
+        start += padded
+    return Chart(**columns)
+
+
+def _write(write, chart: Chart, size: int, checksum: bytes) -> None:  # type: ignore[no-untyped-def]
+    columns = [cast(memoryview, getattr(chart, name)).cast("B") for name in _COLUMNS]
+    head = _HEAD.pack(_MAGIC, 0, len(_COLUMNS), size, checksum, *map(len, columns))
+    pieces: list[bytes | memoryview] = [head[20:]]
+    for column in columns:
+        pieces += [column, bytes(-len(column) % 8)]
+    total = 0
+    for piece in pieces:
+        total = zlib.crc32(piece, total)
+    write(head[:16] + struct.pack("=I", total))
+    for piece in pieces:
+        write(piece)
+
+
+def _sorted(ids: bytes, length: int) -> tuple[array[int], array[int]]:
+    names = [ids[start : start + ID] for start in range(0, length * ID, ID)]
+    order = array("I", sorted(range(length), key=names.__getitem__))
+    fan = array("I")
+    for first in range(256):
+        fan.append(bisect_left(order, first + 1, key=lambda row: names[row][0]))
+    return order, fan

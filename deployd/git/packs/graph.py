@@ -1,0 +1,249 @@
+"""The commits of a repository by number, what each brought, and walks over them that read no object."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Iterable, Sequence, Set
+from heapq import heapify, heappop, heappush
+
+from attrs import define, field
+
+from deployd.git.packs.chart import ID, Chart
+from deployd.git.packs.introducing import introduced
+from deployd.git.packs.rows import NUMBER, PackRows
+
+_ROW = (1 << NUMBER) - 1
+_WANTED, _LEFT_OUT = 1, 2
+
+
+@define(eq=False)
+class Graph:
+    """Numbers are given in the order in which packs are added. A commit that two packs hold has one number.
+
+    ``place`` finds the place of an id, None: it is not here; ``children`` are the places in the tree at a place.
+
+    ``parents``: the numbers of the parents that are here; ``times`` in seconds since 1970; ``levels``: one more than
+    the highest of the parents', 1 without any. ``heads``: the commits that are no parent of another. ``tags``: the id
+    of each tag object, and the id that it points at.
+    """
+
+    place: Callable[[bytes], int | None]
+    children: Callable[[int], Set[int]]
+    ids: list[bytes] = field(init=False, factory=list)
+    parents: list[tuple[int, ...]] = field(init=False, factory=list)
+    times: list[int] = field(init=False, factory=list)
+    levels: list[int] = field(init=False, factory=list)
+    heads: set[int] = field(init=False, factory=set)
+    tags: dict[bytes, bytes] = field(init=False, factory=dict)
+    _numbers: dict[bytes, int] = field(init=False, factory=dict)
+    _packs: list[PackRows] = field(init=False, factory=list)
+    _sources: array[int] = field(init=False, factory=lambda: array("Q"))
+    _awaited: dict[bytes, set[int]] = field(init=False, factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def boundary(self) -> set[int]:
+        """The commits that have a parent which is not here."""
+        return set[int]().union(*self._awaited.values())
+
+    def number(self, object_id: bytes) -> int | None:
+        """The number of a commit by its 20-byte id; None: no commit of this repository."""
+        return self._numbers.get(object_id)
+
+    def tree(self, number: int) -> int:
+        """The place of a commit's tree. Raise KeyError when it is not here."""
+        pack, index = self._source(number)
+        reference = pack.chart.trees[index]
+        return pack.first + reference if reference >= 0 else self._outside(pack.chart, reference)
+
+    def introduced(self, number: int) -> Sequence[int]:
+        """The places of the commit and of what its tree has and its parents' trees do not (perhaps a little more)."""
+        return list(self.introduced_by((number,)))
+
+    def introduced_by(self, numbers: Iterable[int]) -> set[int]:
+        """The places of what any of these commits introduced."""
+        references: dict[int, set[int]] = {}
+        unlisted = []
+        for number in numbers:
+            source = self._sources[number]
+            chart, index = self._packs[source >> NUMBER].chart, source & _ROW
+            start, end = chart.introduced_starts[index], chart.introduced_starts[index + 1]
+            if start == end:
+                unlisted.append(number)
+            references.setdefault(source >> NUMBER, set()).update(chart.introduced[start:end])
+        places: set[int] = set()
+        for index, found in references.items():
+            pack = self._packs[index]
+            places.update([pack.first + row for row in found if row >= 0])
+            outside = (self.place(pack.chart.outside_id(reference)) for reference in found if reference < 0)
+            places.update([place for place in outside if place is not None])
+        for number in unlisted:
+            places |= self._compared(number)
+        return places
+
+    def extend(self, packs: Iterable[PackRows]) -> None:
+        """Add packs, preferably oldest first. One whose history is in others of them is added after these."""
+        waiting = [(pack, _ground(pack.chart)) for pack in packs]
+        while waiting:
+            later = []
+            for pack, ground in waiting:
+                if ground <= self._numbers.keys():
+                    self._add(pack)
+                else:
+                    later.append((pack, ground))
+            if len(later) == len(waiting):
+                self._add(later.pop(0)[0])
+            waiting = later
+
+    def ancestors(self, tips: Iterable[int], without: Iterable[int] = ()) -> set[int]:
+        """``tips`` and all before them, less ``without`` and all before those."""
+        left_out = set(without)
+        if left_out:
+            return self._difference(set(tips), left_out)
+        known = set(tips)
+        waiting, parents = list(known), self.parents
+        while waiting:
+            for parent in parents[waiting.pop()]:
+                if parent not in known:
+                    known.add(parent)
+                    waiting.append(parent)
+        return known
+
+    def is_ancestor(self, old: int, new: int) -> bool:
+        """Whether commit ``old`` is ``new`` or before it."""
+        known, waiting = {new}, [new]
+        parents, levels, low = self.parents, self.levels, self.levels[old]
+        while waiting:
+            number = waiting.pop()
+            if number == old:
+                return True
+            for parent in parents[number]:
+                if parent not in known and levels[parent] >= low:
+                    known.add(parent)
+                    waiting.append(parent)
+        return False
+
+    def _difference(self, tips: set[int], without: set[int]) -> set[int]:
+        """A commit's descendants are on higher levels, so when none of those waits, it is known who reaches it."""
+        marks = dict.fromkeys(tips, _WANTED)
+        for number in without:
+            marks[number] = marks.get(number, 0) | _LEFT_OUT
+        levels, parents = self.levels, self.parents
+        waiting = [(-levels[number], number) for number in marks]
+        heapify(waiting)
+        open_ends = sum(mark == _WANTED for mark in marks.values())
+        found = set()
+        while open_ends:
+            number = heappop(waiting)[1]
+            mark = marks[number]
+            if mark == _WANTED:
+                open_ends -= 1
+                found.add(number)
+            for parent in parents[number]:
+                before = marks.get(parent)
+                if before is None:
+                    heappush(waiting, (-levels[parent], parent))
+                    open_ends += mark == _WANTED
+                elif before == _WANTED and mark & _LEFT_OUT:
+                    open_ends -= 1
+                marks[parent] = (before or 0) | (mark if not mark & _LEFT_OUT else _LEFT_OUT)
+        return found
+
+    def _source(self, number: int) -> tuple[PackRows, int]:
+        source = self._sources[number]
+        return self._packs[source >> NUMBER], source & _ROW
+
+    def _outside(self, chart: Chart, reference: int) -> int:
+        place = self.place(chart.outside_id(reference))
+        if place is None:
+            raise KeyError(chart.outside_id(reference))
+        return place
+
+    def _compared(self, number: int) -> set[int]:
+        olds = [self.tree(parent) for parent in self.parents[number]]
+        commit = self.place(self.ids[number])
+        assert commit is not None
+        return introduced(self.tree(number), olds, self.children) | {commit}
+
+    def _add(self, pack: PackRows) -> None:
+        chart = pack.chart
+        all_ids = bytes(chart.ids)
+        names = [all_ids[row * ID : row * ID + ID] for row in chart.commits]
+        first, source = len(self.ids), len(self._packs) << NUMBER
+        self._packs.append(pack)
+        self.tags.update(
+            (pack.id(row), chart.id_of(target)) for row, target in zip(chart.tags, chart.targets, strict=True)
+        )
+        numbers: Sequence[int]
+        if self._numbers.keys().isdisjoint(names):
+            fresh: Sequence[int] = range(len(names))
+            numbers = range(first, first + len(names))
+            self._numbers.update(zip(names, numbers, strict=True))
+            self.ids += names
+        else:
+            fresh = [index for index, name in enumerate(names) if name not in self._numbers]
+            for index in fresh:
+                self._numbers[names[index]] = len(self.ids)
+                self.ids.append(names[index])
+            numbers = [self._numbers[name] for name in names]
+        self._sources.extend(source + index for index in fresh)
+        times = chart.times
+        self.times += [times[index] for index in fresh]
+        self._link(chart, numbers, fresh)
+        if self._awaited:
+            self._arrive(names)
+
+    def _link(self, chart: Chart, numbers: Sequence[int], fresh: Sequence[int]) -> None:
+        starts, flat, levels, heads = list(chart.parent_starts), list(chart.parents), self.levels, self.heads
+        for index in fresh:
+            parents = []
+            for reference in flat[starts[index] : starts[index + 1]]:
+                if reference >= 0:
+                    parents.append(numbers[reference])
+                else:
+                    self._link_outside(chart.outside_id(reference), numbers[index], parents)
+            level = 0
+            for parent in parents:
+                level = max(level, levels[parent])
+            levels.append(level + 1)
+            self.parents.append(tuple(parents))
+            heads.add(numbers[index])
+            heads.difference_update(parents)
+
+    def _link_outside(self, name: bytes, number: int, parents: list[int]) -> None:
+        parent = self._numbers.get(name)
+        if parent is None:
+            self._awaited.setdefault(name, set()).add(number)
+        else:
+            parents.append(parent)
+
+    def _arrive(self, names: Iterable[bytes]) -> None:
+        """Link the commits whose parents have come after them, and make the levels right again."""
+        arrived = self._awaited.keys() & names
+        for name in arrived:
+            parent = self._numbers[name]
+            self.heads.discard(parent)
+            for number in self._awaited.pop(name):
+                self.parents[number] += (parent,)
+        if arrived:
+            self._measure()
+
+    def _measure(self) -> None:
+        levels = self.levels = [0] * len(self.ids)
+        for start in range(len(levels)):
+            waiting = [start]
+            while waiting:
+                number = waiting[-1]
+                before = [parent for parent in self.parents[number] if not levels[parent]]
+                if before:
+                    waiting += before
+                else:
+                    levels[number] = 1 + max((levels[parent] for parent in self.parents[number]), default=0)
+                    waiting.pop()
+
+
+def _ground(chart: Chart) -> set[bytes]:
+    """The ids of the parents that are in other packs."""
+    return {chart.outside_id(reference) for reference in chart.parents if reference < 0}

@@ -1,0 +1,159 @@
+"""What the commits, trees and tags of one pack point at, gathered while they are read.
+
+Objects get numbers in the order in which they are first named, whether they are in the pack or not, so that a tree is a
+slice of int32s: millions of entries take four bytes each, and lie in an unnamed file once they are many.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from mmap import ACCESS_READ, mmap
+from typing import BinaryIO
+
+from attrs import define, field
+
+from deployd.git.kinds import COMMIT, TREE
+
+_ENTRY = re.compile(rb"[^\0]*\0(.{20})", re.DOTALL)
+_ENTRY_OR_SUBMODULE = re.compile(rb"160000 [^\0]*\0.{20}|[^\0]*\0(.{20})", re.DOTALL)
+_HEAD = re.compile(rb"tree ([0-9a-f]{40})\n((?:parent [0-9a-f]{40}\n)*)")
+_COMMITTER = re.compile(rb"\ncommitter [^\n]*> (-?[0-9]{1,18})(?: |\n)")
+_IN_MEMORY = 1 << 22
+
+
+def tree_children(content: bytes) -> list[bytes]:
+    """The 20-byte ids in a tree, submodules left out."""
+    if b"160000 " in content:
+        return [object_id for object_id in _ENTRY_OR_SUBMODULE.findall(content) if object_id]
+    return _ENTRY.findall(content)
+
+
+def commit_head(content: bytes) -> tuple[bytes, tuple[bytes, ...], int]:
+    """(tree, parents, time of the committer) of a commit's content. Raise ValueError when it is none."""
+    head = _HEAD.match(content)
+    if not head:
+        raise ValueError("this is not a commit")
+    time = _COMMITTER.search(content, head.end() - 1)
+    parents = tuple(bytes.fromhex(line[7:].decode()) for line in head[2].splitlines())
+    return bytes.fromhex(head[1].decode()), parents, int(time[1]) if time else 0
+
+
+def tag_target(content: bytes) -> bytes:
+    """The id that a tag's content points at. Raise ValueError when it is no tag."""
+    return bytes.fromhex(content[7:47].decode("ascii"))
+
+
+class Numbers(dict[bytes, int]):
+    """Gives each id that is asked for a number, 0 upwards; ``names`` are the ids by number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[bytes] = []
+
+    def __missing__(self, object_id: bytes) -> int:
+        number = self[object_id] = len(self)
+        self.names.append(object_id)
+        return number
+
+
+@define
+class Survey:
+    """Tell it of every commit, tree and tag of the pack, in any order; ``drawing`` makes a chart of it."""
+
+    numbers: Numbers = field(init=False, factory=Numbers)
+    _starts: array[int] = field(init=False, factory=lambda: array("q"))
+    _ends: array[int] = field(init=False, factory=lambda: array("q"))
+    _children: _Ints = field(init=False, factory=lambda: _Ints())
+    _commits: list[int] = field(init=False, factory=list)
+    _trees: list[int] = field(init=False, factory=list)
+    _parents: list[tuple[int, ...]] = field(init=False, factory=list)
+    _times: array[int] = field(init=False, factory=lambda: array("q"))
+    _tags: dict[int, int] = field(init=False, factory=dict)
+
+    def read(self, kind: int, object_id: bytes, content: bytes) -> bool:
+        """Learn from the content of a commit, tree or tag; return whether it could be understood."""
+        try:
+            if kind == COMMIT:
+                self.commit(object_id, *commit_head(content))
+            elif kind == TREE:
+                self.tree(object_id, tree_children(content))
+            else:
+                self.tag(object_id, tag_target(content))
+        except ValueError:
+            return False
+        return True
+
+    def commit(self, object_id: bytes, tree: bytes, parents: Iterable[bytes], time: int) -> None:
+        """``time`` in seconds since 1970."""
+        number = self.numbers.__getitem__
+        self._commits.append(number(object_id))
+        self._trees.append(number(tree))
+        self._parents.append(tuple(map(number, parents)))
+        self._times.append(time)
+
+    def tree(self, object_id: bytes, children: Sequence[bytes]) -> None:
+        """``children`` without submodules."""
+        number = self.numbers[object_id]
+        if number >= len(self._starts):
+            more = bytes(8 * (number + 1024 - len(self._starts)))
+            self._starts.frombytes(more)
+            self._ends.frombytes(more)
+        self._starts[number] = len(self._children) + 1
+        self._children.extend(map(self.numbers.__getitem__, children))
+        self._ends[number] = len(self._children)
+
+    def tag(self, object_id: bytes, target: bytes) -> None:
+        """A tag object."""
+        self._tags[self.numbers[object_id]] = self.numbers[target]
+
+    def children(self, number: int) -> Sequence[int] | None:
+        """The numbers of a tree's entries; None when it was not told of."""
+        if number >= len(self._starts) or not self._starts[number]:
+            return None
+        return self._children.slice(self._starts[number] - 1, self._ends[number])
+
+    def entries(self) -> int:
+        """How many entries all the trees have together."""
+        return len(self._children)
+
+    def commits(self) -> Iterator[tuple[int, int, tuple[int, ...], int]]:
+        """(number, tree, parents, time) of each commit, in the order in which they were told of."""
+        return zip(self._commits, self._trees, self._parents, self._times, strict=True)
+
+    def tags(self) -> list[tuple[int, int]]:
+        """(number, target) of each tag."""
+        return list(self._tags.items())
+
+
+@define
+class _Ints:
+    """A growing sequence of int32s; all but the last of them lie in an unnamed file when they are many."""
+
+    _tail: array[int] = field(init=False, factory=lambda: array("i"))
+    _file: BinaryIO | None = field(init=False, default=None)
+    _mapped: memoryview = field(init=False, factory=lambda: memoryview(b"").cast("i"))
+
+    def __len__(self) -> int:
+        return len(self._mapped) + len(self._tail)
+
+    def extend(self, numbers: Iterable[int]) -> None:
+        if len(self._tail) > _IN_MEMORY:
+            self._spill()
+        self._tail.extend(numbers)
+
+    def slice(self, start: int, end: int) -> Sequence[int]:
+        spilled = len(self._mapped)
+        if start >= spilled:
+            return self._tail[start - spilled : end - spilled]
+        return self._mapped[start:end]
+
+    def _spill(self) -> None:
+        if self._file is None:
+            self._file = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as this, and has no name
+        self._tail.tofile(self._file)
+        self._file.flush()
+        self._mapped = memoryview(mmap(self._file.fileno(), 0, access=ACCESS_READ)).cast("i")
+        self._tail = array("i")
