@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from enum import Enum
 from typing import BinaryIO
 
 from deployd.git.problems import BadRequest
 
 MAX_LINE = 65520
-FLUSH = b"0000"
+FLUSH, DELIMITER = b"0000", b"0001"
 SIDEBAND_DATA, SIDEBAND_PROGRESS, SIDEBAND_ERROR = 1, 2, 3
+
+
+class Mark(Enum):
+    """What stands between the lines of a request."""
+
+    FLUSH = FLUSH
+    DELIMITER = DELIMITER
 
 
 def line(content: bytes) -> bytes:
@@ -37,3 +46,27 @@ def read_line(stream: BinaryIO) -> bytes | None:
     if len(content) != size - 4:
         raise BadRequest("the request ends in the middle of a line")
     return content
+
+
+def read_lines(data: bytes) -> Iterator[bytes | Mark]:
+    """The contents of all pkt-lines of ``data``, without their newlines, and the marks between them.
+
+    Raise BadRequest when there is anything else.
+    """
+    position, end = 0, len(data)
+    while position < end:
+        head = data[position : position + 4]
+        if head in (FLUSH, DELIMITER):
+            yield Mark(head)
+            position += 4
+            continue
+        try:
+            size = int(head, 16) if len(head) == 4 and head.isalnum() else -1
+        except ValueError:
+            size = -1
+        if size < 4 or size > MAX_LINE:
+            raise BadRequest("the request is not in git's pkt-line format")
+        if position + size > end:
+            raise BadRequest("the request ends in the middle of a line")
+        yield data[position + 4 : position + size].removesuffix(b"\n")
+        position += size

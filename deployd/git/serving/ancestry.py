@@ -1,0 +1,110 @@
+"""Questions about which commits lead to which, answered on numbers alone.
+
+Commits are numbers of a ``Graph``: ``parents[n]`` are those of commit n that are here, and ``levels[n]`` is one more
+than the highest level of its parents. Whatever leads to a commit has a higher level than it: so nothing depends on
+the clocks of those who made them, and no answer costs more than the commits between the ones that it is about.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence, Set
+from heapq import heapify, heappop, heappush
+from typing import Protocol
+
+_BITS = 32
+_NUMBER = (1 << _BITS) - 1
+
+
+class Lineage(Protocol):
+    """What of a graph is needed here."""
+
+    @property
+    def parents(self) -> Sequence[tuple[int, ...]]: ...
+
+    @property
+    def levels(self) -> Sequence[int]: ...
+
+
+def ancestors(graph: Lineage, tips: Iterable[int], cut: Set[int] = frozenset(), floor: int = 0) -> set[int]:
+    """``tips`` and all before them, not through a commit of ``cut``, down to the level ``floor``."""
+    parents, levels = graph.parents, graph.levels
+    found = {tip for tip in tips if levels[tip] >= floor}
+    waiting = list(found)
+    while waiting:
+        commit = waiting.pop()
+        if commit in cut:
+            continue
+        for parent in parents[commit]:
+            if parent not in found and levels[parent] >= floor:
+                found.add(parent)
+                waiting.append(parent)
+    return found
+
+
+def missing(graph: Lineage, tips: Iterable[int], held: Iterable[int], cut: Set[int] = frozenset()) -> set[int]:
+    """The ancestors of ``tips`` that are none of ``held``, where nobody goes on behind a commit of ``cut``.
+
+    The highest commits are looked at first, so that whatever leads to one has been seen before it.
+    """
+    theirs = set(held)
+    if not theirs:
+        return ancestors(graph, tips, cut)
+    parents, levels = graph.parents, graph.levels
+    new = set(tips) - theirs
+    waiting = [-levels[commit] << _BITS | commit for commit in new | theirs]
+    heapify(waiting)
+    left, found = len(new), set[int]()
+    while left:
+        commit = heappop(waiting) & _NUMBER
+        is_new = commit in new
+        if is_new:
+            left -= 1
+            found.add(commit)
+        if commit in cut:
+            continue
+        for parent in parents[commit]:
+            if is_new:
+                if parent not in theirs and parent not in new:
+                    new.add(parent)
+                    left += 1
+                    heappush(waiting, -levels[parent] << _BITS | parent)
+            elif parent not in theirs:
+                theirs.add(parent)
+                if parent in new:
+                    new.discard(parent)
+                    left -= 1
+                else:
+                    heappush(waiting, -levels[parent] << _BITS | parent)
+    return found
+
+
+def all_reach(graph: Lineage, tips: Iterable[int], goals: Set[int]) -> bool:
+    """Whether each of ``tips`` is one of ``goals`` or has one among its ancestors."""
+    if not goals:
+        return False
+    parents, levels = graph.parents, graph.levels
+    floor = min(map(levels.__getitem__, goals))
+    asked = set(tips)
+    region = ancestors(graph, asked, goals, floor)
+    reaching = region & goals
+    for commit in sorted(region - goals, key=levels.__getitem__):
+        if not reaching.isdisjoint(parents[commit]):
+            reaching.add(commit)
+    return asked <= reaching
+
+
+def within(graph: Lineage, tips: Iterable[int], asked: Set[int]) -> Set[int]:
+    """Those of ``asked`` that are ``tips`` or ancestors of them."""
+    return asked & ancestors(graph, tips, floor=min(map(graph.levels.__getitem__, asked))) if asked else asked
+
+
+def near(graph: Lineage, tips: Iterable[int], depth: int) -> tuple[set[int], set[int]]:
+    """(the commits fewer than ``depth`` - 1 steps behind ``tips``, those that many steps): of 1, only the tips."""
+    parents = graph.parents
+    last, inside = set(tips), set[int]()
+    for _ in range(depth - 1):
+        if not last:
+            break
+        inside |= last
+        last = {parent for commit in last for parent in parents[commit]} - inside
+    return inside, last

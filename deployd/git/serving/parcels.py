@@ -1,0 +1,129 @@
+"""A pack made by its recipe: bytes of the repository's packs as they are where that is right, else copied entries.
+
+Everything in the repository may go out as it is when every commit that no other comes after is wanted, and every tag,
+and when there is nothing in the packs that no commit brought. One pack is sent as it lies there; several are one after
+the other, behind a new header and before a new checksum, provided that no object is in two of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from hashlib import sha1
+from itertools import pairwise
+from pathlib import Path
+from weakref import WeakKeyDictionary
+
+from attrs import frozen
+
+from deployd.git.packs.copying import copy_entries
+from deployd.git.packs.graph import Graph
+from deployd.git.packs.objects import Objects
+from deployd.git.packs.rows import PackRows
+from deployd.git.serving.recipes import Recipe
+from deployd.git.serving.selecting import Selection
+
+_HEADER, _TRAILER = 12, 20
+_PIECE = 1 << 20
+
+
+@frozen
+class Piece:
+    """Bytes ``start`` to ``end`` of the file ``path``; or, when that is "", those that ``literal`` says in hex."""
+
+    path: str = ""
+    start: int = 0
+    end: int = 0
+    literal: str = ""
+
+
+@frozen
+class Parcel:
+    """A pack of ``size`` bytes and ``objects`` objects: ``pieces`` one after the other, or, without any, what was
+    written to the target."""
+
+    pieces: tuple[Piece, ...]
+    size: int
+    objects: int
+
+    @property
+    def remark(self) -> str:
+        """What a reader sees of it behind ``remote:``."""
+        return f"Total {self.objects} objects, {self.size} bytes"
+
+
+def prepare(objects: Objects, recipe: Recipe, target: Path, note: Callable[[int], object]) -> Parcel:
+    """Make the pack of ``recipe``; ``note`` hears how many bytes ``target`` has already, which are final.
+
+    Raise NotOurs when something is not here any more.
+    """
+    objects.refresh()
+    if _is_everything(objects, recipe):
+        parcel = _as_it_is(objects)
+        if parcel is not None:
+            return parcel
+    selection = Selection(objects, recipe)
+    places = selection.places()
+    bases = selection.bases() if recipe.thin else frozenset[bytes]()
+    with target.open("wb") as out:
+        copy_entries(objects, places, out, ofs=recipe.distances, has_base=bases.__contains__, grown=note)
+        size = out.tell()
+    return Parcel((), size, len(places))
+
+
+def _is_everything(objects: Objects, recipe: Recipe) -> bool:
+    """Whether all that the packs have is wanted, and the reader understands it as it is."""
+    if recipe.held or recipe.cut or not recipe.distances:
+        return False
+    graph, tips = objects.graph, {bytes.fromhex(name) for name in recipe.tips}
+    if not all(graph.ids[head] in tips for head in graph.heads):
+        return False
+    others = {bytes.fromhex(name) for name in recipe.others}
+    return graph.tags.keys() <= others and all(pack.closed for pack in objects.packs)
+
+
+def _as_it_is(objects: Objects) -> Parcel | None:
+    packs = [pack for pack in objects.packs if len(pack)]
+    if not packs or not all(pack.path for pack in packs):
+        return None
+    if len(packs) == 1:
+        size = len(packs[0].content)
+        return Parcel((Piece(str(packs[0].path), 0, size),), size, len(packs[0]))
+    total = sum(map(len, packs))
+    header = b"PACK" + (2).to_bytes(4, "big") + total.to_bytes(4, "big")
+    trailer = _joined(objects.graph, packs, header)
+    if not trailer:
+        return None
+    slices = [Piece(str(pack.path), _HEADER, len(pack.content) - _TRAILER) for pack in packs]
+    size = _HEADER + sum(piece.end - piece.start for piece in slices) + _TRAILER
+    return Parcel((Piece(literal=header.hex()), *slices, Piece(literal=trailer.hex())), size, total)
+
+
+_trailers: WeakKeyDictionary[Graph, tuple[bytes, bytes]] = WeakKeyDictionary()
+"""Of each repository's packs as they were last: what they were, and the checksum of all of them in one pack.
+
+It costs as much as reading them all, and is the same for all who clone until something is pushed.
+"""
+
+
+def _joined(graph: Graph, packs: Sequence[PackRows], header: bytes) -> bytes:
+    """The checksum of ``packs`` one after the other; b"" when an object is in two of them."""
+    mark = b"".join(pack.content[-_TRAILER:] for pack in packs)
+    known, trailer = _trailers.get(graph, (b"", b""))
+    if known != mark:
+        trailer = b"" if _overlap(packs) else _checksum(packs, header)
+        _trailers[graph] = mark, trailer
+    return trailer
+
+
+def _overlap(packs: Sequence[PackRows]) -> bool:
+    names = sorted(pack.id(row) for pack in packs for row in range(len(pack)))
+    return any(one == next_one for one, next_one in pairwise(names))
+
+
+def _checksum(packs: Sequence[PackRows], header: bytes) -> bytes:
+    digest = sha1(header, usedforsecurity=False)
+    for pack in packs:
+        end = len(pack.content) - _TRAILER
+        for start in range(_HEADER, end, _PIECE):
+            digest.update(pack.content[start : min(start + _PIECE, end)])
+    return digest.digest()
