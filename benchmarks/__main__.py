@@ -10,6 +10,7 @@ from pathlib import Path
 
 from benchmarks import (
     deploy_latency,
+    git_speed,
     idle_memory,
     instances,
     logs,
@@ -23,6 +24,7 @@ from benchmarks import (
 
 ALL = {
     "deploy_latency": deploy_latency.run,
+    "git_speed": git_speed.run,
     "idle_memory": idle_memory.run,
     "instances": instances.run,
     "logs": logs.run,
@@ -44,7 +46,9 @@ def main(names: list[str]) -> int:
     print(f"{machine}, load {os.getloadavg()[0]:.1f}")
     for name in names or list(ALL):
         with tempfile.TemporaryDirectory(prefix="deployd-bench-") as directory:
-            print("", *ALL[name](Path(directory) / name), sep="\n", flush=True)
+            print(flush=True)
+            for line in ALL[name](Path(directory) / name):
+                print(line, flush=True)
     return 0
 
 

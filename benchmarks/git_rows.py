@@ -1,0 +1,104 @@
+"""The rows of a comparison of two git servers: operations that are done with both in turn, and what was used."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from statistics import mean, median
+
+from attrs import define, field
+
+from benchmarks.git_gaps import Gaps
+from benchmarks.git_processes import Used, watched
+from benchmarks.git_servers import OURS, THEIRS, Server
+
+HEAD = (
+    "| repository | operation | git s | hub s | of git's | git CPU s | hub CPU s | of git's | git MB | hub MB"
+    " | slowest answer, ms |\n| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |"
+)
+# What is done with a server, and with an empty directory that is for this alone.
+Act = Callable[[Server, Path], None]
+
+
+def unmeasured(what: str, problem: object) -> str:
+    return f"| {what} | {' '.join(str(problem).split())} |"
+
+
+def nothing(server: Server, place: Path) -> None:
+    """There is nothing to prepare."""
+
+
+@define(frozen=True)
+class Operation:
+    """``wall`` and ``cpu`` are allowed, as ratios to the other's; ``prepare`` is not measured."""
+
+    name: str
+    wall: float
+    act: Act
+    prepare: Act = nothing
+    cpu: float = 0.0
+
+
+@define
+class Row:
+    """The slowest answers are a hub's to a small request meanwhile, and of an idle process asked beside it."""
+
+    repository: str
+    operation: Operation
+    used: dict[str, list[Used]] = field(factory=lambda: {THEIRS: [], OURS: []})
+    slowest: list[tuple[float, float]] = field(factory=list)
+    problem: str = ""
+
+    def line(self) -> str:
+        if self.problem:
+            return unmeasured(f"{self.repository} | {self.operation.name}", self.problem)
+        theirs, ours = self.used[THEIRS], self.used[OURS]
+        walls = [median(used.wall for used in each) for each in (theirs, ours)]
+        cpus = [mean(used.cpu for used in each) for each in (theirs, ours)]
+        peaks = [max(used.peak for used in each) for each in (theirs, ours)]
+        of_cpu = f"{cpus[1] / cpus[0]:.2f}" if cpus[0] else "-"
+        allowed_cpu = f" (<= {self.operation.cpu})" if self.operation.cpu else ""
+        hub, idle = (max(each[number] for each in self.slowest) for number in range(2))
+        return (
+            f"| {self.repository} | {self.operation.name} | {walls[0]:.3f} | {walls[1]:.3f} |"
+            f" {walls[1] / walls[0]:.2f} (<= {self.operation.wall}) | {cpus[0]:.2f} | {cpus[1]:.2f} |"
+            f" {of_cpu}{allowed_cpu} | {peaks[0]:.0f} | {peaks[1]:.0f} | {hub:.0f} ({idle:.0f}) |"
+        )
+
+
+@define
+class Rows:
+    """Of one repository. What goes wrong with an operation is its row, and ends only that."""
+
+    repository: str
+    servers: list[Server]
+    gaps: Gaps
+    place: Path
+    rows: dict[str, Row] = field(factory=dict)
+
+    def measure(self, operation: Operation) -> None:
+        """Once with each of the servers; the one that was last is the first the next time."""
+        row = self.rows.setdefault(operation.name, Row(self.repository, operation))
+        self.servers.reverse()
+        for server in self.servers:
+            try:
+                self._measure(row, operation, server)
+            except RuntimeError as error:
+                row.problem = row.problem or f"{server.name}: {error}"
+
+    def _measure(self, row: Row, operation: Operation, server: Server) -> None:
+        self.place.mkdir()
+        try:
+            operation.prepare(server, self.place)
+            self.gaps.read()
+            with watched(server.pid) as used:
+                operation.act(server, self.place)
+            row.used[server.name].append(used)
+            if server.name == OURS:
+                row.slowest.append(self.gaps.read())
+        finally:
+            shutil.rmtree(self.place)
+
+    def lines(self) -> list[str]:
+        return [row.line() for row in self.rows.values()]
