@@ -14,7 +14,7 @@ import tempfile
 import zlib
 from array import array
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
@@ -28,12 +28,13 @@ DIRECTORY, SUFFIX, TEMPORARY = "deployd", ".chart", ".chart-"
 ID = 20
 Ints = Sequence[int]
 _Code = Literal["B", "I", "i", "Q", "q"]
-_MAGIC = b"deployd chart\0\0\1"
+_MAGIC = b"deployd chart\0\0\2"
 _COLUMNS = {
     "offsets": "Q",
     "ids": "B",
     "order": "I",
     "fan": "I",
+    "slots": "I",
     "kinds": "B",
     "bases": "i",
     "outside": "B",
@@ -54,8 +55,9 @@ _HEAD = struct.Struct(f"=16sIIQ20s4x{len(_COLUMNS)}Q")
 @frozen(eq=False)
 class Chart:
     """``offsets``: where each entry begins, and where the last one ends; ``ids``: 20 bytes a row; ``order``: the rows
-    by id, and ``fan``, as in a pack's index: how many ids begin with a byte up to this. ``kinds``: of the objects,
-    deltas resolved; ``bases``: the row of a delta's base, or -1.
+    by id, and ``fan``, as in a pack's index: how many ids begin with a byte up to this; ``slots`` is finer: where the
+    ids with certain first bits begin in ``order``. ``kinds``: of the objects, deltas resolved; ``bases``: the row of a
+    delta's base, or -1.
 
     The pack's commits come parents first: ``commits`` are their rows, ``trees`` references, ``times`` the committers'.
     ``parents[parent_starts[c]:parent_starts[c + 1]]`` are commits of this pack, by their number in it, or ``~k``.
@@ -70,6 +72,7 @@ class Chart:
     ids: memoryview
     order: Ints
     fan: Ints
+    slots: Ints
     kinds: Ints
     bases: Ints
     outside: memoryview
@@ -102,30 +105,29 @@ class Chart:
 
     def row(self, object_id: bytes) -> int | None:
         """The row of an id; None when it is not in the pack."""
-        first = object_id[0]
-        place = self._position(object_id, self.fan[first - 1] if first else 0, self.fan[first])
-        if place < len(self.order) and self.id(self.order[place]) == object_id:
-            return self.order[place]
+        slots, ids, order = self.slots, self.ids, self.order
+        slot = int.from_bytes(object_id[:3], "big") * (len(slots) - 1) >> 24
+        for place in range(slots[slot], slots[slot + 1]):
+            row = order[place]
+            if ids[row * ID : row * ID + ID] == object_id:
+                return row
         return None
 
     def starting_with(self, prefix: bytes, until: bytes) -> list[bytes]:
         """The ids from ``prefix`` up to ``until``, both 20 bytes long."""
         found = []
-        for place in range(self._position(prefix, 0, len(self.order)), len(self.order)):
-            object_id = self.id(self.order[place])
-            if object_id > until:
-                break
-            found.append(object_id)
-        return found
-
-    def _position(self, object_id: bytes, low: int, high: int) -> int:
         ids, order = self.ids, self.order
 
         def id_at(place: int) -> bytes:
             start = order[place] * ID
             return bytes(ids[start : start + ID])
 
-        return bisect_left(range(len(order)), object_id, low, high, key=id_at)
+        for place in range(bisect_left(range(len(order)), prefix, key=id_at), len(order)):
+            object_id = id_at(place)
+            if object_id > until:
+                break
+            found.append(object_id)
+        return found
 
 
 def chart_path(pack: Path) -> Path:
@@ -134,10 +136,8 @@ def chart_path(pack: Path) -> Path:
 
 
 def chart_of(columns: Mapping[str, array[int] | bytes | bytearray], length: int) -> Chart:
-    """A chart in memory; ``order`` and ``fan`` are made here from ``ids``. ``length``: the pack's rows."""
-    ids = bytes(columns["ids"])
-    order, fan = _sorted(ids, length)
-    complete = {**columns, "order": order, "fan": fan}
+    """A chart in memory; what finds rows by id is made here from ``ids``. ``length``: the pack's rows."""
+    complete = {**columns, **_by_id(bytes(columns["ids"]), length)}
     return Chart(
         **{name: memoryview(complete[name]).cast("B").cast(cast(_Code, code)) for name, code in _COLUMNS.items()}
     )
@@ -197,10 +197,24 @@ def _write(write, chart: Chart, size: int, checksum: bytes) -> None:  # type: ig
         write(piece)
 
 
-def _sorted(ids: bytes, length: int) -> tuple[array[int], array[int]]:
+def _by_id(ids: bytes, length: int) -> dict[str, array[int]]:
     names = [ids[start : start + ID] for start in range(0, length * ID, ID)]
     order = array("I", sorted(range(length), key=names.__getitem__))
-    fan = array("I")
-    for first in range(256):
-        fan.append(bisect_left(order, first + 1, key=lambda row: names[row][0]))
-    return order, fan
+    # One to four ids a slot.
+    slots = min(1 << max(length.bit_length() - 2, 0), 1 << 20)
+    return {
+        "order": order,
+        "fan": array("I", (bisect_left(order, first, key=lambda row: names[row][0]) for first in range(1, 257))),
+        "slots": array("I", _starts(order, names, slots)),
+    }
+
+
+def _starts(order: Sequence[int], names: Sequence[bytes], slots: int) -> Iterator[int]:
+    """For each slot, where its ids begin in ``order``; at last, where they end."""
+    place = 0
+    for slot in range(slots):
+        first = slot * (1 << 24) // slots
+        while place < len(order) and int.from_bytes(names[order[place]][:3], "big") < first:
+            place += 1
+        yield place
+    yield len(order)

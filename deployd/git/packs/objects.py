@@ -19,11 +19,10 @@ from deployd.git.packs.charting import chart_pack
 from deployd.git.packs.contents import Contents
 from deployd.git.packs.drawing import Lookup
 from deployd.git.packs.graph import Graph
-from deployd.git.packs.history import tree_entries
 from deployd.git.packs.loose import loose_ids, loose_pack
 from deployd.git.packs.rows import NUMBER, PackRows, map_file
 from deployd.git.packs.store import Packs
-from deployd.git.packs.survey import tree_children
+from deployd.git.packs.survey import tree_children, tree_modes
 from deployd.git.problems import BadPack
 
 _ROW = (1 << NUMBER) - 1
@@ -49,6 +48,7 @@ class Objects:
     graph: Graph = field(init=False)
     _contents: Contents = field(init=False)
     _loose: frozenset[bytes] = field(init=False)
+    _repeated: dict[int, list[int]] | None = field(init=False, default=None)
 
     def __attrs_post_init__(self) -> None:
         self._contents = Contents(self.kept_bytes)
@@ -110,7 +110,7 @@ class Objects:
         """(mode, place) of each entry of a tree; the id instead of a place for a submodule and for what is not here."""
         found: list[tuple[int, int | bytes]] = []
         near = self.packs[place >> NUMBER]
-        for _, mode, object_id in tree_entries(self.read(place)[1]):
+        for mode, object_id in tree_modes(self.read(place)[1]):
             inner = None if mode == _SUBMODULE else self._near(near, object_id)
             found.append((mode, object_id if inner is None else inner))
         return found
@@ -122,6 +122,19 @@ class Objects:
         near = self.packs[place >> NUMBER]
         found = {self._near(near, object_id) for object_id in tree_children(self.read(place)[1])}
         return {inner for inner in found if inner is not None}
+
+    def repeated(self) -> dict[int, list[int]]:
+        """By pack number, those of its rows that are objects of a pack with a lower number too; mostly nothing."""
+        if self._repeated is None:
+            self._repeated = {}
+            known = set[bytes]()
+            for pack in self.packs:
+                names = [pack.id(row) for row in range(len(pack))]
+                if not known.isdisjoint(names):
+                    self._repeated[pack.number] = [row for row, name in enumerate(names) if name in known]
+                if pack is not self.packs[-1]:
+                    known.update(names)
+        return self._repeated
 
     def close(self) -> None:
         """Let all files go."""
@@ -166,6 +179,7 @@ class Objects:
             self.packs.append(pack)
         self._loose = loose
         self.graph.extend(packs)
+        self._repeated = None
         self.version += 1
         return anew
 
