@@ -80,18 +80,21 @@ def git_processes(commands: list[tuple[str, ...]]) -> None:
 
 @define
 class Server:
-    """``pid``: that of its first process; ``url``: what the name of an app is put behind; ``root``: where the bare
-    repositories of one that does not make them by itself are."""
+    """``pid``: that of its first process; ``url``: what the name of an app is put behind; ``root``: where its bare
+    repositories are."""
 
     name: str
     pid: int
     url: str
-    root: Path | None = None
+    root: Path
+
+    def repository(self, app: str) -> Path:
+        return self.root / (f"{app}.git" if self.name == OURS else app)
 
     def make(self, app: str) -> str:
-        """The URL of a new app, to push to."""
-        if self.root is not None:
-            place = str(self.root / app)
+        """The URL of a new app, to push to. A hub makes its repository by itself."""
+        if self.name == THEIRS:
+            place = str(self.repository(app))
             git("init", "-q", "--bare", place)
             git("-C", place, "config", "http.receivepack", "true")
             git("-C", place, "config", "gc.autoDetach", "false")
@@ -124,7 +127,8 @@ def hub(directory: Path) -> Iterator[Server]:
         cluster.start_core()
         process = cluster.hub.process
         assert process is not None
-        yield Server(OURS, process.pid, f"http://x:{quote(SECRET)}@{cluster.hub.http}")
+        url = f"http://x:{quote(SECRET)}@{cluster.hub.http}"
+        yield Server(OURS, process.pid, url, cluster.hub.state / "repositories")
     finally:
         cluster.close()
 

@@ -39,6 +39,9 @@ class Source:
             stream += [f"M 100644 inline {file}\n".encode(), self._data(b"\n".join(edited) + b"\n")]
         self._time += 60
         git("-C", str(self.path), "fast-import", "--quiet", stdin=b"".join(stream))
+        return self.head()
+
+    def head(self) -> str:
         return git("-C", str(self.path), "rev-parse", MAIN).strip()
 
     def push(self, url: str, *refs: str) -> None:

@@ -61,3 +61,9 @@ def share(pid: int) -> float:
 
 def rounds(default: int) -> int:
     return int(os.environ.get("DEPLOYD_BENCH_ROUNDS", default))
+
+
+def named(variable: str, known: tuple[str, ...]) -> list[str]:
+    """Those of ``known`` that the environment names, with commas between; all when it names none."""
+    wanted = os.environ.get(variable)
+    return [name for name in known if not wanted or name in wanted.split(",")]
