@@ -18,11 +18,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
-from typing import Literal, cast
+from typing import BinaryIO, Literal, cast
 
 from attrs import frozen
-
-from deployd.git.disk import sync_directory
 
 DIRECTORY, SUFFIX, TEMPORARY = "deployd", ".chart", ".chart-"
 ID = 20
@@ -144,20 +142,20 @@ def chart_of(columns: Mapping[str, array[int] | bytes | bytearray], length: int)
 
 
 def save_chart(path: Path, chart: Chart, size: int, checksum: bytes) -> None:
-    """Write a chart durably and all at once. ``size`` and ``checksum`` (its last 20 bytes) tell which pack's it is."""
+    """Write a chart all at once. ``size`` and ``checksum`` (its last 20 bytes) tell which pack's it is.
+
+    It need not be durable: one that a power cut spoiled has a wrong sum, and is made again.
+    """
     path.parent.mkdir(mode=0o700, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(prefix=TEMPORARY, dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            _write(file.write, chart, size, checksum)
-            file.flush()
-            os.fsync(file.fileno())
+            _write(file, chart, size, checksum)
         Path(temporary).replace(path)
     except BaseException:
         with suppress(FileNotFoundError):
             Path(temporary).unlink()
         raise
-    sync_directory(path.parent)
 
 
 def open_chart(path: Path, size: int, checksum: bytes) -> Chart | None:
@@ -183,7 +181,7 @@ def open_chart(path: Path, size: int, checksum: bytes) -> Chart | None:
     return Chart(**columns)
 
 
-def _write(write, chart: Chart, size: int, checksum: bytes) -> None:  # type: ignore[no-untyped-def]
+def _write(file: BinaryIO, chart: Chart, size: int, checksum: bytes) -> None:
     columns = [cast(memoryview, getattr(chart, name)).cast("B") for name in _COLUMNS]
     head = _HEAD.pack(_MAGIC, 0, len(_COLUMNS), size, checksum, *map(len, columns))
     pieces: list[bytes | memoryview] = [head[20:]]
@@ -192,9 +190,8 @@ def _write(write, chart: Chart, size: int, checksum: bytes) -> None:  # type: ig
     total = 0
     for piece in pieces:
         total = zlib.crc32(piece, total)
-    write(head[:16] + struct.pack("=I", total))
-    for piece in pieces:
-        write(piece)
+    file.write(head[:16] + struct.pack("=I", total))
+    file.writelines(pieces)
 
 
 def _by_id(ids: bytes, length: int) -> dict[str, array[int]]:

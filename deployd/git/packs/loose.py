@@ -21,6 +21,7 @@ from deployd.git.kinds import BLOB, NUMBERS
 from deployd.git.packs.drawing import Lookup, Rows, draw_chart
 from deployd.git.packs.rows import PackRows, map_file
 from deployd.git.packs.survey import Survey
+from deployd.git.packs.writing import entry_header
 
 _HEADER = re.compile(rb"(commit|tree|blob|tag) ([0-9]{1,18})\0")
 
@@ -74,7 +75,7 @@ class _Gathered:
         self.ids.append(object_id)
         self.kinds.append(kind)
         self.offsets.append(self.file.tell())
-        self.file.write(_entry_header(kind, len(content)) + zlib.compress(content, 1))
+        self.file.write(entry_header(kind, len(content)) + zlib.compress(content, 1))
 
 
 def _inflated(path: Path) -> bytes:
@@ -82,13 +83,3 @@ def _inflated(path: Path) -> bytes:
         return zlib.decompress(path.read_bytes())
     except zlib.error:
         return b""
-
-
-def _entry_header(kind: int, size: int) -> bytes:
-    byte, size = kind << 4 | size & 15, size >> 4
-    header = bytearray()
-    while size:
-        header.append(byte | 0x80)
-        byte, size = size & 0x7F, size >> 7
-    header.append(byte)
-    return bytes(header)
