@@ -16,6 +16,8 @@ class GitLimits:
     nothing. ``followers``: the pushers who hear at one time how their deploys go, without a thread. ``uploads``: the
     fetches that hold a thread at once, each for as long as its client reads; fewer than there are threads, so that
     pushes go on.
+    ``consolidated_bytes``: packs that cost more to copy than this together are not merged;
+    ``pushes_between``: how many pushes an app takes before its packs are looked at again.
     """
 
     pack_bytes: int = 1 << 30
@@ -37,6 +39,8 @@ class GitLimits:
     followers: int = 100
     uploads: int = 6
     pushes_waiting: int = 32
+    consolidated_bytes: int = 2 << 30
+    pushes_between: int = 8
     checkout_files: int = 200_000
     checkout_bytes: int = 4 << 30
     checkout_depth: int = 128

@@ -1,6 +1,7 @@
 """The objects of one repository: is one there, of what kind, how large, and what is in it.
 
 The first three need no inflating. Packs are looked through newest first, the one that had the last object before all.
+One that is gone before it was opened has been merged with others, so it is looked for anew what there is.
 """
 
 from __future__ import annotations
@@ -25,26 +26,17 @@ from deployd.git.packs.scanning import TRAILER
 class _OnePack:
     path: Path
     index: PackIndex
-    _stack: ExitStack
-    _content: mmap.mmap | None = None
+    content: mmap.mmap
 
     def offset(self, object_id: bytes) -> int:
         offset: int = self.index.object_offset(RawObjectID(object_id))
         return offset
 
-    def content(self) -> mmap.mmap:
-        if self._content is None:
-            with self.path.open("rb") as file:
-                self._content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-            self._stack.callback(self._content.close)
-        return self._content
-
     def kind_and_size(self, offset: int) -> tuple[int, int]:
-        content = self.content()
-        return kind_and_size(content, offset, len(content) - TRAILER, self.offset)
+        return kind_and_size(self.content, offset, len(self.content) - TRAILER, self.offset)
 
     def read(self, offset: int) -> tuple[int, bytes]:
-        content, deltas = self.content(), []
+        content, deltas = self.content, []
         end = len(content) - TRAILER
         header = header_at(content, offset, end)
         while header.kind in DELTAS:
@@ -114,15 +106,33 @@ class Packs:
     def _all(self) -> Iterator[_OnePack]:
         yield from list(self._opened)
         if self._closed is None:
-            paths = (self.objects / "pack").glob("*.idx")
-            self._closed = sorted(paths, key=lambda path: path.stat().st_mtime)
+            self._closed = self._unopened()
         while self._closed:
-            path = self._closed.pop()
-            index = load_pack_index(str(path), DEFAULT_OBJECT_FORMAT)
-            self._stack.callback(index.close)
-            pack = _OnePack(path.with_suffix(".pack"), index, self._stack)
+            try:
+                pack = self._open(self._closed.pop())
+            except FileNotFoundError:
+                self._closed = self._unopened()
+                continue
             self._opened.append(pack)
             yield pack
+
+    def _unopened(self) -> list[Path]:
+        opened = {pack.path for pack in self._opened}
+        ages = {}
+        for path in (self.objects / "pack").glob("*.idx"):
+            if path.with_suffix(".pack") not in opened:
+                with suppress(FileNotFoundError):
+                    ages[path] = path.stat().st_mtime
+        return sorted(ages, key=ages.__getitem__)
+
+    def _open(self, path: Path) -> _OnePack:
+        pack = path.with_suffix(".pack")
+        with pack.open("rb") as file:
+            content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        self._stack.callback(content.close)
+        index = load_pack_index(str(path), DEFAULT_OBJECT_FORMAT)
+        self._stack.callback(index.close)
+        return _OnePack(pack, index, content)
 
     def _loose(self, object_id: bytes) -> Path:
         name = object_id.hex()
