@@ -41,9 +41,10 @@ class Pushed:
         first, last = median(self.times[:some]), median(self.times[-some:])
         place = server.repository(app)
         loose = sum(1 for ref in (place / "refs").rglob("*") if ref.is_file())
+        slowest, cpu = 1000 * max(self.times), 1000 * used / len(self.times)
         return (
-            f"| {server.name} | {1000 * first:.0f} | {1000 * last:.0f} | {last / first:.2f} |"
-            f" {1000 * max(self.times):.0f} | {1000 * used / len(self.times):.0f} | {self.packs} | {_packs(place)} | {loose} |"
+            f"| {server.name} | {1000 * first:.0f} | {1000 * last:.0f} | {last / first:.2f} | {slowest:.0f} |"
+            f" {cpu:.0f} | {self.packs} | {_packs(place)} | {loose} |"
         )
 
 
