@@ -163,7 +163,7 @@ def open_chart(path: Path, size: int, checksum: bytes) -> Chart | None:
     try:
         with path.open("rb") as file:
             content = memoryview(mmap(file.fileno(), 0, access=ACCESS_READ))
-    except (FileNotFoundError, ValueError):
+    except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
     if len(content) < _HEAD.size:
         return None

@@ -26,22 +26,32 @@ from deployd.git.packs.writing import entry_header
 _HEADER = re.compile(rb"(commit|tree|blob|tag) ([0-9]{1,18})\0")
 
 
-def loose_ids(repository: Path) -> frozenset[bytes]:
-    """The ids of all loose objects; most repositories have no directory for any."""
+def loose_ids(objects: Path) -> frozenset[bytes]:
+    """The ids of all loose objects in the directory ``objects``; most repositories have none."""
     found = []
-    for directory in (repository / "objects").glob("[0-9a-f][0-9a-f]"):
+    for directory in objects.glob("[0-9a-f][0-9a-f]"):
         for path in directory.iterdir():
+            # Git's temporary files are there too.
             with suppress(ValueError):
-                name = bytes.fromhex(directory.name + path.name)
-                found.append(name)
+                found.append(bytes.fromhex(directory.name + path.name))
     return frozenset(name for name in found if len(name) == 20)
 
 
-def loose_pack(repository: Path, ids: Iterable[bytes], number: int, lookup: Lookup) -> PackRows:
-    """Pack ``number``, of these loose objects; a damaged one counts as missing.
+def loose_object(objects: Path, object_id: bytes) -> tuple[int, bytes] | None:
+    """(kind, content) of a loose object; None when there is none, or it is damaged."""
+    name = object_id.hex()
+    try:
+        content = zlib.decompress((objects / name[:2] / name[2:]).read_bytes())
+    except (FileNotFoundError, zlib.error):
+        return None
+    header = _HEADER.match(content)
+    if not header or hashlib.sha1(content).digest() != object_id:
+        return None
+    return NUMBERS[header[1]], content[header.end() :]
 
-    Raise FileNotFoundError when one is gone, as it is once it has been packed.
-    """
+
+def loose_pack(repository: Path, ids: Iterable[bytes], number: int, lookup: Lookup) -> PackRows:
+    """Pack ``number``, of these loose objects; a damaged one counts as missing."""
     with tempfile.TemporaryFile(dir=repository) as file:
         gathered = _Gathered(file)
         file.write(b"PACK\0\0\0\2\0\0\0\0")
@@ -64,22 +74,13 @@ class _Gathered:
     kinds: bytearray = Factory(bytearray)
 
     def take(self, objects: Path, object_id: bytes) -> None:
-        name = object_id.hex()
-        content = _inflated(objects / name[:2] / name[2:])
-        header = _HEADER.match(content)
-        if not header or hashlib.sha1(content).digest() != object_id:
+        found = loose_object(objects, object_id)
+        if found is None:
             return
-        kind, content = NUMBERS[header[1]], content[header.end() :]
+        kind, content = found
         if kind != BLOB and not self.survey.read(kind, object_id, content):
             return
         self.ids.append(object_id)
         self.kinds.append(kind)
         self.offsets.append(self.file.tell())
         self.file.write(entry_header(kind, len(content)) + zlib.compress(content, 1))
-
-
-def _inflated(path: Path) -> bytes:
-    try:
-        return zlib.decompress(path.read_bytes())
-    except zlib.error:
-        return b""

@@ -160,7 +160,7 @@ class Objects:
         }
 
     def _refresh(self) -> bool:
-        paths, loose = self._paths(), loose_ids(self.repository)
+        paths, loose = self._paths(), loose_ids(self.repository / "objects")
         known = {pack.path: pack for pack in self.packs if pack.path}
         if paths == known.keys() and loose == self._loose:
             return False

@@ -1,42 +1,55 @@
-"""The objects of one repository: is one there, of what kind, how large, and what is in it.
+"""The objects of one repository by id, for who asks a few questions and goes: nothing is read before it is needed.
 
-The first three need no inflating. Packs are looked through newest first, the one that had the last object before all.
-One that is gone before it was opened has been merged with others, so it is looked for anew what there is.
+``objects.Objects`` is for who asks many, or asks for history. Here packs are looked through newest first, the one that
+had the last object before all; only their indexes and what is read of them is ever in memory.
 """
 
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import TypeVar
 
 from attrs import define, field
 from dulwich.object_format import DEFAULT_OBJECT_FORMAT
-from dulwich.object_store import DiskObjectStore
-from dulwich.objects import ObjectID, RawObjectID
+from dulwich.objects import RawObjectID
 from dulwich.pack import PackIndex, apply_delta, load_pack_index
 
 from deployd.git.kinds import DELTAS, OFS_DELTA
 from deployd.git.packs.entries import header_at, inflated, kind_and_size
+from deployd.git.packs.loose import loose_ids, loose_object
 from deployd.git.packs.scanning import TRAILER
+
+_T = TypeVar("_T")
+_TRIES = 5
 
 
 @define(eq=False)
 class _OnePack:
     path: Path
     index: PackIndex
-    content: mmap.mmap
+    _stack: ExitStack
+    _content: mmap.mmap | None = None
 
     def offset(self, object_id: bytes) -> int:
         offset: int = self.index.object_offset(RawObjectID(object_id))
         return offset
 
+    def content(self) -> mmap.mmap:
+        if self._content is None:
+            with self.path.open("rb") as file:
+                self._content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            self._stack.callback(self._content.close)
+        return self._content
+
     def kind_and_size(self, offset: int) -> tuple[int, int]:
-        return kind_and_size(self.content, offset, len(self.content) - TRAILER, self.offset)
+        content = self.content()
+        return kind_and_size(content, offset, len(content) - TRAILER, self.offset)
 
     def read(self, offset: int) -> tuple[int, bytes]:
-        content, deltas = self.content, []
+        content, deltas = self.content(), []
         end = len(content) - TRAILER
         header = header_at(content, offset, end)
         while header.kind in DELTAS:
@@ -51,13 +64,16 @@ class _OnePack:
 
 @define
 class Packs:
-    """Opens what it needs when it needs it; use it in a ``with`` statement, from one thread. Ids have 20 bytes."""
+    """Use it in a ``with`` statement, from one thread. Ids have 20 bytes.
+
+    ``objects`` is the directory of that name. Packs may come and go meanwhile, as when they are consolidated.
+    """
 
     objects: Path
     _stack: ExitStack = field(init=False, factory=ExitStack)
     _opened: list[_OnePack] = field(init=False, factory=list)
-    _closed: list[Path] | None = field(init=False, default=None)
-    _store: DiskObjectStore | None = field(init=False, default=None)
+    _closed: list[Path] = field(init=False, factory=list)
+    _listed: int | None = field(init=False, default=None)
 
     def __enter__(self) -> Packs:
         return self
@@ -71,28 +87,41 @@ class Packs:
         return found[0] if found else None
 
     def kind_and_size(self, object_id: bytes) -> tuple[int, int] | None:
-        """Kind and inflated size of an object, or None when it is not here."""
-        for pack, offset in self._packed(object_id):
-            return pack.kind_and_size(offset)
-        if not self._loose(object_id).exists():
-            return None
-        kind, content = self._read_loose(object_id)
-        return kind, len(content)
+        """Kind and inflated size of an object, or None when it is not here. No packed object is inflated for it."""
+        packed = self._ask(object_id, _OnePack.kind_and_size)
+        if packed is None and (loose := loose_object(self.objects, object_id)):
+            return loose[0], len(loose[1])
+        return packed
 
     def read(self, object_id: bytes) -> tuple[int, bytes]:
         """(kind, content) of an object; raise KeyError when it is not here."""
-        for pack, offset in self._packed(object_id):
-            return pack.read(offset)
-        return self._read_loose(object_id)
+        found = self._ask(object_id, _OnePack.read) or loose_object(self.objects, object_id)
+        if found is None:
+            raise KeyError(object_id)
+        return found
 
     def holding(self, object_id: bytes) -> list[Path]:
         """The pack files that have this object."""
         return [pack.path for pack, _ in self._packed(object_id)]
 
-    def starting_with(self, prefix: str) -> Iterator[bytes]:
-        """The ids that begin with the hex digits of ``prefix``."""
-        for object_id in self._dulwich().iter_prefix(prefix.encode()):
-            yield bytes.fromhex(object_id.decode())
+    def starting_with(self, prefix: str) -> set[bytes]:
+        """The ids that begin with the hex digits of ``prefix``, of which there are two or more."""
+        whole_bytes = bytes.fromhex(prefix[: len(prefix) & ~1])
+        found = set(loose_ids(self.objects))
+        for pack in self._all():
+            found.update(bytes(name) for name in pack.index.iter_prefix(whole_bytes))
+        return {name for name in found if name.hex().startswith(prefix)}
+
+    def _ask(self, object_id: bytes, question: Callable[[_OnePack, int], _T]) -> _T | None:
+        """The answer of a pack that has the object; None when none has, not even one that came meanwhile."""
+        for _ in range(_TRIES):
+            with suppress(FileNotFoundError):
+                for pack, offset in self._packed(object_id):
+                    return question(pack, offset)
+                if self._listed == self._mark():
+                    return None
+            self._forget()
+        return None
 
     def _packed(self, object_id: bytes) -> Iterator[tuple[_OnePack, int]]:
         for number, pack in enumerate(self._all()):
@@ -105,47 +134,21 @@ class Packs:
 
     def _all(self) -> Iterator[_OnePack]:
         yield from list(self._opened)
-        if self._closed is None:
-            self._closed = self._unopened()
+        if self._listed is None:
+            self._listed = self._mark()
+            paths = (self.objects / "pack").glob("*.idx")
+            self._closed = sorted(paths, key=lambda path: path.stat().st_mtime)
         while self._closed:
-            try:
-                pack = self._open(self._closed.pop())
-            except FileNotFoundError:
-                self._closed = self._unopened()
-                continue
+            path = self._closed.pop()
+            index = load_pack_index(str(path), DEFAULT_OBJECT_FORMAT)
+            self._stack.callback(index.close)
+            pack = _OnePack(path.with_suffix(".pack"), index, self._stack)
             self._opened.append(pack)
             yield pack
 
-    def _unopened(self) -> list[Path]:
-        opened = {pack.path for pack in self._opened}
-        ages = {}
-        for path in (self.objects / "pack").glob("*.idx"):
-            if path.with_suffix(".pack") not in opened:
-                with suppress(FileNotFoundError):
-                    ages[path] = path.stat().st_mtime
-        return sorted(ages, key=ages.__getitem__)
+    def _mark(self) -> int:
+        return (self.objects / "pack").stat().st_mtime_ns
 
-    def _open(self, path: Path) -> _OnePack:
-        pack = path.with_suffix(".pack")
-        with pack.open("rb") as file:
-            content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        self._stack.callback(content.close)
-        index = load_pack_index(str(path), DEFAULT_OBJECT_FORMAT)
-        self._stack.callback(index.close)
-        return _OnePack(pack, index, content)
-
-    def _loose(self, object_id: bytes) -> Path:
-        name = object_id.hex()
-        return self.objects / name[:2] / name[2:]
-
-    def _read_loose(self, object_id: bytes) -> tuple[int, bytes]:
-        if not self._loose(object_id).exists():
-            raise KeyError(object_id)
-        kind, content = self._dulwich().get_raw(ObjectID(object_id.hex().encode()))
-        return kind, content
-
-    def _dulwich(self) -> DiskObjectStore:
-        if self._store is None:
-            self._store = DiskObjectStore(str(self.objects), object_format=DEFAULT_OBJECT_FORMAT)
-            self._stack.callback(self._store.close)
-        return self._store
+    def _forget(self) -> None:
+        self._stack.close()
+        self._opened, self._closed, self._listed = [], [], None
