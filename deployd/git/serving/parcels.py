@@ -1,8 +1,8 @@
 """A pack made by its recipe: bytes of the repository's packs as they are where that is right, else copied entries.
 
-Everything in the repository may go out as it is when every commit that no other comes after is wanted, and every tag,
-and when there is nothing in the packs that no commit brought. One pack is sent as it lies there; several are one after
-the other, behind a new header and before a new checksum, provided that no object is in two of them.
+Everything in the repository may go out as it is when what is wanted leads to all of it. One pack is sent as it lies
+there; several are one after the other, behind a new header and before a new checksum, provided that no object is in two
+of them.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from attrs import frozen
 from deployd.git.packs.copying import copy_entries
 from deployd.git.packs.graph import Graph
 from deployd.git.packs.objects import Objects
+from deployd.git.packs.reach import Reach
 from deployd.git.packs.rows import PackRows
 from deployd.git.serving.recipes import Recipe
 from deployd.git.serving.selecting import Selection
@@ -74,11 +75,7 @@ def _is_everything(objects: Objects, recipe: Recipe) -> bool:
     """Whether all that the packs have is wanted, and the reader understands it as it is."""
     if recipe.held or recipe.cut or not recipe.distances:
         return False
-    graph, tips = objects.graph, {bytes.fromhex(name) for name in recipe.tips}
-    if not all(graph.ids[head] in tips for head in graph.heads):
-        return False
-    others = {bytes.fromhex(name) for name in recipe.others}
-    return graph.tags.keys() <= others and all(pack.closed for pack in objects.packs)
+    return Reach(objects, map(bytes.fromhex, (*recipe.tips, *recipe.others))).everything
 
 
 def _as_it_is(objects: Objects) -> Parcel | None:

@@ -7,13 +7,13 @@ part of a repository asks for single files later. So any object will do that is 
 from __future__ import annotations
 
 from collections.abc import Iterable, Set
-from functools import cached_property
 
 from attrs import Factory, define, field
 
 from deployd.git.packs.objects import Objects
+from deployd.git.packs.reach import Reach
 from deployd.git.problems import NotOurs
-from deployd.git.serving.ancestry import ancestors, within
+from deployd.git.serving.ancestry import within
 from deployd.git.serving.offers import Offer
 
 
@@ -45,7 +45,7 @@ def visible(objects: Objects, offer: Offer, asked: Set[int]) -> Set[int]:
     return within(objects.graph, tips(objects, offer), asked) if asked else asked
 
 
-@define(slots=False)
+@define
 class _Search:
     objects: Objects
     offer: Offer
@@ -68,51 +68,21 @@ class _Search:
         """Raise NotOurs when there is something that no ref leads to."""
         if alien := self._commits - visible(self.objects, self.offer, self._commits):
             raise _not_ours(*map(self.objects.graph.ids.__getitem__, alien))
-        hidden = self._others and self._others - self._tags - self._of_trees
-        if hidden and not hidden <= self._of_commits:
-            raise _not_ours(*(hidden - self._of_commits))
+        if self._others:
+            reach = Reach(self.objects, self.offer.tips)
+            if hidden := [name for name in self._others if name not in reach]:
+                raise _not_ours(*hidden)
 
     def _take(self, object_id: bytes) -> None:
         """What a tag points at comes with it, and so on."""
-        graph = self.objects.graph
-        while graph.number(object_id) is None and object_id not in self.wanted.others:
-            self.wanted.others.add(object_id)
+        graph, wanted = self.objects.graph, self.wanted
+        while (number := graph.number(object_id)) is None and object_id not in wanted.others:
+            wanted.others.add(object_id)
             if object_id not in graph.tags:
                 return
             object_id = graph.tags[object_id]
-        number = graph.number(object_id)
         if number is not None:
-            self.wanted.commits.add(number)
-
-    @cached_property
-    def _tags(self) -> set[bytes]:
-        """The tag objects that refs lead to, and what they point at in the end."""
-        found = set[bytes]()
-        for object_id in self.offer.tips & self.objects.graph.tags.keys():
-            while object_id not in found:
-                found.add(object_id)
-                object_id = self.objects.graph.tags.get(object_id, object_id)
-        return found
-
-    @cached_property
-    def _of_trees(self) -> set[bytes]:
-        """What is in trees that refs are on, or tags."""
-        objects = self.objects
-        ends = {end for end in self._tags | self.offer.tips if objects.graph.number(end) is None}
-        waiting = {place for end in ends if (place := objects.place(end)) is not None}
-        found = set(waiting)
-        while waiting:
-            waiting = set[int]().union(*map(objects.tree_set, waiting)) - found
-            found |= waiting
-        return set(map(objects.id, found))
-
-    @cached_property
-    def _of_commits(self) -> set[bytes]:
-        """Those of what is asked for that are in any commit's tree."""
-        objects = self.objects
-        history = ancestors(objects.graph, tips(objects, self.offer))
-        introduced = objects.graph.introduced_by(history)
-        return {name for name in self._others if not introduced.isdisjoint(objects.places(name))}
+            wanted.commits.add(number)
 
 
 def _not_ours(*object_ids: bytes) -> NotOurs:
