@@ -13,9 +13,11 @@ class GitLimits:
     ``meta_bytes``: one commit, tree or tag, which is held in memory. ``inflated_bytes``: all objects of one pack
     together, work on deltas included. ``request_bytes``: the wants and haves of one fetch, after gunzip.
     ``body_seconds``: how long the body of one request may take to arrive; ``stall_seconds``: how long a reader may take
-    nothing. ``followers``: the pushers who hear at one time how their deploys go, without a thread. ``uploads``: the
-    fetches that hold a thread at once, each for as long as its client reads; fewer than there are threads, so that
-    pushes go on.
+    nothing; ``answer_seconds``: how long one request may take in all, once its body is there. ``question_seconds``,
+    ``fetch_seconds`` and ``push_seconds``: how long a worker may think about a request, make a pack, take a push.
+    ``requests``: how many are under way at once, ``client_requests`` of them from one address. ``followers``: the
+    pushers who hear at one time how their deploys go. ``cache_bytes`` and ``cache_files``: packs that are made or were
+    made lately, on the disk.
     ``consolidated_bytes``: packs that cost more to copy than this together are not merged;
     ``pushes_between``: how many pushes an app takes before its packs are looked at again.
     """
@@ -35,9 +37,15 @@ class GitLimits:
     body_seconds: float = 3600.0
     stranger_seconds: float = 30.0
     stall_seconds: float = 60.0
-    requests: int = 256
+    answer_seconds: float = 6 * 3600.0
+    question_seconds: float = 60.0
+    fetch_seconds: float = 1800.0
+    push_seconds: float = 3600.0
+    requests: int = 1024
+    client_requests: int = 256
     followers: int = 100
-    uploads: int = 6
+    cache_bytes: int = 4 << 30
+    cache_files: int = 500
     pushes_waiting: int = 32
     consolidated_bytes: int = 2 << 30
     pushes_between: int = 8

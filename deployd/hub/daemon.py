@@ -16,6 +16,7 @@ from deployd.daemon.service import DaemonService
 from deployd.errors import DeploydError, InternalError
 from deployd.git.repositories import Repositories
 from deployd.git.web.smart_http import GitResource
+from deployd.git.work.pool import Pool
 from deployd.hub.access import GitAccess
 from deployd.hub.control_responders import ControlConversation
 from deployd.hub.fleet_responders import DroneConversation
@@ -27,8 +28,9 @@ from deployd.net.addresses import beyond_loopback, listening_address
 from deployd.net.server import ServerFactory, ServerTerms
 from deployd.storage.sqlite import SqliteStore, connection_pool, make_private
 
-GIT_THREADS = 8
 CONTROL_THREADS = 4
+# Seconds that a push which has arrived whole may take once the hub is to stop.
+LAST_PUSH = 10.0
 DATABASE = "hub.sqlite"
 REPOSITORIES = "repositories"
 SPOOL = "spool"
@@ -41,9 +43,8 @@ class HubDaemon(DaemonService):
 
     def __init__(self, reactor: Any, options: HubOptions) -> None:
         super().__init__(reactor, options)
-        self._threads = ThreadPool(0, GIT_THREADS, name="git")
-        # A fetch holds its thread as long as its client reads; no deploy may wait for that.
         self._control = ThreadPool(0, CONTROL_THREADS, name="control")
+        self._workers = Pool.of_processes(reactor)
         self._opening: Deferred[None] | None = None
 
     def begin(self) -> None:
@@ -69,7 +70,8 @@ class HubDaemon(DaemonService):
             repositories=repositories,
             access=GitAccess(options.secret, self._hub.tokens),
             reactor=self.reactor,
-            threadpool=self._threads,
+            pool=self._workers,
+            spool=spool,
             host=self._hub.pushes,
         )
         self._factory = ServerFactory(self.reactor, self._terms())
@@ -77,7 +79,6 @@ class HubDaemon(DaemonService):
         amp = self.listen(options.amp_listener(options.amp_port), self._factory)
         http = self.listen(options.git_listener(), self._site)
         self.hold([amp, http])
-        self._threads.start()
         self._control.start()
         self._opening = Deferred.fromCoroutine(self._open(amp, http)).addErrback(self._failed)
 
@@ -107,12 +108,13 @@ class HubDaemon(DaemonService):
             self._opening.cancel()
             await self.stop_listening()
             self._factory.close_all()
-            # Their threads would end when they have read everything.
+            # Nobody may wait for packs any more; what is being pushed is being stored all the same.
             self._site.abort_all()
+            await self._workers.stop(LAST_PUSH)
+            self._site.git.flights.close()
             await self._hub.close()
-            for threads in (self._control, self._threads):
-                # Joining threads blocks, and a large push may be under way in one.
-                await deferToThreadPool(self.reactor, self.reactor.getThreadPool(), threads.stop)
+            # Joining threads blocks.
+            await deferToThreadPool(self.reactor, self.reactor.getThreadPool(), self._control.stop)
         await super().stopService()
 
     def _failed(self, failure: Failure) -> None:

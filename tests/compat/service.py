@@ -10,7 +10,6 @@ from attrs import Factory, define
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.utils import getProcessOutputAndValue
-from twisted.python.threadpool import ThreadPool
 
 from deployd.git.access import Action
 from deployd.git.limits import GitLimits
@@ -18,6 +17,7 @@ from deployd.git.receiving.reception import Receipt, RefUpdate
 from deployd.git.repositories import Repositories
 from deployd.git.web.pushing import Follow, Told
 from deployd.git.web.smart_http import GitResource
+from deployd.git.work.pool import Pool
 from deployd.hub.web import HubSite
 from deployd.model.policy import Policy
 
@@ -49,13 +49,13 @@ class Service:
     def start(self) -> None:
         self.repositories = Repositories(self.root / "repositories", self.limits)
         self.repositories.clean()
-        self.pool = ThreadPool(1, 8)
-        self.pool.start()
+        self.pool = Pool.of_processes(reactor)
         git = GitResource(
             repositories=self.repositories,
             access=SecretAccess(),
             reactor=reactor,
-            threadpool=self.pool,
+            pool=self.pool,
+            spool=self.repositories.root,
             host=self,
         )
         self.site = HubSite(git, git, reactor=reactor, spool=self.repositories.root)
@@ -64,7 +64,8 @@ class Service:
 
     async def stop(self) -> None:
         await self.port.stopListening()
-        self.pool.stop()
+        await self.pool.stop(10.0)
+        self.site.git.flights.close()
 
     def policy(self, app: str) -> Policy:
         return self.policies.get(app, Policy())
@@ -72,6 +73,10 @@ class Service:
     async def pushed(self, app: str, receipt: Receipt) -> Told:
         self.pushes.append((app, receipt.updates))
         return Told(self.remarks, self.follow)
+
+    def readers(self) -> int:
+        """How many clients a pack is being sent to."""
+        return self.site.git.flights.readers
 
     def leftovers(self) -> list[str]:
         """Whatever a failed push should not have left on disk."""

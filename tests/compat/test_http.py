@@ -252,72 +252,35 @@ async def test_a_push_for_which_there_is_no_place_is_told_so_by_git(service: Ser
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_client_that_does_not_read_is_dropped_and_frees_its_thread(tmp_path: Path) -> None:
-    """After the stall limit; the thread serves others again, with as few threads as there are."""
+async def test_clients_that_do_not_read_hold_no_worker_and_are_dropped(tmp_path: Path) -> None:
+    """Others fetch and push meanwhile; after the stall limit nothing of them is left."""
     service = Service(tmp_path / "hub", GitLimits(stall_seconds=1.0))
     service.start()
-    service.pool.adjustPoolsize(1, 1)
     objects = Objects()
     tip = objects.commit(objects.tree(("100644", b"big", objects.blob(os.urandom(20 << 20)))))
     pushed = forge.push([("refs/heads/master", ZERO, tip)], objects.pack())
     assert (await ask(service, post("/webapp/git-receive-pack", RECEIVE, pushed)))[0] == 200
     want = forge.pktlines.line(f"want {tip} side-band-64k thin-pack ofs-delta\n".encode())
     request = post("/webapp/git-upload-pack", UPLOAD, want + b"0000" + forge.pktlines.line(b"done\n"))
-    lazy = await wire(service)
-    lazy.transport.pauseProducing()
-    lazy.transport.write(request)
-    quick = await wire(service)
-    quick.transport.write(request)
-    answer = await quick.closed
-    assert len(answer) > 20 << 20
-    lazy.transport.resumeProducing()
-    assert len(await lazy.closed) < 20 << 20
-    await service.stop()
-
-
-@pytest_twisted.ensureDeferred
-async def test_clients_that_do_not_read_leave_threads_for_pushes(tmp_path: Path) -> None:
-    """As many fetches as may be hold a thread; the next one waits for them, and a push for nobody."""
-    service = Service(tmp_path / "hub", GitLimits(uploads=1))
-    service.start()
-    service.pool.adjustPoolsize(1, 2)
-    objects = Objects()
-    tip = objects.commit(objects.tree(("100644", b"big", objects.blob(os.urandom(20 << 20)))))
-    pushed = forge.push([("refs/heads/master", ZERO, tip)], objects.pack())
-    assert (await ask(service, post("/webapp/git-receive-pack", RECEIVE, pushed)))[0] == 200
-    want = forge.pktlines.line(f"want {tip} side-band-64k thin-pack ofs-delta\n".encode())
-    fetch = post("/webapp/git-upload-pack", UPLOAD, want + b"0000" + forge.pktlines.line(b"done\n"))
-    lazy = [await wire(service) for _ in range(3)]
-    for connection in lazy:
-        connection.transport.write(fetch)
-    while not lazy[0].data:
-        await deferLater(reactor, 0.01)
+    lazy = [await wire(service) for _ in range(8)]
     for connection in lazy:
         connection.transport.pauseProducing()
-    other = post("/other/git-receive-pack", RECEIVE, pushed)
-    assert (await Deferred.fromCoroutine(ask(service, other)).addTimeout(20, reactor))[0] == 200
-    for connection in lazy[:2]:
-        connection.transport.abortConnection()
-    lazy[2].transport.resumeProducing()
-    assert len(await lazy[2].closed.addTimeout(20, reactor)) > 20 << 20
+        connection.transport.write(request)
+    quick = await wire(service)
+    quick.transport.write(request)
+    assert len(await quick.closed) > 20 << 20
+    assert (await ask(service, post("/other/git-receive-pack", RECEIVE, pushed)))[0] == 200
+    figures = service.pool.figures()
+    assert (figures["heavy_jobs"], figures["heavy_waiting"]) == (0, 0)
+    for connection in lazy:
+        connection.transport.resumeProducing()
+        assert len(await connection.closed) < 20 << 20
+    assert service.readers() == 0
     await service.stop()
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_fetch_that_would_wait_too_long_is_told_to_come_again(tmp_path: Path) -> None:
-    service = Service(tmp_path / "hub", GitLimits(uploads=1, stall_seconds=0.2))
-    service.start()
-    objects = Objects()
-    pushed = forge.push([("refs/heads/master", ZERO, objects.commit())], objects.pack())
-    assert (await ask(service, post("/webapp/git-receive-pack", RECEIVE, pushed)))[0] == 200
-    await service.site.git._uploads.acquire()
-    status, _, body = await ask(service, post("/webapp/git-upload-pack", UPLOAD, b"0000"))
-    assert (status, body) == (503, b"too many fetches are under way; try again in a moment\n")
-    await service.stop()
-
-
-@pytest_twisted.ensureDeferred
-async def test_a_client_that_leaves_early_frees_its_thread(service: Service, webapp: str) -> None:
+async def test_a_client_that_leaves_early_costs_nothing(service: Service, webapp: str) -> None:
     """In the middle of a fetch, and in the middle of its own body."""
     for cut in (20, 200):
         connection = await wire(service)

@@ -1,10 +1,9 @@
-"""Clones that are read slowly, or not at all, hold up neither people nor the end of the hub."""
+"""Clones that are read slowly, or not at all, do not hold up the end of the hub."""
 
 from __future__ import annotations
 
 import base64
 import os
-from threading import Event
 
 import pytest_twisted
 from twisted.internet import reactor
@@ -12,13 +11,10 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
-from deployd.hub.daemon import GIT_THREADS
-from deployd.net.secret import Secret
-from deployd.wire.control import List
 from tests.e2e.cluster import SECRET
 from tests.git import forge
 from tests.git.forge import ZERO, Objects
-from tests.integration.strangers import AmpStranger, Stranger
+from tests.integration.strangers import Stranger
 from tests.integration.test_deadlines import DEADLINE, PAUSE, Daemons, daemons  # noqa: F401
 
 
@@ -47,24 +43,6 @@ def clone(address: str, tip: str) -> Stranger:
     stranger.send(request("git-upload-pack", want + b"0000" + forge.pktlines.line(b"done\n")))
     assert b"200 OK" in stranger.receive()
     return stranger
-
-
-@pytest_twisted.ensureDeferred
-async def test_people_are_answered_while_every_thread_for_git_is_taken(daemons: Daemons) -> None:  # noqa: F811
-    hub, address = daemons.running["hub"], await daemons.address("hub-amp")
-    tip = await deferToThread(push, await daemons.address("hub-http"))
-    done = Event()
-    for _ in range(GIT_THREADS):
-        hub._threads.callInThread(done.wait)  # type: ignore[attr-defined]
-
-    def ask() -> None:
-        with AmpStranger(address).log_in("deploy", Secret(SECRET)) as person:
-            assert person.ask(List, kind="apps", app="", commit="", drone="", after="")["rows"][0]["head"] == tip
-
-    try:
-        await deferToThread(ask)
-    finally:
-        done.set()
 
 
 @pytest_twisted.ensureDeferred

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+import os
+from typing import Any, cast
 
 from twisted.web.server import Request
 
 from deployd.git.web.streaming import ClientGone
+
+_LONG = 100_000
 
 
 class Answer(Exception):
@@ -28,6 +31,8 @@ def finish(request: Request, body: bytes) -> None:
     """Send ``body``, the last of it. Raise ClientGone when nobody is there."""
     if request.channel is None:
         raise ClientGone
+    if not request.startedWriting:
+        request.setHeader(b"Content-Length", b"%d" % len(body))
     request.write(body)
     request.finish()
 
@@ -44,13 +49,28 @@ def refuse(request: Request, answer: Answer) -> None:
     request.finish()
 
 
-def take_body(request: Request) -> tuple[bytes, Any]:
-    """(content encoding, body): from now on the thread's to close, since a lost connection closes the request's own.
+class Body:
+    """The body of a request, for a worker: its ``content``, or an open ``file`` when it is long; closed on exit.
 
-    Raise OSError when there was no place for the body.
+    It is taken away from the request, which would close it when the connection is lost. Raise OSError when there was no
+    place for it.
     """
-    not_kept: OSError | None = getattr(request, "not_kept", None)
-    if not_kept is not None:
-        raise not_kept
-    content, request.content = request.content, None
-    return (request.getHeader(b"Content-Encoding") or b"").lower(), content
+
+    def __init__(self, request: Request) -> None:
+        not_kept: OSError | None = getattr(request, "not_kept", None)
+        if not_kept is not None:
+            raise not_kept
+        self.encoding = (request.getHeader(b"Content-Encoding") or b"").lower().decode("ascii", "replace")
+        self._stream, request.content = cast(Any, request.content), None
+        self._stream.seek(0, os.SEEK_END)
+        is_long = self._stream.tell() > _LONG
+        self._stream.seek(0)
+        self.content = b"" if is_long else cast(bytes, self._stream.read())
+        self.file: int | None = self._stream.fileno() if is_long else None
+        self._stream.flush()
+
+    def __enter__(self) -> Body:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stream.close()

@@ -1,31 +1,32 @@
-"""Pushes over HTTP: one at a time for each app, checked and stored in threads; then the hub says what follows."""
+"""Pushes over HTTP: one at a time for each app, checked and stored by a worker; then the hub says what follows."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
-from attrs import frozen
-from twisted.internet.defer import Deferred, DeferredLock
+from attrs import define, frozen
+from twisted.internet.defer import DeferredLock
 from twisted.logger import Logger
 from twisted.web import http
 from twisted.web.server import Request
 
-from deployd.errors import DeploydError
+from deployd.errors import Busy, DeploydError
 from deployd.git import pktlines
 from deployd.git.problems import BadRequest
-from deployd.git.receiving.reception import Receipt, not_stored, receive
-from deployd.git.receiving.rules import PushRules
+from deployd.git.receiving.reception import Receipt, not_stored
 from deployd.git.repositories import Repositories
 from deployd.git.serving.upload import RECEIVE
-from deployd.git.web.answers import Answer, begin, finish, take_body
-from deployd.git.bodies import plain_body
+from deployd.git.web.answers import Answer, Body, begin, finish
 from deployd.git.web.streaming import ClientGone
 from deployd.git.web.voice import Voice
+from deployd.git.work.messages import Document
+from deployd.git.work.orders import HEAVY, Order, Unfinished
+from deployd.git.work.pool import Pool
+from deployd.git.work.values import receipt_from_json, to_json
 from deployd.model.policy import Policy
 
 Follow = Callable[[Voice], Awaitable[None]]
-InThread = Callable[[Callable[[], Any]], Deferred[Any]]
 
 
 @frozen
@@ -51,43 +52,58 @@ class Host(Protocol):
         ...
 
 
+@define(eq=False)
+class _Pusher:
+    """Who pushes: hears of the push's progress, if its git shows such, from when the worker knows that it does."""
+
+    reactor: Any
+    request: Request
+    stall: float
+    voice: Voice | None = None
+
+    def note(self, note: Document) -> None:
+        """``talks``: it can be told something; ``line``: what."""
+        if note.get("talks") and self.voice is None and self.request.channel is not None:
+            begin(self.request, f"application/x-{RECEIVE}-result")
+            self.voice = Voice(self.reactor, self.request, Receipt(b"", talks=True), self.stall)
+        if self.voice is not None and "line" in note:
+            self.voice.say(note["line"])
+
+
 class Intake:
-    """Takes pushes; ``in_thread`` calls a function in one of git's threads."""
+    """Takes pushes; a push that has arrived whole is carried through, whatever becomes of its pusher."""
 
     _log = Logger()
 
-    def __init__(self, repositories: Repositories, host: Host, reactor: Any, in_thread: InThread) -> None:
+    def __init__(self, repositories: Repositories, host: Host, reactor: Any, pool: Pool) -> None:
         self._repositories = repositories
         self._limits = repositories.limits
         self._host = host
         self._reactor = reactor
-        self._in_thread = in_thread
+        self._pool = pool
         self._pushing: dict[str, DeferredLock] = {}
         self._followers = 0
 
     async def receive(self, request: Request, app: str) -> Callable[[], Awaitable[None]] | None:
         """Take a push and answer it; what is returned goes on telling, and ends the answer."""
-        try:
-            receipt = await self._receipt(request, app)
-        except OSError as error:
-            self._log.warn("Could not store a push to {app}: {error}", app=app, error=error)
-            report = pktlines.sideband(pktlines.SIDEBAND_ERROR, not_stored(error).encode())
-            receipt = Receipt(report + pktlines.FLUSH)
+        pusher = _Pusher(self._reactor, request, self._limits.stall_seconds)
+        receipt = await self._taken(request, app, pusher)
         told = await self._told(app, receipt) if receipt.updates else Told()
         lines, follow = list(told.lines), told.follow if receipt.talks else None
         if follow is not None and self._followers >= self._limits.followers:
             lines.append("deployd: too many pushes are being told of their deploys; this one goes on untold")
             follow = None
-        begin(request, f"application/x-{RECEIVE}-result")
-        answer = b"".join(map(receipt.remark, lines)) + receipt.report
-        if follow is None:
-            finish(request, answer + receipt.end)
-            return None
         if request.channel is None:
             raise ClientGone
+        answer = b"".join(map(receipt.remark, lines)) + receipt.report
+        if pusher.voice is None:
+            begin(request, f"application/x-{RECEIVE}-result")
+            if follow is None:
+                finish(request, answer + receipt.end)
+                return None
         request.write(answer)
-        following = follow
-        return lambda: self._follow(request, receipt, following)
+        voice = pusher.voice or Voice(self._reactor, request, receipt, self._limits.stall_seconds)
+        return lambda: self._follow(request, receipt, voice, follow)
 
     async def _told(self, app: str, receipt: Receipt) -> Told:
         # The refs have moved whatever happens now; the pusher must hear so.
@@ -99,11 +115,11 @@ class Intake:
             self._log.failure("Telling the hub about a push to {app} failed.", app=app)
         return Told()
 
-    async def _follow(self, request: Request, receipt: Receipt, follow: Follow) -> None:
-        voice = Voice(self._reactor, request, receipt, self._limits.stall_seconds)
+    async def _follow(self, request: Request, receipt: Receipt, voice: Voice, follow: Follow | None) -> None:
         self._followers += 1
         try:
-            await follow(voice)
+            if follow is not None:
+                await follow(voice)
         except DeploydError as error:
             voice.say(f"deployd: {error}")
         except Exception:
@@ -117,33 +133,57 @@ class Intake:
             raise ClientGone
         finish(request, receipt.end)
 
-    async def _receipt(self, request: Request, app: str) -> Receipt:
-        lock = self._pushing.get(app) or DeferredLock()
-        if len(lock.waiting) >= self._limits.pushes_waiting:
-            raise Answer(http.SERVICE_UNAVAILABLE, f"too many pushes to {app} are waiting; try again in a moment")
-        encoding, content = take_body(request)
-        self._pushing[app] = lock
-        await lock.acquire()
+    async def _taken(self, request: Request, app: str, pusher: _Pusher) -> Receipt:
+        """What became of a push; what prevented it is what its pusher reads, as git reads it."""
         try:
-            rules = PushRules(app, self._host.policy(app))
-            with content:
-                receipt: Receipt = await self._in_thread(lambda: self._take(app, content, encoding, rules))
-            return receipt
+            return await self._receipt(request, app, pusher)
         except BadRequest as problem:
             self._log.info("Refused a push to {app}: {problem}", app=app, problem=str(problem))
-            raise Answer(http.BAD_REQUEST, str(problem)) from problem
-        finally:
-            lock.release()
-            if not lock.locked and self._pushing.get(app) is lock:
-                del self._pushing[app]
+            if pusher.voice is None:
+                raise Answer(http.BAD_REQUEST, str(problem)) from problem
+            sentence = str(problem)
+        except Busy as problem:
+            if pusher.voice is None:
+                raise
+            sentence = str(problem)
+        except Unfinished as problem:
+            self._log.warn("A push to {app} was not taken: {problem}", app=app, problem=str(problem))
+            sentence = str(problem)
+        except OSError as error:
+            self._log.warn("Could not store a push to {app}: {error}", app=app, error=error)
+            sentence = not_stored(error)
+        report = pktlines.sideband(pktlines.SIDEBAND_ERROR, sentence.encode())
+        return Receipt(report + (b"" if pusher.voice else pktlines.FLUSH), talks=pusher.voice is not None)
 
-    def _take(self, app: str, content: Any, encoding: bytes, rules: PushRules) -> Receipt:
-        body = plain_body(content, encoding, self._limits.pack_bytes)
-        created = self._repositories.create(app)
-        receipt = Receipt(b"")
-        try:
-            receipt = receive(self._repositories.path(app), body, self._limits, rules)
-        finally:
-            if created and not receipt.updates:
-                self._repositories.discard_empty(app)
-        return receipt
+    async def _receipt(self, request: Request, app: str, pusher: _Pusher) -> Receipt:
+        lock = self._pushing.get(app) or DeferredLock()
+        if len(lock.waiting) >= self._limits.pushes_waiting:
+            raise Busy(f"too many pushes to {app} are waiting; try again in a moment")
+        with Body(request) as body:
+            self._pushing[app] = lock
+            await lock.acquire()
+            try:
+                answer = await self._pool.run(self._order(app, body), pusher.note)
+            finally:
+                lock.release()
+                if not lock.locked and self._pushing.get(app) is lock:
+                    del self._pushing[app]
+        return receipt_from_json(answer.document, answer.body)
+
+    def _order(self, app: str, body: Body) -> Order:
+        return Order(
+            name="receive",
+            arguments={
+                "app": app,
+                "root": str(self._repositories.root),
+                "policy": to_json(self._host.policy(app)),
+                "encoding": body.encoding,
+                "limits": to_json(self._limits),
+            },
+            body=body.content,
+            file=body.file,
+            repository=str(self._repositories.path(app)),
+            lane=HEAVY,
+            kind="push",
+            seconds=self._limits.push_seconds,
+        )

@@ -1,4 +1,4 @@
-"""Git over smart HTTP as a resource: who asks, for which app, for what; the work itself is done in threads.
+"""Git over smart HTTP as a resource: who asks, for which app, for what; the work itself is done by workers.
 
 The paths are ``/APP[.git]/info/refs?service=...``, ``/APP[.git]/git-upload-pack`` and ``/APP[.git]/git-receive-pack``;
 APP may have slashes. Nothing about an app, not even whether there is one, is told before the credentials are right.
@@ -6,36 +6,40 @@ APP may have slashes. Nothing about an app, not even whether there is one, is to
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from attrs import frozen
-from twisted.internet.defer import Deferred, DeferredSemaphore, TimeoutError
+from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
-from twisted.python.threadpool import ThreadPool
 from twisted.web import http
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
-from deployd.git import pktlines
+from deployd.errors import Busy
 from deployd.git.access import Access, Action
-from deployd.git.problems import GitProblem, NotOurs
 from deployd.git.repositories import Repositories
-from deployd.git.serving.upload import RECEIVE, UPLOAD, advertise, upload_pack
-from deployd.git.web.answers import Answer, begin, finish, refuse, take_body
-from deployd.git.bodies import plain_body, read_limited
+from deployd.git.serving.upload import RECEIVE, UPLOAD
+from deployd.git.web.answers import Answer, begin, finish, refuse
+from deployd.git.web.fetches import Fetches
+from deployd.git.web.flights import Flights, Room
 from deployd.git.web.pushing import Host, Intake
-from deployd.git.web.streaming import ClientGone, Outlet, abort
+from deployd.git.web.streaming import ClientGone, abort
+from deployd.git.work.orders import HEAVY, Order, Unfinished
+from deployd.git.work.pool import Pool
 from deployd.model.invalid import Invalid
 from deployd.model.names import app_name
 
 Following = Callable[[], Awaitable[None]]
 
-T = TypeVar("T")
 _ADVERTISEMENT = "/info/refs"
+_BUSY = http.SERVICE_UNAVAILABLE
+_VERSION_2 = re.compile(r"(.*:)?version=2(:.*)?", re.DOTALL)
 
 
 @frozen
@@ -53,17 +57,18 @@ class GitResource(Resource):
     log = Logger()
 
     def __init__(
-        self, *, repositories: Repositories, access: Access, reactor: Any, threadpool: ThreadPool, host: Host
+        self, *, repositories: Repositories, access: Access, reactor: Any, pool: Pool, spool: Path, host: Host
     ) -> None:
         super().__init__()
-        self.limits = repositories.limits
+        self.limits = limits = repositories.limits
+        self.flights = Flights(str(spool), Room(limits.cache_bytes, limits.cache_files), self._in_thread)
         self._repositories = repositories
         self._access = access
         self._reactor = reactor
-        self._threadpool = threadpool
-        self._intake = Intake(repositories, host, reactor, self._in_thread)
-        self._requests = 0
-        self._uploads = DeferredSemaphore(self.limits.uploads)
+        self._pool = pool
+        self._fetches = Fetches(reactor, limits, pool, self.flights, self._in_thread)
+        self._intake = Intake(repositories, host, reactor, pool)
+        self._requests: Counter[str] = Counter()
 
     def getChild(self, path: bytes, request: Request) -> GitResource:
         """Every path below is this resource's too."""
@@ -91,15 +96,17 @@ class GitResource(Resource):
     async def _answer(self, request: Request) -> None:
         gone: list[object] = []
         request.notifyFinish().addErrback(gone.append)
-        self._requests += 1
         following: Following | None = None
+        client = str(getattr(request.getClientAddress(), "host", ""))
+        self._requests[client] += 1
+        # Nobody holds anything for ever by taking a little now and then.
+        ending = self._reactor.callLater(self.limits.answer_seconds, abort, request)
         try:
-            if self._requests > self.limits.requests:
-                raise Answer(http.SERVICE_UNAVAILABLE, "the hub has too many git requests at once; try again")
+            self._admit(client)
             following = await self._dispatch(request)
-        except Answer as answer:
+        except (Answer, Busy, Unfinished) as problem:
             if not gone:
-                refuse(request, answer)
+                refuse(request, problem if isinstance(problem, Answer) else Answer(_BUSY, str(problem)))
         except ClientGone:
             self.log.debug("A git client left early.")
         except Exception:
@@ -107,12 +114,21 @@ class GitResource(Resource):
             if not gone:
                 refuse(request, Answer(http.INTERNAL_SERVER_ERROR, "the hub failed; its log says more"))
         finally:
-            self._requests -= 1
+            if ending.active():
+                ending.cancel()
+            self._requests[client] -= 1
+            self._requests += Counter()
         if following is not None:
             await self._go_on(following)
 
+    def _admit(self, client: str) -> None:
+        if self._requests.total() > self.limits.requests:
+            raise Answer(_BUSY, "the hub has too many git requests at once; try again")
+        if self._requests[client] > self.limits.client_requests:
+            raise Answer(_BUSY, "too many git requests at once come from your address; try again")
+
     async def _go_on(self, following: Following) -> None:
-        """Holds neither thread nor lock, so it is not one of the requests that are counted."""
+        """Holds neither worker nor lock, so it is not one of the requests that are counted."""
         try:
             await following()
         except ClientGone:
@@ -138,7 +154,7 @@ class GitResource(Resource):
         if request.getHeader(b"Content-Type") != f"application/x-{service}-request".encode():
             raise Answer(http.UNSUPPORTED_MEDIA_TYPE, f"the content type must be application/x-{service}-request")
         if service == UPLOAD:
-            await self._upload(request, asked.app, deployed)
+            await self._fetches.answer(request, self._known(asked.app), _version(request), deployed)
             return None
         return await self._intake.receive(request, asked.app)
 
@@ -161,66 +177,37 @@ class GitResource(Resource):
         return False if self._access.permits(user, password, app, Action.READ) else None
 
     async def _advertise(self, request: Request, app: str, service: str, deployed: bool) -> None:
-        path = self._repositories.path(app) if self._repositories.exists(app) else None
-        if path is None and service == UPLOAD:
-            raise Answer(http.NOT_FOUND, f"there is no app {app} on the hub; git push creates it")
-        body = await self._in_thread(lambda: advertise(path, service, deployed))
+        path = self._known(app) if service == UPLOAD or self._repositories.exists(app) else None
+        # What comes next is real work.
+        self._pool.warm(HEAVY)
+        order = Order(
+            name="advertise",
+            arguments={
+                "repository": str(path or ""),
+                "service": service,
+                "version": _version(request),
+                "deployed": deployed,
+            },
+            repository=str(path or ""),
+            seconds=self.limits.question_seconds,
+            again=True,
+        )
+        answer = await self._pool.run(order)
         begin(request, f"application/x-{service}-advertisement")
-        finish(request, body)
+        finish(request, answer.body)
 
-    async def _upload(self, request: Request, app: str, deployed: bool) -> None:
+    def _known(self, app: str) -> Path:
         if not self._repositories.exists(app):
             raise Answer(http.NOT_FOUND, f"there is no app {app} on the hub; git push creates it")
-        try:
-            await self._uploads.acquire().addTimeout(self.limits.stall_seconds, self._reactor)
-        except TimeoutError:
-            raise Answer(http.SERVICE_UNAVAILABLE, "too many fetches are under way; try again in a moment") from None
-        try:
-            if request.channel is None:
-                raise ClientGone
-            await self._send_pack(request, self._repositories.path(app), app, deployed)
-        finally:
-            self._uploads.release()
+        return self._repositories.path(app)
 
-    async def _send_pack(self, request: Request, path: Path, app: str, deployed: bool) -> None:
-        encoding, content = take_body(request)
-        begin(request, f"application/x-{UPLOAD}-result")
-        outlet = Outlet(self._reactor, request, self.limits.stall_seconds)
+    def _in_thread(self, work: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
+        return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), work, *arguments)
 
-        def work() -> None:
-            limit = self.limits.request_bytes
-            with content:
-                body = read_limited(plain_body(content, encoding, limit), limit)
-            upload_pack(path, body, deployed, outlet.write)
 
-        problem: GitProblem | None = None
-        try:
-            await self._in_thread(work)
-        except GitProblem as refusal:
-            problem = refusal
-            self.log.info("Refused a fetch of {app}: {problem}", app=app, problem=str(problem))
-        except ClientGone:
-            raise
-        except Exception:
-            await outlet.end()
-            if outlet.started:
-                abort(request)
-            raise
-        await outlet.end()
-        self._conclude(request, outlet, problem)
-
-    def _conclude(self, request: Request, outlet: Outlet, problem: GitProblem | None) -> None:
-        if problem is None:
-            finish(request, b"")
-        elif outlet.started:
-            abort(request)
-        elif isinstance(problem, NotOurs):
-            finish(request, pktlines.line(b"ERR " + str(problem).encode()))
-        else:
-            raise Answer(http.BAD_REQUEST, str(problem))
-
-    def _in_thread(self, work: Callable[[], T]) -> Deferred[T]:
-        return deferToThreadPool(self._reactor, self._threadpool, work)
+def _version(request: Request) -> int:
+    """The version of git's protocol that the client would like: 2, or 0 where it says nothing or another one."""
+    return 2 if _VERSION_2.fullmatch(request.getHeader("Git-Protocol") or "") else 0
 
 
 def parse_path(path: bytes) -> Asked:

@@ -1,22 +1,34 @@
-"""Carries a response from a worker thread to a client that may be slow, or stop reading, or go.
+"""Carries a supply to a client that may be slow, or stop reading, or go.
 
-The thread may run WINDOW bytes ahead of the client, then it waits. A client that takes nothing for ``stall`` seconds is
-disconnected; the thread then gets ClientGone at its next write, so that no thread is ever held for ever.
+Nothing is read before the client has taken what was read before it, so that one client costs WINDOW bytes at most,
+however large the answer, and no thread and no worker. What the kernel has in memory is read at once; what it has to
+bring from the disk first, in a thread. A client that takes nothing for ``stall`` seconds is disconnected.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from threading import Condition
+import os
+from collections.abc import Callable
 from typing import Any
 
-from attrs import define, field
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IPushProducer
+from twisted.python.failure import Failure
 from twisted.web.http import Request
 from zope.interface import implementer
 
+from deployd.git import pktlines
+from deployd.git.web.supply import Reader, Slice, Supply
+
+# What is on its way to one client: a frame or two that its transport holds, and what a thread has read.
 WINDOW = 256 << 10
+AHEAD = WINDOW // 2
+# As git's own server does, so that nothing on the way thinks the connection dead.
+KEEPALIVE = 5.0
+_NOTHING = pktlines.line(bytes([pktlines.SIDEBAND_DATA]))
+_MOST = pktlines.MAX_LINE - 5
+
+InThread = Callable[..., Deferred[Any]]
 
 
 def abort(request: Request) -> None:
@@ -31,93 +43,166 @@ class ClientGone(Exception):
 
 
 @implementer(IPushProducer)
-@define(eq=False)
-class Outlet:
-    """Made, and finished, in the reactor thread; ``write`` is for the one worker thread."""
+class Stream:
+    """Sends ``supply`` as the rest of the answer to ``request``; ``framed``: in side-band packets, ended by a flush.
 
-    reactor: Any
-    request: Request
-    stall: float
-    started: bool = field(init=False, default=False)
-    _pieces: deque[bytes] = field(init=False, factory=deque)
-    _paused: bool = field(init=False, default=False)
-    _ended: Deferred[None] | None = field(init=False, default=None)
-    _deadline: IDelayedCall | None = field(init=False, default=None)
-    _flow: Condition = field(init=False, factory=Condition)
-    _ahead: int = field(init=False, default=0)
-    _gone: bool = field(init=False, default=False)
+    ``in_thread`` calls a function that blocks. Made and used in the reactor thread.
+    """
 
-    def __attrs_post_init__(self) -> None:
-        self.request.notifyFinish().addErrback(lambda _: self.stopProducing())
-        self.request.registerProducer(self, True)
+    # Where a frame is put together; one for all streams, since none holds it when it returns.
+    _frame = memoryview(bytearray(pktlines.MAX_LINE))
 
-    def write(self, data: bytes) -> None:
-        """Send ``data`` on; wait while the client is behind. Raise ClientGone when it left."""
-        with self._flow:
-            while self._ahead >= WINDOW and not self._gone:
-                self._flow.wait()
-            if self._gone:
-                raise ClientGone
-            self._ahead += len(data)
-        self.reactor.callFromThread(self._arrived, data)
+    def __init__(
+        self, reactor: Any, request: Request, supply: Supply, in_thread: InThread, *, framed: bool, stall: float
+    ) -> None:
+        self._reactor = reactor
+        self._request = request
+        self._supply = supply
+        self._reader = Reader(supply)
+        self._in_thread = in_thread
+        self._head = 5 if framed else 0
+        self._stall = stall
+        self._paused = self._reading = False
+        self._paused_at = 0.0
+        self._gone = self._over = False
+        self._read = memoryview(b"")
+        self._sent: Deferred[None] = Deferred()
+        self._watching: IDelayedCall | None = None
+        self._keeping: IDelayedCall | None = None
 
-    def end(self) -> Deferred[None]:
-        """Called once the thread has returned: fires when everything is with the client, or the client gone."""
-        self._ended = Deferred()
-        ended = self._ended
-        self._settle()
-        return ended
+    def run(self) -> Deferred[None]:
+        """Fires when everything is with the client's transport.
+
+        Fails with ClientGone, or with what the supply's problem is once all that there was of it was sent.
+        """
+        self._request.notifyFinish().addErrback(lambda _: self.stopProducing())
+        if self._head:
+            self._keeping = self._reactor.callLater(KEEPALIVE, self._keep_alive)
+        self._supply.watch(self._pump)
+        self._request.registerProducer(self, True)
+        self._pump()
+        return self._sent
+
+    def say(self, text: str) -> None:
+        """A line behind ``remote:``, unless the client is behind."""
+        if self._head and not self._over and not self._paused:
+            self._request.write(pktlines.sideband(pktlines.SIDEBAND_PROGRESS, text.encode() + b"\n"))
 
     def pauseProducing(self) -> None:
         """The client reads slower than we write."""
-        self._paused = True
-        self._forget_deadline()
-        self._deadline = self.reactor.callLater(self.stall, self._stalled)
+        self._paused, self._paused_at = True, self._reactor.seconds()
+        if self._watching is None and not self._over:
+            self._watching = self._reactor.callLater(self._stall, self._look)
 
     def resumeProducing(self) -> None:
         """The client has caught up."""
         self._paused = False
-        self._forget_deadline()
-        self._drain()
+        self._pump()
 
     def stopProducing(self) -> None:
-        """The client is gone; whoever waits must learn it."""
-        self._forget_deadline()
-        with self._flow:
-            self._gone = True
-            self._pieces.clear()
-            self._flow.notify_all()
+        """The client is gone."""
+        self._gone = True
         self._settle()
 
-    def _arrived(self, data: bytes) -> None:
-        if not self._gone:
-            self.started = True
-            self._pieces.append(data)
-            self._drain()
-
-    def _drain(self) -> None:
-        while self._pieces and not self._paused:
-            piece = self._pieces.popleft()
-            self.request.write(piece)
-            with self._flow:
-                self._ahead -= len(piece)
-                self._flow.notify_all()
+    def _pump(self) -> None:
+        while not (self._paused or self._reading or self._over or self._gone):
+            frame = self._from_thread() if self._read else self._next()
+            if frame is None:
+                break
+            self._request.write(frame)
         self._settle()
+
+    def _next(self) -> bytes | None:
+        """The next frame, if it can be had at once; else it is being read in a thread, or there is none yet."""
+        piece = self._reader.next(_MOST)
+        if piece is None:
+            return None
+        if isinstance(piece, bytes):
+            self._reader.advance(len(piece))
+            return self._framed(piece)
+        most = self._head + piece.end - piece.start
+        try:
+            size = os.preadv(piece.file, [self._frame[self._head : most]], piece.start, os.RWF_NOWAIT)
+        except OSError:
+            # Not in memory, or a file system that cannot tell.
+            size = 0
+        if not size:
+            self._read_in_thread()
+            return None
+        self._reader.advance(size)
+        self._frame[: self._head] = self._heading(size)
+        return bytes(self._frame[: self._head + size])
+
+    def _read_in_thread(self) -> None:
+        piece = self._reader.next(AHEAD)
+        assert isinstance(piece, Slice)
+        self._reading = True
+        self._in_thread(_read, piece).addBoth(self._was_read)
+
+    def _was_read(self, data: bytes | Failure) -> None:
+        self._reading = False
+        if isinstance(data, Failure) or not data:
+            # Nothing but a defect of the disk can do that; the client must not take what it has for all.
+            self._supply.unwatch(self._pump)
+            self._supply = Supply(ended=True, problem=OSError("a pack cannot be read"))
+            self._reader = Reader(self._supply)
+        else:
+            self._reader.advance(len(data))
+            self._read = memoryview(data)
+        self._pump()
+
+    def _from_thread(self) -> bytes:
+        data, self._read = self._read[:_MOST], self._read[_MOST:]
+        return self._framed(data)
+
+    def _framed(self, data: bytes | memoryview) -> bytes:
+        return b"".join((self._heading(len(data)), data))
+
+    def _heading(self, size: int) -> bytes:
+        return b"%04x\x01" % (size + 5) if self._head else b""
 
     def _settle(self) -> None:
-        if self._ended is None or (self._pieces and not self._gone):
+        if self._over or self._reading:
             return
-        ended, self._ended = self._ended, None
-        self._forget_deadline()
+        if self._gone:
+            self._conclude(Failure(ClientGone()))
+        elif not self._paused and not self._read and self._supply.ended and self._reader.next(1) is None:
+            if self._supply.problem is not None:
+                self._conclude(Failure(self._supply.problem))
+            else:
+                if self._head:
+                    self._request.write(pktlines.FLUSH)
+                self._conclude(None)
+
+    def _conclude(self, problem: Failure | None) -> None:
+        self._over = True
+        self._supply.unwatch(self._pump)
+        for call in (self._watching, self._keeping):
+            if call is not None and call.active():
+                call.cancel()
         if not self._gone:
-            self.request.unregisterProducer()
-        ended.callback(None)
+            self._request.unregisterProducer()
+        if problem is None:
+            self._sent.callback(None)
+        else:
+            self._sent.errback(problem)
 
-    def _stalled(self) -> None:
-        self._deadline = None
-        abort(self.request)
+    def _look(self) -> None:
+        self._watching = None
+        left = self._paused_at + self._stall - self._reactor.seconds()
+        if self._paused and left <= 0:
+            abort(self._request)
+        elif self._paused:
+            # One call a minute is cheaper than one a pause.
+            self._watching = self._reactor.callLater(left, self._look)
 
-    def _forget_deadline(self) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
+    def _keep_alive(self) -> None:
+        self._keeping = self._reactor.callLater(KEEPALIVE, self._keep_alive)
+        if not self._paused:
+            self._request.write(_NOTHING)
+
+
+def _read(piece: Slice) -> bytes:
+    # The disk goes on while the client reads.
+    os.posix_fadvise(piece.file, piece.end, 8 * AHEAD, os.POSIX_FADV_WILLNEED)
+    return os.pread(piece.file, piece.end - piece.start, piece.start)

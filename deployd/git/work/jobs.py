@@ -76,10 +76,18 @@ def _advertise(task: Task) -> Outcome:
 
 
 @job
-def _upload(task: Task) -> Outcome:
-    """The answer to a fetch, written to the target."""
+def _understand(task: Task) -> Outcome:
+    """What a fetch asks for."""
     limit = task.limits().request_bytes
-    body = read_limited(plain_body(io.BytesIO(task.body), task.arguments["encoding"].encode(), limit), limit)
+    body = read_limited(task.stream(limit), limit)
+    recipe = {"request": body.decode("latin-1"), "deployed": task.arguments["deployed"]}
+    return {"recipe": recipe, "key": os.urandom(16).hex(), "framed": False}, b""
+
+
+@job
+def _prepare(task: Task) -> Outcome:
+    """The answer to a fetch, written to the target."""
+    recipe = task.arguments["recipe"]
     size = 0
     with task.target().open("wb", buffering=0) as file:
 
@@ -88,8 +96,8 @@ def _upload(task: Task) -> Outcome:
             size += file.write(data)
             task.note({"size": size})
 
-        upload_pack(Path(task.arguments["repository"]), body, task.arguments["deployed"], write)
-    return {"size": size}, b""
+        upload_pack(Path(task.arguments["repository"]), recipe["request"].encode("latin-1"), recipe["deployed"], write)
+    return {"pieces": [(None, 0, size)]}, b""
 
 
 @job

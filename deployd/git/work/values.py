@@ -1,4 +1,4 @@
-"""The values of git's conversations between processes as JSON; bytes go beside it, not in it."""
+"""The values of git's conversations between processes as JSON; bytes are hex digits, and long ones go beside it."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ from deployd.git.work.messages import Document
 
 T = TypeVar("T")
 _converter = Converter()
+_converter.register_unstructure_hook(bytes, bytes.hex)
+_converter.register_structure_hook(bytes, lambda text, _: bytes.fromhex(text))
 
 
 def to_json(value: Any) -> Document:
-    """An attrs value without bytes as what ``json`` can write."""
+    """An attrs value as what ``json`` can write."""
     document: Document = _converter.unstructure(value)
     return document
 
@@ -27,7 +29,7 @@ def from_json(document: Document, kind: type[T]) -> T:
 
 def receipt_to_json(receipt: Receipt) -> tuple[Document, bytes]:
     """A receipt, and its report beside it."""
-    return to_json(evolve(receipt, report=b"")) | {"report": ""}, receipt.report
+    return to_json(evolve(receipt, report=b"")), receipt.report
 
 
 def receipt_from_json(document: Document, report: bytes) -> Receipt:

@@ -24,7 +24,6 @@ from deployd.git.work.messages import Document, Unpacker, packed
 
 SOCKET = 3
 _PIECE = 1 << 20
-_FILES = 4096
 _DIE_WITH_PARENT = 1
 _PAGE = resource.getpagesize()
 
@@ -47,8 +46,8 @@ def _settle(memory: int, nice: int, parent: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     # Not RLIMIT_AS: packs are mapped, whatever their size.
     resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
-    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    files = _FILES if most == resource.RLIM_INFINITY else min(_FILES, most)
+    # A pack that is open has two descriptors.
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
     if nice:
         os.nice(nice)
