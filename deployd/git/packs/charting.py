@@ -23,7 +23,7 @@ from deployd.git.packs.entries import Buffer, header_at
 from deployd.git.packs.survey import Survey
 from deployd.git.problems import BadPack
 
-_CONTENTS = 48 << 20
+_CONTENTS = 32 << 20
 _TRAILER = 20
 
 
@@ -32,16 +32,17 @@ def chart_pack(path: Path, pack: Buffer, lookup: Lookup) -> Chart:
 
     Raise BadPack when it is damaged, FileNotFoundError when its index is gone.
     """
-    entries = _entries(path.with_suffix(".idx"))
-    return _Charting(pack, [name for _, name in entries], array("Q", (offset for offset, _ in entries))).chart(lookup)
+    return _Charting(pack, *_entries(path.with_suffix(".idx"))).chart(lookup)
 
 
-def _entries(index: Path) -> list[tuple[int, bytes]]:
+def _entries(index: Path) -> tuple[list[bytes], array[int]]:
+    """The ids and offsets of a pack's entries in their order."""
     opened = load_pack_index(str(index), DEFAULT_OBJECT_FORMAT)
     try:
-        return sorted((offset, bytes(name)) for name, offset, _ in opened.iterentries())
+        entries = sorted((offset, bytes(name)) for name, offset, _ in opened.iterentries())
     finally:
         opened.close()
+    return [name for _, name in entries], array("Q", (offset for offset, _ in entries))
 
 
 @define

@@ -20,7 +20,8 @@ from deployd.git.packs.survey import Survey, commit_head, tree_children
 
 Lookup = Callable[[bytes], tuple[int, bytes] | None]
 """Finds (kind, content) of a commit or tree outside the pack by its id; None: it is not here, or something else."""
-_CACHED_ENTRIES = 1 << 20
+_KEPT_ENTRIES = 1 << 18
+_UNKNOWN = (1 << 31) - 1
 _NOTHING: frozenset[int] = frozenset()
 _Commit = tuple[int, int, tuple[int, ...], int]
 
@@ -48,9 +49,7 @@ class _Drawing:
     _references: array[int] = field(init=False)
     _outside: list[bytes] = field(init=False, factory=list)
     _tree_of: dict[int, int | None] = field(init=False, factory=dict)
-    _sets: dict[int, Set[int]] = field(init=False, factory=dict)
-    _cached: int = field(init=False, default=0)
-    _spent: int = field(init=False, default=0)
+    _children: _Children = field(init=False)
 
     def chart(self) -> Chart:
         length = len(self.rows.ids)
@@ -72,23 +71,29 @@ class _Drawing:
         return chart_of(whole, length)
 
     def _number_rows(self) -> None:
-        """By number: 0 for what nobody asked for yet, row + 1, or ``~k``."""
         numbers = self.survey.numbers
-        self._references = array("q", bytes(8 * len(numbers)))
+        self._references = array("i", [_UNKNOWN]) * len(numbers)
         for row, object_id in enumerate(self.rows.ids):
             number = numbers.get(object_id)
             if number is not None:
-                self._references[number] = row + 1
+                self._references[number] = row
+        self._children = _Children(self.survey, self._references, self.lookup)
 
     def _reference(self, number: int) -> int:
         references = self._references
         if number >= len(references):
-            references.frombytes(bytes(8 * (number + 1024 - len(references))))
-        reference = references[number]
-        if not reference:
+            references.extend([_UNKNOWN] * (number + 1024 - len(references)))
+        if references[number] == _UNKNOWN:
             self._outside.append(self.survey.numbers.names[number])
-            reference = references[number] = -len(self._outside)
-        return reference - 1 if reference > 0 else reference
+            references[number] = -len(self._outside)
+        return references[number]
+
+    def _all_references(self, numbers: Set[int]) -> array[int]:
+        try:
+            references = array("i", map(self._references.__getitem__, numbers))
+        except IndexError:
+            references = array("i", [_UNKNOWN])
+        return array("i", map(self._reference, numbers)) if _UNKNOWN in references else references
 
     def _commits(self) -> dict[str, array[int]]:
         ordered = self._parents_first()
@@ -98,16 +103,18 @@ class _Drawing:
         introduced_starts, listed = array("Q", [0]), array("i")
         room = 16 * len(self.rows.ids) + (1 << 16)
         effort = 64 * (self.survey.entries() + len(self.rows.ids)) + (1 << 20)
+        children = self._children.__getitem__
         for number, tree, before, time in ordered:
             commits.append(self._reference(number))
             times.append(time)
             trees.append(self._reference(tree))
             parents.extend(index[parent] if parent in index else self._reference(parent) for parent in before)
             parent_starts.append(len(parents))
-            if len(listed) < room and self._spent < effort:
+            if len(listed) < room and effort > 0:
+                found, spent = introduced(tree, self._old_trees(before), children)
+                effort -= spent
                 listed.append(commits[-1])
-                found = introduced(tree, self._old_trees(before), self._children)
-                listed.extend(sorted(map(self._reference, found)))
+                listed.extend(self._all_references(found))
             introduced_starts.append(len(listed))
         return {
             "commits": commits,
@@ -147,24 +154,30 @@ class _Drawing:
                 trees.append(tree)
         return trees
 
-    def _children(self, number: int) -> Set[int]:
-        known = self._sets.get(number)
-        if known is None:
-            known = self._look(number)
-            if self._cached > _CACHED_ENTRIES:
-                self._sets.clear()
-                self._cached = 0
-            self._sets[number] = known
-            self._cached += len(known) + 4
-        self._spent += len(known) + 1
-        return known
+
+class _Children(dict[int, Set[int]]):
+    """By number, the numbers of what is in a tree; those that were asked for lately are kept."""
+
+    def __init__(self, survey: Survey, references: array[int], lookup: Lookup) -> None:
+        super().__init__()
+        self._survey, self._references, self._lookup = survey, references, lookup
+        self._room = _KEPT_ENTRIES
+
+    def __missing__(self, number: int) -> Set[int]:
+        children = self._look(number)
+        self._room -= len(children) + 2
+        if self._room < 0:
+            self.clear()
+            self._room = _KEPT_ENTRIES
+        self[number] = children
+        return children
 
     def _look(self, number: int) -> Set[int]:
-        listed = self.survey.children(number)
-        if listed is None and (number >= len(self._references) or self._references[number] <= 0):
-            object_id = self.survey.numbers.names[number]
-            found = self.lookup(object_id)
+        listed = self._survey.children(number)
+        if listed is None and (number >= len(self._references) or not 0 <= self._references[number] < _UNKNOWN):
+            object_id = self._survey.numbers.names[number]
+            found = self._lookup(object_id)
             if found and found[0] == TREE:
-                self.survey.tree(object_id, tree_children(found[1]))
-                listed = self.survey.children(number)
-        return set(listed) if listed is not None else _NOTHING
+                self._survey.tree(object_id, tree_children(found[1]))
+                listed = self._survey.children(number)
+        return frozenset(listed) if listed is not None else _NOTHING

@@ -165,7 +165,7 @@ class Graph:
         olds = [self.tree(parent) for parent in self.parents[number]]
         commit = self.place(self.ids[number])
         assert commit is not None
-        return introduced(self.tree(number), olds, self.children) | {commit}
+        return introduced(self.tree(number), olds, self.children)[0] | {commit}
 
     def _add(self, pack: PackRows) -> None:
         chart = pack.chart

@@ -13,15 +13,17 @@ Children = Callable[[int], Set[int]]
 """What a tree has in it, submodules left out; nothing for what is no tree."""
 
 
-def introduced(tree: int, olds: Iterable[int], children: Children) -> set[int]:
-    """The objects of ``tree`` (itself too) that are not in the trees ``olds``."""
+def introduced(tree: int, olds: Iterable[int], children: Children) -> tuple[set[int], int]:
+    """The objects of ``tree`` (itself too) that are not in the trees ``olds``, and how many entries were looked at."""
     old = set(olds)
     new = {tree} - old
     found = set(new)
+    effort = 0
     while new:
         arriving = set[int]().union(*map(children, new))
         leaving = set[int]().union(*map(children, old))
+        effort += len(arriving) + len(leaving) + len(new) + len(old)
         new = arriving - leaving - found
         old = leaving - arriving
         found |= new
-    return found
+    return found, effort
