@@ -15,6 +15,8 @@ from deployd.errors import Refused, UnknownApp, UnknownCommit
 from deployd.git.disk import sync_directory
 from deployd.git.kinds import BLOB, COMMIT
 from deployd.git.limits import GitLimits
+from deployd.git.packs.chart import DIRECTORY, TEMPORARY
+from deployd.git.packs.consolidating import UNFINISHED
 from deployd.git.packs.history import History
 from deployd.git.packs.store import Packs
 from deployd.git.receiving.quarantine import PREFIX
@@ -164,8 +166,10 @@ class Repositories:
 
 
 def clean_repository(path: Path) -> None:
-    """Remove the quarantines, locks and half-moved packs that a kill left in one repository."""
+    """Remove the quarantines, locks, half-moved packs and half-written files that a kill left in one repository."""
     objects = path / "objects"
+    for unfinished in (*(objects / "pack").glob(UNFINISHED + "*"), *(path / DIRECTORY).glob(TEMPORARY + "*")):
+        unfinished.unlink(missing_ok=True)
     for leftover in objects.glob(PREFIX + "*"):
         shutil.rmtree(leftover, ignore_errors=True)
     for lock in (*path.glob("*.lock"), *(path / "refs").rglob("*.lock")):

@@ -38,7 +38,7 @@ from deployd.git.refs import LOCK
 
 RUNNING = "deployd-consolidating"
 """The lock of a run. That of the refs is held only while files are deleted."""
-_UNFINISHED = "tmp_deployd_"
+UNFINISHED = "tmp_deployd_"
 _STALE = 3600.0
 _ENTRY = 1000
 """An entry costs about as much as this many bytes, for its lines in index and chart."""
@@ -63,14 +63,17 @@ def consolidate(objects: Objects, limits: GitLimits) -> Consolidated:
     with locked(objects.repository / RUNNING, patience=0):
         _clear(objects.repository)
         objects.refresh()
-        before, chosen = len(objects.packs), _chosen(objects.packs, limits)
+        before = len(objects.packs)
+        _delete(objects.repository, _needless(objects.packs))
+        objects.refresh()
+        chosen = _chosen(objects.packs, limits)
         if not chosen:
-            return Consolidated(before, before, 0)
+            return Consolidated(before, len(objects.packs), 0)
         path = _write(objects, chosen)
         gone = [pack for pack in chosen if pack.path != path]
         came = all(pack.path != path for pack in objects.packs)
         _delete(objects.repository, gone)
-        return Consolidated(before, before - len(gone) + came, path.stat().st_size)
+        return Consolidated(before, len(objects.packs) - len(gone) + came, path.stat().st_size)
 
 
 def to_merge(costs: Sequence[int], most: int) -> int:
@@ -87,6 +90,23 @@ def to_merge(costs: Sequence[int], most: int) -> int:
     while count and sums[count - 1] > most:
         count -= 1
     return count if count > 1 else 0
+
+
+def _needless(packs: Iterable[PackRows]) -> list[PackRows]:
+    """Those of which a larger one has every object, as it is when a run was killed after its pack was there."""
+    ordered = sorted((pack for pack in packs if pack.path), key=lambda pack: (len(pack), pack.number))
+    found = []
+    for number, pack in enumerate(ordered):
+        if not _is_kept(pack):
+            holder = next((other for other in ordered[number + 1 :] if _has_all(other, pack)), None)
+            if holder is not None:
+                _check(holder)
+                found.append(pack)
+    return found
+
+
+def _has_all(pack: PackRows, other: PackRows) -> bool:
+    return all(pack.row(other.id(row)) is not None for row in range(len(other)))
 
 
 def _chosen(packs: Iterable[PackRows], limits: GitLimits) -> list[PackRows]:
@@ -107,7 +127,9 @@ def _is_kept(pack: PackRows) -> bool:
 def _write(objects: Objects, chosen: Sequence[PackRows]) -> Path:
     """Make one pack of all, durable and a part of the repository; return its path, which may be that of one of them."""
     directory = objects.repository / "objects/pack"
-    _check(directory, chosen)
+    _check_room(directory, chosen)
+    for each in chosen:
+        _check(each)
     with _unfinished(directory) as pack, _unfinished(directory) as index:
         merged = copy_packs(objects, chosen, pack)
         pack.flush()
@@ -131,22 +153,22 @@ def _time(pack: PackRows) -> int:
     return pack.path.stat().st_mtime_ns if pack.path else time.time_ns()
 
 
-def _check(directory: Path, chosen: Iterable[PackRows]) -> None:
-    """Raise BadPack when a pack is not what was written once, and OSError when there is little room."""
-    size = 0
-    for pack in chosen:
-        size += len(pack.content)
-        with memoryview(pack.content) as view:
-            if pack.path and hashlib.sha1(view[:-_TRAILER]).digest() != view[-_TRAILER:]:
-                raise BadPack(f"{pack.path.name} is damaged")
-    if shutil.disk_usage(directory).free < 2 * size:
-        raise OSError(errno.ENOSPC, "packs are not merged, as the disk has too little room left")
+def _check(pack: PackRows) -> None:
+    """Raise BadPack when a pack is not what was written once."""
+    with memoryview(pack.content) as view:
+        if pack.path and hashlib.sha1(view[:-_TRAILER]).digest() != view[-_TRAILER:]:
+            raise BadPack(f"{pack.path.name} is damaged")
+
+
+def _check_room(directory: Path, chosen: Iterable[PackRows]) -> None:
+    if shutil.disk_usage(directory).free < 2 * sum(len(pack.content) for pack in chosen):
+        raise OSError(errno.ENOSPC, "the disk has too little room for it")
 
 
 @contextmanager
 def _unfinished(directory: Path) -> Iterator[BinaryIO]:
     """A file that goes again unless it gets another name."""
-    descriptor, name = tempfile.mkstemp(prefix=_UNFINISHED, dir=directory)
+    descriptor, name = tempfile.mkstemp(prefix=UNFINISHED, dir=directory)
     os.close(descriptor)
     path = Path(name)
     try:
@@ -164,9 +186,11 @@ def _put(file: BinaryIO, path: Path, time_ns: int) -> None:
     Path(file.name).rename(path)
 
 
-def _delete(repository: Path, packs: Iterable[PackRows]) -> None:
+def _delete(repository: Path, packs: Sequence[PackRows]) -> None:
     """Delete what another pack has, each pack's index first: a pack without one is not seen."""
     directory = repository / "objects/pack"
+    if not packs:
+        return
     with locked(repository / LOCK):
         # It would name packs that are gone, and git needs none.
         for path in directory.glob("multi-pack-index*"):
@@ -197,7 +221,7 @@ def _delete_loose(objects: Path, pack: PackRows) -> None:
 def _clear(repository: Path) -> None:
     """Remove what a killed run has left. A person's git may be at work beside this, so only what is old goes."""
     directory = repository / "objects/pack"
-    for path in directory.glob(_UNFINISHED + "*"):
+    for path in directory.glob(UNFINISHED + "*"):
         path.unlink(missing_ok=True)
     with locked(repository / LOCK):
         for pack in directory.glob("*.pack"):

@@ -157,6 +157,15 @@ class ConsolidationTests(SynchronousTestCase):
             contents = self.contents(reader)
             self.assertEqual({name: packs.read(name) for name in contents}, contents)
 
+    def test_a_run_that_did_not_end(self) -> None:
+        """A pack of which another has everything goes."""
+        old = {path: path.read_bytes() for path in (self.hub.path / "objects/pack").iterdir()}
+        self.consolidate()
+        for path, content in old.items():
+            path.write_bytes(content)
+        self.assertEqual(self.consolidate(), Consolidated(7, 1, 0))
+        self.assertEqual(len(self.packs()), 1)
+
     def test_bounds(self) -> None:
         """Packs are left alone when they would cost too much together."""
         self.assertEqual(self.consolidate(GitLimits(consolidated_bytes=1000)), Consolidated(6, 6, 0))
