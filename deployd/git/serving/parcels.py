@@ -7,9 +7,8 @@ of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence, Set
 from hashlib import sha1
-from itertools import pairwise
 from pathlib import Path
 from weakref import WeakKeyDictionary
 
@@ -58,13 +57,16 @@ def prepare(objects: Objects, recipe: Recipe, target: Path, note: Callable[[int]
     Raise NotOurs when something is not here any more.
     """
     objects.refresh()
+    bases: Set[bytes] = frozenset()
     if _is_everything(objects, recipe):
-        parcel = _as_it_is(objects)
-        if parcel is not None:
-            return parcel
-    selection = Selection(objects, recipe)
-    places = selection.places()
-    bases = selection.bases() if recipe.thin else frozenset[bytes]()
+        if not objects.repeated() and all(pack.path for pack in objects.packs):
+            return _as_it_is(objects)
+        places: Collection[int] = _once(objects)
+    else:
+        selection = Selection(objects, recipe)
+        places = selection.places()
+        if recipe.thin:
+            bases = selection.bases()
     with target.open("wb") as out:
         copy_entries(objects, places, out, ofs=recipe.distances, has_base=bases.__contains__, grown=note)
         size = out.tell()
@@ -78,21 +80,28 @@ def _is_everything(objects: Objects, recipe: Recipe) -> bool:
     return Reach(objects, map(bytes.fromhex, (*recipe.tips, *recipe.others))).everything
 
 
-def _as_it_is(objects: Objects) -> Parcel | None:
+def _as_it_is(objects: Objects) -> Parcel:
     packs = [pack for pack in objects.packs if len(pack)]
-    if not packs or not all(pack.path for pack in packs):
-        return None
     if len(packs) == 1:
         size = len(packs[0].content)
         return Parcel((Piece(str(packs[0].path), 0, size),), size, len(packs[0]))
     total = sum(map(len, packs))
     header = b"PACK" + (2).to_bytes(4, "big") + total.to_bytes(4, "big")
-    trailer = _joined(objects.graph, packs, header)
-    if not trailer:
-        return None
+    trailer = _trailer(objects.graph, packs, header)
     slices = [Piece(str(pack.path), _HEADER, len(pack.content) - _TRAILER) for pack in packs]
     size = _HEADER + sum(piece.end - piece.start for piece in slices) + _TRAILER
     return Parcel((Piece(literal=header.hex()), *slices, Piece(literal=trailer.hex())), size, total)
+
+
+def _once(objects: Objects) -> list[int]:
+    """The places of all objects, each once."""
+    places = list[int]()
+    for pack in objects.packs:
+        rows: Iterable[int] = range(len(pack))
+        if again := objects.repeated().get(pack.number):
+            rows = sorted(set(rows).difference(again))
+        places += [pack.first + row for row in rows]
+    return places
 
 
 _trailers: WeakKeyDictionary[Graph, tuple[bytes, bytes]] = WeakKeyDictionary()
@@ -102,25 +111,16 @@ It costs as much as reading them all, and is the same for all who clone until so
 """
 
 
-def _joined(graph: Graph, packs: Sequence[PackRows], header: bytes) -> bytes:
-    """The checksum of ``packs`` one after the other; b"" when an object is in two of them."""
+def _trailer(graph: Graph, packs: Sequence[PackRows], header: bytes) -> bytes:
+    """The checksum of ``packs`` one after the other."""
     mark = b"".join(pack.content[-_TRAILER:] for pack in packs)
     known, trailer = _trailers.get(graph, (b"", b""))
     if known != mark:
-        trailer = b"" if _overlap(packs) else _checksum(packs, header)
+        digest = sha1(header, usedforsecurity=False)
+        for pack in packs:
+            end = len(pack.content) - _TRAILER
+            for start in range(_HEADER, end, _PIECE):
+                digest.update(pack.content[start : min(start + _PIECE, end)])
+        trailer = digest.digest()
         _trailers[graph] = mark, trailer
     return trailer
-
-
-def _overlap(packs: Sequence[PackRows]) -> bool:
-    names = sorted(pack.id(row) for pack in packs for row in range(len(pack)))
-    return any(one == next_one for one, next_one in pairwise(names))
-
-
-def _checksum(packs: Sequence[PackRows], header: bytes) -> bytes:
-    digest = sha1(header, usedforsecurity=False)
-    for pack in packs:
-        end = len(pack.content) - _TRAILER
-        for start in range(_HEADER, end, _PIECE):
-            digest.update(pack.content[start : min(start + _PIECE, end)])
-    return digest.digest()

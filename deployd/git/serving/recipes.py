@@ -18,7 +18,7 @@ from deployd.git.serving.ancestry import missing
 from deployd.git.serving.cutting import Cut
 from deployd.git.serving.offers import Offer
 from deployd.git.serving.request import FetchRequest
-from deployd.git.serving.wanting import Wanted
+from deployd.git.serving.wanting import Wanted, visible
 
 
 @frozen
@@ -55,7 +55,10 @@ def write_recipe(
         for tag, end in tags:
             if graph.number(end) in new:
                 others.update(_chain(objects, tag))
-        if not cut.at:
+        if cut.at:
+            # Deltas may be made against these, so they must be nothing that the reader only claims to have.
+            held = {*visible(objects, offer, held)}
+        else:
             behind = set[int]().union(*map(graph.parents.__getitem__, new))
             tips, held = new - behind, behind - new
     thin = b"thin-pack" in request.options and bool(held)

@@ -53,9 +53,9 @@ class Selection:
 
     def bases(self) -> set[bytes]:
         """The ids of some objects that the reader has and that what it gets has come from: the old versions of it."""
-        found = set[bytes]()
+        graph, found = self.objects.graph, set[bytes]()
         for new, old in self._edges():
-            leaving = introduced(self.objects.graph.tree(old), [self.objects.graph.tree(new)], self.objects.tree_set)
+            leaving, _ = introduced(graph.tree(old), [graph.tree(new)], self.objects.tree_set)
             found.update(map(self.objects.id, leaving))
         return found
 
@@ -68,7 +68,7 @@ class Selection:
             assert place is not None
             places.add(place)
             tree = graph.tree(number)
-            places |= introduced(tree, olds, objects.tree_set)
+            places |= introduced(tree, olds, objects.tree_set)[0]
             # The next one is likely to be a neighbour, with much the same files.
             olds = [*olds[:_COMPARED], tree]
         return places
@@ -79,7 +79,7 @@ class Selection:
             place = objects.place(bytes.fromhex(name))
             if place is None:
                 raise NotOurs(f"upload-pack: {name} is not here any more")
-            places |= introduced(place, (), objects.tree_set)
+            places |= introduced(place, (), objects.tree_set)[0]
         return places
 
     def _edges(self) -> Iterator[tuple[int, int]]:
