@@ -1,23 +1,24 @@
 """The second pass over a scanned pack: deltas become objects, with a bounded memory for their bases.
 
-Bases are kept in a small cache; one that fell out is made again from its own base, so a hostile chain costs time, which
-``inflated_bytes`` bounds, and not memory.
+Each object is made once, together with all others on the same base, and forgotten when all on it are made. Of those
+that wait for that, the ones whose turn is last are dropped when they are too many, and made again from their own base:
+so a hostile chain costs time, which ``inflated_bytes`` bounds, and not memory.
 """
 
 from __future__ import annotations
 
-import hashlib
+from array import array
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from attrs import Factory, define, field
 from dulwich.errors import ApplyDeltaError
 from dulwich.pack import apply_delta
 
-from deployd.git.kinds import BLOB, DELTAS, NAMES
+from deployd.git.kinds import BLOB, DELTAS
 from deployd.git.limits import GitLimits
 from deployd.git.packs.entries import Buffer, inflated
-from deployd.git.packs.scanning import PackScan, Seen
+from deployd.git.packs.scanning import STEP, PackScan, Seen, Step, object_id
 from deployd.git.problems import BadPack
 
 BASE_CACHE_BYTES = 32 << 20
@@ -27,36 +28,51 @@ Lookup = Callable[[bytes], tuple[int, bytes]]
 
 @define
 class Resolver:
-    """Gives every delta of ``found`` its id and kind. ``outside`` collects the bases that a thin pack left out."""
+    """Gives every delta of ``found`` its id and kind. ``outside`` collects the bases that a thin pack left out, each
+    with the rows of the deltas on it."""
 
     buffer: Buffer
     found: PackScan
     limits: GitLimits
     seen: Seen
     lookup: Lookup
-    outside: set[bytes] = Factory(set)
-    _children: defaultdict[int, list[int]] = field(init=False, factory=lambda: defaultdict(list))
+    step: Step = lambda done: None
+    outside: dict[bytes, list[int]] = Factory(dict)
+    _deltas: array[int] = field(init=False)
+    _others: array[int] = field(init=False)
+    _depths: array[int] = field(init=False)
+    _left: int = field(init=False)
     _awaiting: defaultdict[bytes, list[int]] = field(init=False, factory=lambda: defaultdict(list))
-    _base_of: dict[int, int | bytes] = field(init=False, factory=dict)
-    _depths: dict[int, int] = field(init=False, factory=dict)
     _cache: OrderedDict[int, bytes] = field(init=False, factory=OrderedDict)
     _cached: int = field(init=False, default=0)
 
     def run(self) -> None:
         """Resolve everything, or raise BadPack."""
-        for row, base in self.found.parents.items():
-            self._children[base].append(row)
-        for row, base_id in self.found.named.items():
-            self._awaiting[base_id].append(row)
-        roots = [row for row in self._children if self.found.kinds[row] not in DELTAS]
-        roots += [self.found.rows[base_id] for base_id in self._awaiting if base_id in self.found.rows]
-        self._descend(roots)
+        found = self.found
+        whole = [row for row, kind in enumerate(found.kinds) if kind not in DELTAS]
+        self._left = len(found) - len(whole)
+        self._link()
+        for root in whole:
+            if self._deltas[root] >= 0 or (self._awaiting and found.ids[root] in self._awaiting):
+                self._descend([root])
         for base_id in list(self._awaiting):
             rows = self._awaiting.pop(base_id, None)
             if rows:
                 self._descend(self._from_outside(base_id, rows))
-        if self._children or self._awaiting:
+        if self._left:
             raise BadPack("a delta of the pack has a base that is neither in it nor here")
+
+    def _link(self) -> None:
+        """``_deltas``: the first delta on each row, or -1; ``_others``: the next one on the same base."""
+        bases = self.found.bases
+        self._deltas, self._others = array("i", [-1]) * len(bases), array("i", [-1]) * len(bases)
+        self._depths = array("I", bytes(4 * len(bases)))
+        for row in range(len(bases) - 1, -1, -1):
+            base = bases[row]
+            if base >= 0:
+                self._others[row], self._deltas[base] = self._deltas[base], row
+        for row, base_id in self.found.named.items():
+            self._awaiting[base_id].append(row)
 
     def _from_outside(self, base_id: bytes, rows: list[int]) -> list[int]:
         try:
@@ -65,69 +81,86 @@ class Resolver:
             # It may be a delta of this pack whose own base comes later in the round.
             self._awaiting[base_id] = rows
             return []
-        self.outside.add(base_id)
-        return [self._make(row, base_id, kind, base, 1) for row in rows]
+        self.outside[base_id] = rows
+        return [row for row in rows if self._make(row, kind, base, 1)]
 
     def _descend(self, stack: list[int]) -> None:
         while stack:
             base_row = stack.pop()
-            rows = self._children.pop(base_row, []) + self._awaiting.pop(self.found.ids[base_row], [])
-            if not rows:
-                continue
             base = self._content(base_row)
-            kind, depth = self.found.kinds[base_row], self._depths.get(base_row, 0) + 1
-            for row in rows:
-                stack.append(self._make(row, base_row, kind, base, depth))
+            kind, depth = self.found.kinds[base_row], self._depths[base_row] + 1
+            stack += [row for row in self._on(base_row) if self._make(row, kind, base, depth)]
 
-    def _make(self, row: int, base_key: int | bytes, kind: int, base: bytes, depth: int) -> int:
-        if depth > self.limits.delta_depth:
-            raise BadPack(f"the pack has a chain of more than {self.limits.delta_depth} deltas")
-        size, limit = self.found.sizes[row], self.limits.meta_bytes
-        if kind != BLOB and size > limit:
-            raise BadPack(f"an object of the pack has {size} bytes; the limit is {limit}")
+    def _on(self, base_row: int) -> Iterable[int]:
+        rows = []
+        row = self._deltas[base_row]
+        while row >= 0:
+            rows.append(row)
+            row = self._others[row]
+        if self._awaiting:
+            for row in self._awaiting.pop(self.found.ids[base_row], ()):
+                self.found.bases[row] = base_row
+                rows.append(row)
+        return rows
+
+    def _make(self, row: int, kind: int, base: bytes, depth: int) -> bool:
+        """Make the object of a delta; return whether other deltas are on it."""
+        found, limits = self.found, self.limits
+        if depth > limits.delta_depth:
+            raise BadPack(f"the pack has a chain of more than {limits.delta_depth} deltas")
+        if kind != BLOB and found.sizes[row] > limits.meta_bytes:
+            raise BadPack(f"an object of the pack has {found.sizes[row]} bytes; the limit is {limits.meta_bytes}")
         content = self._apply(base, row)
-        object_id = hashlib.sha1(b"%s %d\0%b" % (NAMES[kind], len(content), content)).digest()
-        self._base_of[row] = base_key
-        self._depths[row] = depth
-        self.found.identify(row, kind, object_id)
+        name = object_id(kind, content)
+        found.kinds[row], found.ids[row] = kind, name
+        self._left -= 1
+        if not self._left % STEP:
+            self.step(len(found) - self._left)
         if kind != BLOB:
-            self.seen(kind, object_id, content)
-        if row in self._children or object_id in self._awaiting:
-            self._remember(row, content)
-        return row
+            self.seen(kind, name, content)
+        if self._deltas[row] < 0 and (not self._awaiting or name not in self._awaiting):
+            return False
+        self._depths[row] = depth
+        self._remember(row, content)
+        return True
 
     def _apply(self, base: bytes, row: int) -> bytes:
-        delta = inflated(self.buffer, self.found.data[row], self.found.end, self.found.stored[row])
+        found = self.found
+        delta = found.kept.get(row)
+        if delta is None:
+            delta = inflated(self.buffer, found.data[row], found.end, found.stored[row])
         try:
             content = b"".join(apply_delta(base, delta))
         except (ApplyDeltaError, AssertionError, ValueError, IndexError) as error:
             raise BadPack("a delta of the pack does not fit its base") from error
-        if len(content) != self.found.sizes[row]:
+        if len(content) != found.sizes[row]:
             raise BadPack("a delta of the pack does not make what it says")
         return content
 
     def _content(self, row: int) -> bytes:
+        """The object of a row whose deltas are about to be made."""
+        found, content = self.found, self._cache.pop(row, None)
+        if content is not None:
+            self._cached -= len(content)
+            return content
         chain: list[int] = []
-        key: int | bytes = row
-        while isinstance(key, int) and key not in self._cache and key in self._base_of:
-            chain.append(key)
-            key = self._base_of[key]
-        if isinstance(key, bytes):
-            content = self.lookup(key)[1]
-        elif key in self._cache:
-            content = self._cache[key]
-            self._cache.move_to_end(key)
-        else:
-            self.found.spend(self.found.stored[key], self.limits)
-            content = inflated(self.buffer, self.found.data[key], self.found.end, self.found.stored[key])
+        while content is None and found.bases[row] >= 0:
+            chain.append(row)
+            row = found.bases[row]
+            content = self._cache.get(row)
+        if content is None and row in found.named:
+            chain.append(row)
+            content = self.lookup(found.named[row])[1]
+        elif content is None:
+            found.spend(found.stored[row], self.limits)
+            content = inflated(self.buffer, found.data[row], found.end, found.stored[row])
         for step in reversed(chain):
-            self.found.spend(self.found.sizes[step], self.limits)
+            found.spend(found.sizes[step], self.limits)
             content = self._apply(content, step)
-        self._remember(row, content)
         return content
 
     def _remember(self, row: int, content: bytes) -> None:
-        if row in self._cache or len(content) > BASE_CACHE_BYTES:
+        if len(content) > BASE_CACHE_BYTES:
             return
         self._cache[row] = content
         self._cached += len(content)

@@ -1,14 +1,13 @@
 """The first pass over a pack that nobody has checked: bounds first, then content, in bounded memory.
 
-Every declared size is held against the limits before a byte is inflated; content is inflated in pieces, hashed, and
+Every declared size is held against the limits before a byte is inflated; content is inflated within it, hashed, and
 dropped, except commits, trees and tags, which the caller looks into. Deltas are only measured here (``resolving``
-applies them).
+applies them), and short ones kept, so that they need not be inflated again.
 """
 
 from __future__ import annotations
 
 import hashlib
-import zlib
 from array import array
 from bisect import bisect_left
 from collections.abc import Callable
@@ -17,20 +16,26 @@ from attrs import Factory, define
 
 from deployd.git.kinds import BLOB, DELTAS, NAMES, OFS_DELTA
 from deployd.git.limits import GitLimits
-from deployd.git.packs.entries import Buffer, delta_sizes, header_at, inflate_into
+from deployd.git.packs.entries import Buffer, delta_sizes, header_at, inflate, inflate_into
 from deployd.git.problems import BadPack
 
 Seen = Callable[[int, bytes, bytes], None]
 """Told (kind, 20-byte id, content) of every commit, tree and tag."""
+Step = Callable[[int], object]
+"""Told from time to time how many objects are done."""
 TRAILER = 20
+STEP = 1024
+_HELD_WHOLE = 1 << 20
+_SHORT_DELTA, _KEPT_BYTES, _KEPT_OVERHEAD = 1000, 64 << 20, 150
 
 
 @define
 class PackScan:
     """Columns over the entries in pack order; ``ids`` of deltas are b"" until they are resolved.
 
-    ``sizes`` are of the object (a delta's result), ``stored`` of the inflated entry; ``data`` are positions.
-    ``parents`` maps a delta's row to its base's row, ``named`` to its base's id; ``spent`` is what inflating cost.
+    ``sizes`` are of the object (a delta's result), ``stored`` of the inflated entry; ``data`` are positions. ``bases``
+    are the rows of deltas' bases, -1 for what is whole or has its base ``named`` by id. ``kept`` are inflated deltas.
+    ``spent`` is what inflating cost.
     """
 
     end: int
@@ -38,23 +43,16 @@ class PackScan:
     data: array[int] = Factory(lambda: array("Q"))
     sizes: array[int] = Factory(lambda: array("Q"))
     stored: array[int] = Factory(lambda: array("Q"))
-    checks: array[int] = Factory(lambda: array("L"))
+    bases: array[int] = Factory(lambda: array("i"))
     kinds: bytearray = Factory(bytearray)
     ids: list[bytes] = Factory(list)
-    rows: dict[bytes, int] = Factory(dict)
-    parents: dict[int, int] = Factory(dict)
     named: dict[int, bytes] = Factory(dict)
+    kept: dict[int, bytes] = Factory(dict)
     spent: int = 0
+    room: int = _KEPT_BYTES
 
     def __len__(self) -> int:
         return len(self.offsets)
-
-    def identify(self, row: int, kind: int, object_id: bytes) -> None:
-        """Say what the object of ``row`` is; raise BadPack when the pack holds it twice."""
-        if self.rows.setdefault(object_id, row) != row:
-            raise BadPack("the pack holds an object twice")
-        self.kinds[row] = kind
-        self.ids[row] = object_id
 
     def spend(self, size: int, limits: GitLimits) -> None:
         """Count ``size`` inflated bytes; raise BadPack over the limit."""
@@ -62,22 +60,40 @@ class PackScan:
         if self.spent > limits.inflated_bytes:
             raise BadPack(f"the pack inflates to more than {limits.inflated_bytes} bytes")
 
+    def rows(self) -> dict[bytes, int]:
+        """The row of each id, once all are known; raise BadPack when the pack holds an object twice."""
+        rows = dict(zip(self.ids, range(len(self.ids)), strict=True))
+        if len(rows) != len(self.ids):
+            raise BadPack("the pack holds an object twice")
+        return rows
 
-def scan(buffer: Buffer, limits: GitLimits, seen: Seen) -> PackScan:
+
+def object_id(kind: int, content: bytes) -> bytes:
+    """The 20-byte id of an object."""
+    hasher = hashlib.sha1(b"%s %d\0" % (NAMES[kind], len(content)))
+    hasher.update(content)
+    return hasher.digest()
+
+
+def scan(buffer: Buffer, limits: GitLimits, seen: Seen, step: Step = lambda done: None) -> PackScan:
     """Read the pack in ``buffer`` from end to end; raise BadPack at the first thing that is wrong."""
     found = PackScan(len(buffer) - TRAILER)
-    count = _count(buffer, limits)
-    if hashlib.sha1(memoryview(buffer)[: found.end]).digest() != buffer[found.end :]:
-        raise BadPack("the pack's checksum is wrong: it was damaged or cut short on the way")
+    count = entry_count(buffer, limits)
+    with memoryview(buffer) as view, view[: found.end] as body:
+        if hashlib.sha1(body).digest() != buffer[found.end :]:
+            raise BadPack("the pack's checksum is wrong: it was damaged or cut short on the way")
     position = 12
-    for _ in range(count):
-        position = _entry(buffer, position, found, limits, seen)
+    for row in range(count):
+        if not row % STEP:
+            step(row)
+        position = _entry(buffer, position, row, found, limits, seen)
     if position != found.end:
         raise BadPack("the pack goes on after its last object")
     return found
 
 
-def _count(buffer: Buffer, limits: GitLimits) -> int:
+def entry_count(buffer: Buffer, limits: GitLimits) -> int:
+    """How many objects the pack says it has; raise BadPack when it is none, or has more than it may."""
     if len(buffer) < 12 + TRAILER:
         raise BadPack("the pack is cut short")
     if len(buffer) > limits.pack_bytes:
@@ -90,67 +106,68 @@ def _count(buffer: Buffer, limits: GitLimits) -> int:
     return count
 
 
-def _entry(buffer: Buffer, position: int, found: PackScan, limits: GitLimits, seen: Seen) -> int:
-    header = header_at(buffer, position, found.end)
-    row = len(found)
+def _entry(buffer: Buffer, position: int, row: int, found: PackScan, limits: GitLimits, seen: Seen) -> int:
+    kind, size, base_offset, base_id, data = header_at(buffer, position, found.end)
     found.offsets.append(position)
-    found.data.append(header.data)
-    found.stored.append(header.size)
-    found.kinds.append(header.kind)
+    found.data.append(data)
+    found.stored.append(size)
+    found.kinds.append(kind)
+    limit = limits.object_bytes if kind in DELTAS or kind == BLOB else limits.meta_bytes
+    if size > limit:
+        raise BadPack(f"an object of the pack has {size} bytes; the limit is {limit}")
+    found.spend(size, limits)
+    if kind not in DELTAS:
+        found.bases.append(-1)
+        return _whole(buffer, data, kind, size, found, seen)
     found.ids.append(b"")
-    limit = limits.object_bytes if header.kind in DELTAS or header.kind == BLOB else limits.meta_bytes
-    if header.size > limit:
-        raise BadPack(f"an object of the pack has {header.size} bytes; the limit is {limit}")
-    found.spend(header.size, limits)
-    if header.kind in DELTAS:
-        after = _delta(buffer, header.data, row, header.size, found, limits)
-        if header.kind == OFS_DELTA:
-            found.parents[row] = _row_at(found, header.base_offset)
-        else:
-            found.named[row] = header.base_id
+    if kind == OFS_DELTA:
+        found.bases.append(_row_at(found, base_offset, row))
     else:
-        after = _whole(buffer, header.data, row, header.size, found, seen)
-    found.checks.append(zlib.crc32(buffer[position:after]))
-    return after
+        found.bases.append(-1)
+        found.named[row] = base_id
+    return _delta(buffer, data, row, size, found, limits)
 
 
-def _whole(buffer: Buffer, data: int, row: int, size: int, found: PackScan, seen: Seen) -> int:
-    kind = found.kinds[row]
-    hasher = hashlib.sha1(b"%s %d\0" % (NAMES[kind], size))
-    pieces: list[bytes] = []
-
-    def take(piece: bytes) -> None:
-        hasher.update(piece)
+def _whole(buffer: Buffer, data: int, kind: int, size: int, found: PackScan, seen: Seen) -> int:
+    if kind == BLOB and size > _HELD_WHOLE:
+        hasher = hashlib.sha1(b"blob %d\0" % size)
+        after = inflate_into(buffer, data, found.end, size, hasher.update)
+        name = hasher.digest()
+    else:
+        content, after = inflate(buffer, data, found.end, size)
+        name = object_id(kind, content)
         if kind != BLOB:
-            pieces.append(piece)
-
-    after = inflate_into(buffer, data, found.end, size, take)
+            seen(kind, name, content)
     found.sizes.append(size)
-    found.identify(row, kind, hasher.digest())
-    if kind != BLOB:
-        seen(kind, hasher.digest(), b"".join(pieces))
+    found.ids.append(name)
     return after
 
 
 def _delta(buffer: Buffer, data: int, row: int, size: int, found: PackScan, limits: GitLimits) -> int:
-    head = bytearray()
+    if size <= _HELD_WHOLE:
+        head, after = inflate(buffer, data, found.end, size)
+        if size <= _SHORT_DELTA and found.room > 0:
+            found.kept[row] = head
+            found.room -= size + _KEPT_OVERHEAD
+    else:
+        start = bytearray()
 
-    def take(piece: bytes) -> None:
-        if len(head) < 32:
-            head.extend(piece[:32])
+        def take(piece: bytes) -> None:
+            if len(start) < 32:
+                start.extend(piece[:32])
 
-    after = inflate_into(buffer, data, found.end, size, take)
-    _, result = delta_sizes(bytes(head))
+        after = inflate_into(buffer, data, found.end, size, take)
+        head = bytes(start)
+    _, result = delta_sizes(head)
     if result > limits.object_bytes:
         raise BadPack(f"a delta of the pack makes {result} bytes; the limit is {limits.object_bytes}")
     found.spend(result, limits)
     found.sizes.append(result)
-    assert len(found.sizes) == row + 1
     return after
 
 
-def _row_at(found: PackScan, offset: int) -> int:
-    row = bisect_left(found.offsets, offset)
-    if row >= len(found) or found.offsets[row] != offset or row == len(found) - 1:
+def _row_at(found: PackScan, offset: int, before: int) -> int:
+    row = bisect_left(found.offsets, offset) if offset > 0 else before
+    if row >= before or found.offsets[row] != offset:
         raise BadPack("a delta of the pack has a base where no object begins")
     return row

@@ -32,6 +32,21 @@ class Push:
     capabilities: frozenset[bytes]
     options: tuple[str, ...] = ()
 
+    @property
+    def wants_report(self) -> bool:
+        """Whether the pusher reads what became of its commands; both forms of the report are the same here."""
+        return not self.capabilities.isdisjoint((b"report-status", b"report-status-v2"))
+
+    @property
+    def talks(self) -> bool:
+        """Whether the pusher can be told something beside the report."""
+        return self.wants_report and b"side-band-64k" in self.capabilities
+
+    @property
+    def quiet(self) -> bool:
+        """Whether the pusher wants to see no progress."""
+        return b"quiet" in self.capabilities
+
     def arriving(self) -> dict[str, str]:
         """What it would make of refs, but for those that it deletes."""
         return {c.name.decode("utf-8", "replace"): c.new.decode() for c in self.commands if c.new is not None}

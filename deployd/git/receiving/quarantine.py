@@ -10,6 +10,7 @@ import mmap
 import os
 import shutil
 import tempfile
+from array import array
 from collections.abc import Set
 from pathlib import Path
 from typing import BinaryIO
@@ -17,15 +18,20 @@ from typing import BinaryIO
 from attrs import define, field
 from dulwich.object_format import DEFAULT_OBJECT_FORMAT
 from dulwich.objects import ObjectID, RawObjectID
-from dulwich.pack import extend_pack, write_pack_index_v2
+from dulwich.pack import extend_pack
 
 from deployd.git.disk import sync_directory
+from deployd.git.kinds import COMMIT, TREE
 from deployd.git.limits import GitLimits
+from deployd.git.packs.chart import Chart, chart_path, save_chart
+from deployd.git.packs.drawing import Rows, draw_chart
+from deployd.git.packs.index import entry_checks, write_index
 from deployd.git.packs.resolving import Resolver
-from deployd.git.packs.scanning import PackScan, scan
-from deployd.git.packs.store import Packs
+from deployd.git.packs.scanning import TRAILER, PackScan, entry_count, scan
 from deployd.git.problems import BadPack
 from deployd.git.receiving.census import Census
+from deployd.git.receiving.here import Here
+from deployd.git.receiving.progress import Progress
 
 PREFIX = "tmp_objdir-incoming-"
 _PIECE = 1 << 20
@@ -33,16 +39,18 @@ _PIECE = 1 << 20
 
 @define
 class Quarantine:
-    """One incoming pack beside the packs of ``here``."""
+    """One incoming pack beside the packs of ``here``; with ``charted`` a chart is made, and moves in with it."""
 
     objects: Path
-    here: Packs
+    here: Here
     limits: GitLimits
+    charted: bool = True
+    progress: Progress = field(factory=Progress)
     census: Census = field(init=False, factory=Census)
-    kinds: dict[bytes, int] = field(init=False, factory=dict)
     _directory: Path = field(init=False)
     _name: str = field(init=False, default="")
-    _thin: set[bytes] = field(init=False, factory=set)
+    _rows: dict[bytes, int] = field(init=False, factory=dict)
+    _kinds: bytearray = field(init=False, factory=bytearray)
 
     def __enter__(self) -> Quarantine:
         self._directory = Path(tempfile.mkdtemp(prefix=PREFIX, dir=self.objects))
@@ -52,37 +60,36 @@ class Quarantine:
         shutil.rmtree(self._directory, ignore_errors=True)
 
     def take(self, stream: BinaryIO) -> None:
-        """Copy the rest of ``stream``, check it, index it, make it durable. Raise BadPack or BadObject."""
+        """Copy the rest of ``stream``, check each object, index it, make it durable. Raise BadPack or BadObject."""
         path = self._directory / "incoming.pack"
         with path.open("w+b") as file:
             self._copy(stream, file)
             found = self._examine(file)
-            if not len(found):
-                return
-            extra, checksum = self._complete(file, found)
-            file.flush()
-            os.fsync(file.fileno())
-        self.kinds = dict(zip(found.ids, found.kinds, strict=True))
-        entries = [(found.ids[row], found.offsets[row], found.checks[row]) for row in range(len(found))]
-        entries = sorted(entries + extra)
-        self._name = "pack-" + checksum.hex()
-        with (self._directory / (self._name + ".idx")).open("wb") as index:
-            write_pack_index_v2(index, entries, checksum)
-            index.flush()
-            os.fsync(index.fileno())
-        path.rename(self._directory / (self._name + ".pack"))
+            if len(found):
+                self._keep(file, found)
+                path.rename(self._directory / (self._name + ".pack"))
 
     def kind(self, object_id: bytes) -> int | None:
         """The kind of an object that is in quarantine or in the repository; None: neither."""
-        return self.kinds.get(object_id) or self.here.kind(object_id)
+        row = self._rows.get(object_id)
+        return self.here.kind(object_id) if row is None else self._kinds[row]
+
+    def holds(self, object_id: bytes) -> bool:
+        """Whether the pack has this object."""
+        return object_id in self._rows
 
     def check(self) -> None:
         """Raise BadObject unless everything that the new objects need is in quarantine or in the repository."""
-        self.census.check(self.kinds, self.here.kind)
+        self.census.check(self.kind)
 
     def check_alone(self, but: Set[bytes]) -> None:
-        """Raise BadObject unless the pack has everything that its objects need, ``but`` those ids."""
-        self.census.check(self.kinds, lambda object_id: self.census.wanted[object_id] if object_id in but else None)
+        """Raise BadObject unless the pack has everything that its objects need, ``but`` those commits."""
+
+        def kind_of(object_id: bytes) -> int | None:
+            row = self._rows.get(object_id)
+            return self._kinds[row] if row is not None else COMMIT if object_id in but else None
+
+        self.census.check(kind_of)
 
     def release(self) -> None:
         """Move the pack into the repository, durably; the index last, because it makes the pack visible."""
@@ -91,10 +98,15 @@ class Quarantine:
         target = self.objects / "pack"
         if (target / (self._name + ".idx")).exists():
             return
-        for suffix in (".pack", ".idx"):
-            path = self._directory / (self._name + suffix)
+        pack, index, chart = (self._directory / (self._name + suffix) for suffix in (".pack", ".idx", ".chart"))
+        for path in (pack, index):
             path.chmod(0o444)
-            path.rename(target / path.name)
+        pack.rename(target / pack.name)
+        if chart.exists():
+            place = chart_path(target / pack.name)
+            place.parent.mkdir(mode=0o700, exist_ok=True)
+            chart.rename(place)
+        index.rename(target / index.name)
         sync_directory(target)
 
     def _copy(self, stream: BinaryIO, file: BinaryIO) -> None:
@@ -110,26 +122,57 @@ class Quarantine:
 
     def _examine(self, file: BinaryIO) -> PackScan:
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as buffer:
-            found = scan(buffer, self.limits, self.census.add)
-            resolver = Resolver(buffer, found, self.limits, self.census.add, self._base)
+            count = entry_count(buffer, self.limits)
+            found = scan(buffer, self.limits, self.census.add, self.progress.of("Checking objects", count))
+            deltas = sum(base >= 0 for base in found.bases) + len(found.named)
+            step = self.progress.of("Resolving deltas", deltas)
+            resolver = Resolver(buffer, found, self.limits, self.census.add, self.here.read, step)
             resolver.run()
-            self._thin = resolver.outside
+        self._complete(file, found, resolver.outside)
         return found
 
-    def _base(self, object_id: bytes) -> tuple[int, bytes]:
-        found = self.here.kind_and_size(object_id)
-        if found is None:
-            raise KeyError(object_id)
-        return self.here.read(object_id)
+    def _complete(self, file: BinaryIO, found: PackScan, outside: dict[bytes, list[int]]) -> None:
+        """Append the bases that a thin pack left out, since a pack must stand alone."""
+        ends = found.end
+        if outside:
+            extra = self._append(file, set(outside))
+            ends = file.seek(0, os.SEEK_END) - TRAILER
+            for name, offset in extra:
+                kind, content = self.here.read(name)
+                for row in outside[name]:
+                    found.bases[row] = len(found.ids)
+                found.ids.append(name)
+                found.offsets.append(offset)
+                found.kinds.append(kind)
+                found.bases.append(-1)
+                self.census.add(kind, name, content)
+        found.offsets.append(ends)
 
-    def _complete(self, file: BinaryIO, found: PackScan) -> tuple[list[tuple[bytes, int, int]], bytes]:
-        """Append the bases that a thin pack left out, since a pack must stand alone; return their entries too."""
-        if not self._thin:
-            file.seek(found.end)
-            return [], file.read(20)
-
+    def _append(self, file: BinaryIO, names: set[bytes]) -> list[tuple[bytes, int]]:
         def get_raw(object_id: RawObjectID | ObjectID) -> tuple[int, bytes]:
             return self.here.read(object_id)
 
-        checksum, extra = extend_pack(file, {RawObjectID(base) for base in self._thin}, get_raw, DEFAULT_OBJECT_FORMAT)
-        return [(bytes(name), offset, check) for name, offset, check in extra], checksum
+        _, extra = extend_pack(file, {RawObjectID(name) for name in names}, get_raw, DEFAULT_OBJECT_FORMAT)
+        return sorted(((bytes(name), offset) for name, offset, _ in extra), key=lambda entry: entry[1])
+
+    def _keep(self, file: BinaryIO, found: PackScan) -> None:
+        """Write the index, and the chart, and have the pack and its index on the disk."""
+        self._rows, self._kinds = found.rows(), found.kinds
+        file.flush()
+        os.fsync(file.fileno())
+        chart = draw_chart(self.census.survey, Rows(found.ids, found.offsets, found.kinds, found.bases), self._look)
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as buffer:
+            size, checksum, checks = len(buffer), buffer[-TRAILER:], entry_checks(buffer, found.offsets)
+        self._name = "pack-" + checksum.hex()
+        self._index(chart, checks, checksum)
+        if self.charted:
+            save_chart(self._directory / (self._name + ".chart"), chart, size, checksum)
+
+    def _index(self, chart: Chart, checks: array[int], checksum: bytes) -> None:
+        with (self._directory / (self._name + ".idx")).open("wb") as index:
+            write_index(index, chart, checks, checksum)
+            index.flush()
+            os.fsync(index.fileno())
+
+    def _look(self, object_id: bytes) -> tuple[int, bytes] | None:
+        return self.here.read(object_id) if self.here.kind(object_id) in (COMMIT, TREE) else None

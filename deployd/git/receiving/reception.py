@@ -7,6 +7,7 @@ the lock of the refs, moved in and made reachable. A kill between these two leav
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -16,9 +17,11 @@ from dulwich.protocol import capability_agent
 from deployd.git import pktlines
 from deployd.git.kinds import COMMIT, TAG
 from deployd.git.limits import GitLimits
-from deployd.git.packs.history import History
-from deployd.git.packs.store import Packs
+from deployd.git.packs.objects import Objects
 from deployd.git.problems import GitProblem
+from deployd.git.receiving.descent import descends
+from deployd.git.receiving.here import Charted
+from deployd.git.receiving.progress import Progress
 from deployd.git.receiving.push_request import Command, Push, read_push
 from deployd.git.receiving.quarantine import Quarantine
 from deployd.git.receiving.rules import PushRules
@@ -26,8 +29,12 @@ from deployd.git.refs import HEADS, Move, Refs, bad_name, move_refs, read_refs
 from deployd.model.invalid import Invalid
 from deployd.model.push_options import PushOptions
 
-CAPABILITIES = b"report-status delete-refs atomic quiet ofs-delta side-band-64k push-options object-format=sha1 %b" % (
-    capability_agent()
+CAPABILITIES = b" ".join(
+    (
+        b"report-status report-status-v2 delete-refs atomic quiet ofs-delta side-band-64k push-options",
+        b"object-format=sha1",
+        capability_agent(),
+    )
 )
 NO_RULES = PushRules()
 
@@ -69,15 +76,44 @@ class Receipt:
         return pktlines.FLUSH if self.talks else b""
 
 
-def receive(repository: Path, stream: BinaryIO, limits: GitLimits, rules: PushRules = NO_RULES) -> Receipt:
+@frozen(kw_only=True)
+class Listener:
+    """Who wants to know how a push gets on.
+
+    ``begun`` is told, before the pack is read, whether the pusher can be talked to. ``progress`` then gets texts that
+    end as git's do: in a carriage return while a number grows, else in a newline.
+    """
+
+    begun: Callable[[bool], object] = lambda talks: None
+    progress: Callable[[str], object] = lambda text: None
+
+
+def receive(
+    repository: Path,
+    stream: BinaryIO,
+    limits: GitLimits,
+    rules: PushRules = NO_RULES,
+    *,
+    objects: Objects | None = None,
+    listener: Listener | None = None,
+) -> Receipt:
     """Take the push in ``stream`` (commands, options, then a pack) into ``repository``.
 
-    Raise BadRequest when it is not a push at all; every other fault is in the report, so that the pusher reads why.
+    ``objects`` are the repository's, when somebody has them open. Raise BadRequest when it is not a push at all; every
+    other fault is in the report, so that the pusher reads why.
     """
     push = read_push(stream, limits)
     if not push.commands:
         return Receipt(b"")
-    return _Reception(repository, limits, rules, push, read_refs(repository)).receive(stream)
+    listener = listener or Listener()
+    listener.begun(push.talks)
+    progress = Progress(listener.progress if push.talks and not push.quiet else None)
+    opened = objects or Objects(repository)
+    try:
+        return _Reception(repository, limits, rules, push, read_refs(repository), opened).receive(stream, progress)
+    finally:
+        if objects is None:
+            opened.close()
 
 
 def not_stored(error: OSError) -> str:
@@ -92,21 +128,22 @@ class _Reception:
     rules: PushRules
     push: Push
     refs: Refs
+    objects: Objects
     _verdicts: dict[bytes, str] = field(init=False, factory=dict)
     _forced: set[bytes] = field(init=False, factory=set)
     _commits: dict[bytes, int] = field(init=False, factory=dict)
     _options: PushOptions = field(init=False, factory=PushOptions)
     _target: str = field(init=False, default="")
 
-    def receive(self, stream: BinaryIO) -> Receipt:
+    def receive(self, stream: BinaryIO, progress: Progress) -> Receipt:
         unpacked = "ok"
         self._judge_options()
         self._judge_names()
+        directory = self.repository / "objects"
         try:
-            with (
-                Packs(self.repository / "objects") as packs,
-                Quarantine(self.repository / "objects", packs, self.limits) as quarantine,
-            ):
+            # The quarantine first: who clears away what nobody needs then sees that there is a push.
+            with Quarantine(directory, Charted(self.objects), self.limits, progress=progress) as quarantine:
+                self.objects.refresh()
                 if any(command.new for command in self._standing()):
                     quarantine.take(stream)
                     quarantine.check()
@@ -143,9 +180,8 @@ class _Reception:
         self._spread_if_atomic()
 
     def _judge_tips(self, quarantine: Quarantine) -> None:
-        history = History(quarantine.here)
         for command in self._standing():
-            reason = self._tip(command, quarantine, history) if command.new else self._deletion(command)
+            reason = self._tip(command, quarantine) if command.new else self._deletion(command)
             if reason:
                 self._verdicts[command.name] = reason
         self._spread_if_atomic()
@@ -155,7 +191,7 @@ class _Reception:
             return "the default branch cannot be deleted"
         return self.rules.deleting(command.name.decode())
 
-    def _tip(self, command: Command, quarantine: Quarantine, history: History) -> str:
+    def _tip(self, command: Command, quarantine: Quarantine) -> str:
         assert command.new is not None
         new = bytes.fromhex(command.new.decode())
         kind = quarantine.kind(new)
@@ -168,7 +204,7 @@ class _Reception:
         # An old value that is not the present one loses when the refs move; there is nothing to compare with here.
         if command.old and self.refs.values.get(command.name) == command.old:
             old = bytes.fromhex(command.old.decode())
-            if not history.descends(new, old, quarantine.census.parents):
+            if not descends(new, old, quarantine.census.parents, self.objects.graph):
                 self._forced.add(command.name)
                 return self.rules.forcing(command.name.decode())
         return ""
@@ -203,10 +239,9 @@ class _Reception:
         object_id = bytes.fromhex(value.decode())
         if quarantine.kind(object_id) != TAG:
             return None
-        while object_id in quarantine.census.tags:
-            object_id = quarantine.census.tags[object_id]
-        if object_id not in quarantine.kinds:
-            object_id = History(quarantine.here).peel(object_id)[1]
+        tags = quarantine.census.tags
+        while quarantine.kind(object_id) == TAG:
+            object_id = tags[object_id] if object_id in tags else self.objects.graph.tags[object_id]
         return object_id.hex().encode()
 
     def _spread_if_atomic(self) -> None:
@@ -224,18 +259,17 @@ class _Reception:
             else:
                 lines.append(b"ok " + command.name + b"\n")
                 updates.append(self._update(command))
-        talks = self.push.capabilities >= {b"report-status", b"side-band-64k"}
-        return Receipt(self._report(lines), updates, talks, self._options, self._target)
+        return Receipt(self._report(lines), updates, self.push.talks, self._options, self._target)
 
     def _update(self, command: Command) -> RefUpdate:
         commits, forced = self._commits.get(command.name, 0), command.name in self._forced
         return RefUpdate(command.name.decode(), _text(command.old), _text(command.new), commits, forced)
 
     def _report(self, lines: list[bytes]) -> bytes:
-        if b"report-status" not in self.push.capabilities:
+        if not self.push.wants_report:
             return b""
         report = b"".join(map(pktlines.line, lines)) + pktlines.FLUSH
-        if b"side-band-64k" not in self.push.capabilities:
+        if not self.push.talks:
             return report
         return pktlines.sideband(pktlines.SIDEBAND_DATA, report)
 
