@@ -61,6 +61,8 @@ def write_recipe(
         else:
             behind = set[int]().union(*map(graph.parents.__getitem__, new))
             tips, held = new - behind, behind - new
+    elif graph.heads <= tips and not cut.at:
+        tips = graph.heads
     thin = b"thin-pack" in request.options and bool(held)
     return Recipe(
         _names(graph, tips),

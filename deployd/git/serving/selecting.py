@@ -7,7 +7,7 @@ there no parents: such a commit comes with its whole tree, less what is in the t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from heapq import nlargest
 from itertools import islice
 
@@ -55,8 +55,7 @@ class Selection:
         """The ids of some objects that the reader has and that what it gets has come from: the old versions of it."""
         graph, found = self.objects.graph, set[bytes]()
         for new, old in self._edges():
-            leaving, _ = introduced(graph.tree(old), [graph.tree(new)], self.objects.tree_set)
-            found.update(map(self.objects.id, leaving))
+            found.update(map(self.objects.id, self._less(graph.tree(old), [graph.tree(new)])))
         return found
 
     def _whole(self, commits: Iterable[int]) -> set[int]:
@@ -68,7 +67,7 @@ class Selection:
             assert place is not None
             places.add(place)
             tree = graph.tree(number)
-            places |= introduced(tree, olds, objects.tree_set)[0]
+            places |= self._less(tree, olds)
             # The next one is likely to be a neighbour, with much the same files.
             olds = [*olds[:_COMPARED], tree]
         return places
@@ -79,8 +78,12 @@ class Selection:
             place = objects.place(bytes.fromhex(name))
             if place is None:
                 raise NotOurs(f"upload-pack: {name} is not here any more")
-            places |= introduced(place, (), objects.tree_set)[0]
+            places |= self._less(place, ())
         return places
+
+    def _less(self, tree: int, olds: Iterable[int]) -> Set[int]:
+        """The places of what is in ``tree``, itself included, and not in the trees ``olds``."""
+        return introduced(tree, olds, self.objects.tree_set)[0]
 
     def _edges(self) -> Iterator[tuple[int, int]]:
         """Some pairs of a commit that is sent and one that the reader has, where they are likely to be alike."""
