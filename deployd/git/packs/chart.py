@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import os
 import struct
+import sys
 import tempfile
 import zlib
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from itertools import accumulate
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import BinaryIO, Literal, cast
@@ -26,7 +29,7 @@ DIRECTORY, SUFFIX, TEMPORARY = "deployd", ".chart", ".chart-"
 ID = 20
 Ints = Sequence[int]
 _Code = Literal["B", "I", "i", "Q", "q"]
-_MAGIC = b"deployd chart\0\0\2"
+_MAGIC = b"deployd chart\0\0\3"
 _COLUMNS = {
     "offsets": "Q",
     "ids": "B",
@@ -104,7 +107,7 @@ class Chart:
     def row(self, object_id: bytes) -> int | None:
         """The row of an id; None when it is not in the pack."""
         slots, ids, order = self.slots, self.ids, self.order
-        slot = int.from_bytes(object_id[:3], "big") * (len(slots) - 1) >> 24
+        slot = int.from_bytes(object_id[:2], "big") * (len(slots) - 1) >> 16
         for place in range(slots[slot], slots[slot + 1]):
             row = order[place]
             if ids[row * ID : row * ID + ID] == object_id:
@@ -196,22 +199,16 @@ def _write(file: BinaryIO, chart: Chart, size: int, checksum: bytes) -> None:
 
 def _by_id(ids: bytes, length: int) -> dict[str, array[int]]:
     names = [ids[start : start + ID] for start in range(0, length * ID, ID)]
-    order = array("I", sorted(range(length), key=names.__getitem__))
-    # One to four ids a slot.
-    slots = min(1 << max(length.bit_length() - 2, 0), 1 << 20)
+    counts = Counter(ids[::ID])
+    # The first two bytes of each id, as a number.
+    pairs = bytearray(2 * length)
+    pairs[::2], pairs[1::2] = (ids[1::ID], ids[::ID]) if sys.byteorder == "little" else (ids[::ID], ids[1::ID])
+    fine = Counter(memoryview(pairs).cast("H"))
+    starts = list(accumulate((fine[pair] for pair in range(1 << 16)), initial=0))
+    # Two to eight ids a slot, unless there are very many.
+    step = 1 << max(16 - max(length.bit_length() - 3, 0), 0)
     return {
-        "order": order,
-        "fan": array("I", (bisect_left(order, first, key=lambda row: names[row][0]) for first in range(1, 257))),
-        "slots": array("I", _starts(order, names, slots)),
+        "order": array("I", sorted(range(length), key=names.__getitem__)),
+        "fan": array("I", accumulate(counts[first] for first in range(256))),
+        "slots": array("I", starts[::step]),
     }
-
-
-def _starts(order: Sequence[int], names: Sequence[bytes], slots: int) -> Iterator[int]:
-    """For each slot, where its ids begin in ``order``; at last, where they end."""
-    place = 0
-    for slot in range(slots):
-        first = slot * (1 << 24) // slots
-        while place < len(order) and int.from_bytes(names[order[place]][:3], "big") < first:
-            place += 1
-        yield place
-    yield len(order)

@@ -8,7 +8,7 @@ for the rest they are found when they are asked for.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Iterable, Sequence, Set
 from itertools import chain
 
 from attrs import define, field
@@ -22,7 +22,7 @@ Lookup = Callable[[bytes], tuple[int, bytes] | None]
 """Finds (kind, content) of a commit or tree outside the pack by its id; None: it is not here, or something else."""
 _KEPT_ENTRIES = 1 << 18
 _UNKNOWN = (1 << 31) - 1
-_NOTHING: frozenset[int] = frozenset()
+_LEAF, _TREE = 1, 2
 _Commit = tuple[int, int, tuple[int, ...], int]
 
 
@@ -72,12 +72,13 @@ class _Drawing:
 
     def _number_rows(self) -> None:
         numbers = self.survey.numbers
-        self._references = array("i", [_UNKNOWN]) * len(numbers)
-        for row, object_id in enumerate(self.rows.ids):
-            number = numbers.get(object_id)
+        references = self._references = array("i", [_UNKNOWN]) * len(numbers)
+        states = bytearray(len(numbers))
+        for row, number in enumerate(map(numbers.get, self.rows.ids)):
             if number is not None:
-                self._references[number] = row
-        self._children = _Children(self.survey, self._references, self.lookup)
+                references[number] = row
+                states[number] = _TREE if self.rows.kinds[row] == TREE else _LEAF
+        self._children = _Children(self.survey, states, self.lookup)
 
     def _reference(self, number: int) -> int:
         references = self._references
@@ -103,7 +104,7 @@ class _Drawing:
         introduced_starts, listed = array("Q", [0]), array("i")
         room = 16 * len(self.rows.ids) + (1 << 16)
         effort = 64 * (self.survey.entries() + len(self.rows.ids)) + (1 << 20)
-        children = self._children.__getitem__
+        children, those_trees = self._children.__getitem__, self._children.trees
         for number, tree, before, time in ordered:
             commits.append(self._reference(number))
             times.append(time)
@@ -111,7 +112,7 @@ class _Drawing:
             parents.extend(index[parent] if parent in index else self._reference(parent) for parent in before)
             parent_starts.append(len(parents))
             if len(listed) < room and effort > 0:
-                found, spent = introduced(tree, self._old_trees(before), children)
+                found, spent = introduced(tree, self._old_trees(before), children, those_trees)
                 effort -= spent
                 listed.append(commits[-1])
                 listed.extend(self._all_references(found))
@@ -142,8 +143,8 @@ class _Drawing:
                     waiting.pop()
         return list(ordered.values())
 
-    def _old_trees(self, parents: tuple[int, ...]) -> list[int]:
-        trees = []
+    def _old_trees(self, parents: tuple[int, ...]) -> set[int]:
+        trees = set()
         for parent in parents:
             if parent not in self._tree_of:
                 found = self.lookup(self.survey.numbers.names[parent])
@@ -151,20 +152,20 @@ class _Drawing:
                 self._tree_of[parent] = self.survey.numbers[commit_head(found[1])[0]] if found and known else None
             tree = self._tree_of[parent]
             if tree is not None:
-                trees.append(tree)
+                trees.add(tree)
         return trees
 
 
 class _Children(dict[int, Set[int]]):
     """By number, the numbers of what is in a tree; those that were asked for lately are kept."""
 
-    def __init__(self, survey: Survey, references: array[int], lookup: Lookup) -> None:
+    def __init__(self, survey: Survey, states: bytearray, lookup: Lookup) -> None:
         super().__init__()
-        self._survey, self._references, self._lookup = survey, references, lookup
+        self._survey, self._states, self._lookup = survey, states, lookup
         self._room = _KEPT_ENTRIES
 
     def __missing__(self, number: int) -> Set[int]:
-        children = self._look(number)
+        children = frozenset(self._survey.children(number))
         self._room -= len(children) + 2
         if self._room < 0:
             self.clear()
@@ -172,12 +173,19 @@ class _Children(dict[int, Set[int]]):
         self[number] = children
         return children
 
-    def _look(self, number: int) -> Set[int]:
-        listed = self._survey.children(number)
-        if listed is None and (number >= len(self._references) or not 0 <= self._references[number] < _UNKNOWN):
-            object_id = self._survey.numbers.names[number]
-            found = self._lookup(object_id)
-            if found and found[0] == TREE:
-                self._survey.tree(object_id, tree_children(found[1]))
-                listed = self._survey.children(number)
-        return frozenset(listed) if listed is not None else _NOTHING
+    def trees(self, numbers: Iterable[int]) -> list[int]:
+        """Those that are trees, in the pack or elsewhere."""
+        states = self._states
+        if len(states) < len(self._survey.numbers):
+            states.extend(bytes(len(self._survey.numbers) - len(states)))
+        return [number for number in numbers if (states[number] or self._learned(number)) == _TREE]
+
+    def _learned(self, number: int) -> int:
+        """Find out about an object outside the pack; if it is a tree, the survey knows of it from now on."""
+        object_id = self._survey.numbers.names[number]
+        found = self._lookup(object_id)
+        self._states[number] = _LEAF
+        if found and found[0] == TREE:
+            self._survey.tree(object_id, tree_children(found[1]))
+            self._states[number] = _TREE
+        return self._states[number]

@@ -9,7 +9,7 @@ from heapq import heapify, heappop, heappush
 from attrs import define, field
 
 from deployd.git.packs.chart import ID, Chart
-from deployd.git.packs.introducing import introduced
+from deployd.git.packs.introducing import Children, Trees, introduced
 from deployd.git.packs.rows import NUMBER, PackRows
 
 _ROW = (1 << NUMBER) - 1
@@ -20,7 +20,8 @@ _WANTED, _LEFT_OUT = 1, 2
 class Graph:
     """Numbers are given in the order in which packs are added. A commit that two packs hold has one number.
 
-    ``place`` finds the place of an id, None: it is not here; ``children`` are the places in the tree at a place.
+    ``place`` finds the place of an id, None: it is not here; ``children`` are the places in the tree at a place,
+    ``trees`` those of some places where a tree is.
 
     ``parents``: the numbers of the parents that are here; ``times`` in seconds since 1970; ``levels``: one more than
     the highest of the parents', 1 without any. ``heads``: the commits that are no parent of another. ``tags``: the id
@@ -28,7 +29,8 @@ class Graph:
     """
 
     place: Callable[[bytes], int | None]
-    children: Callable[[int], Set[int]]
+    children: Children
+    trees: Trees
     ids: list[bytes] = field(init=False, factory=list)
     parents: list[tuple[int, ...]] = field(init=False, factory=list)
     times: list[int] = field(init=False, factory=list)
@@ -97,15 +99,18 @@ class Graph:
                 self._add(later.pop(0)[0])
             waiting = later
 
-    def ancestors(self, tips: Iterable[int], without: Iterable[int] = ()) -> set[int]:
-        """``tips`` and all before them, less ``without`` and all before those."""
+    def ancestors(self, tips: Iterable[int], without: Iterable[int] = (), cut: Set[int] = frozenset()) -> set[int]:
+        """``tips`` and all before them, less ``without`` and all before those. Nothing is before one of ``cut``."""
         left_out = set(without)
         if left_out:
-            return self._difference(set(tips), left_out)
+            return self._difference(set(tips), left_out, cut)
         known = set(tips)
         waiting, parents = list(known), self.parents
         while waiting:
-            for parent in parents[waiting.pop()]:
+            number = waiting.pop()
+            if number in cut:
+                continue
+            for parent in parents[number]:
                 if parent not in known:
                     known.add(parent)
                     waiting.append(parent)
@@ -125,30 +130,30 @@ class Graph:
                     waiting.append(parent)
         return False
 
-    def _difference(self, tips: set[int], without: set[int]) -> set[int]:
+    def _difference(self, tips: set[int], without: set[int], cut: Set[int]) -> set[int]:
         """A commit's descendants are on higher levels, so when none of those waits, it is known who reaches it."""
         marks = dict.fromkeys(tips, _WANTED)
-        for number in without:
-            marks[number] = marks.get(number, 0) | _LEFT_OUT
+        marks.update(dict.fromkeys(without, _LEFT_OUT))
         levels, parents = self.levels, self.parents
-        waiting = [(-levels[number], number) for number in marks]
+        waiting = [-levels[number] << NUMBER | number for number in marks]
         heapify(waiting)
-        open_ends = sum(mark == _WANTED for mark in marks.values())
+        wanted = sum(mark == _WANTED for mark in marks.values())
         found = set()
-        while open_ends:
-            number = heappop(waiting)[1]
+        while wanted:
+            number = heappop(waiting) & _ROW
             mark = marks[number]
             if mark == _WANTED:
-                open_ends -= 1
+                wanted -= 1
                 found.add(number)
-            for parent in parents[number]:
+            for parent in parents[number] if number not in cut else ():
                 before = marks.get(parent)
                 if before is None:
-                    heappush(waiting, (-levels[parent], parent))
-                    open_ends += mark == _WANTED
-                elif before == _WANTED and mark & _LEFT_OUT:
-                    open_ends -= 1
-                marks[parent] = (before or 0) | (mark if not mark & _LEFT_OUT else _LEFT_OUT)
+                    heappush(waiting, -levels[parent] << NUMBER | parent)
+                    wanted += mark == _WANTED
+                    marks[parent] = mark
+                elif before < mark:
+                    wanted -= 1
+                    marks[parent] = mark
         return found
 
     def _source(self, number: int) -> tuple[PackRows, int]:
@@ -162,10 +167,10 @@ class Graph:
         return place
 
     def _compared(self, number: int) -> set[int]:
-        olds = [self.tree(parent) for parent in self.parents[number]]
+        olds = {self.tree(parent) for parent in self.parents[number]}
         commit = self.place(self.ids[number])
         assert commit is not None
-        return introduced(self.tree(number), olds, self.children)[0] | {commit}
+        return introduced(self.tree(number), olds, self.children, self.trees)[0] | {commit}
 
     def _add(self, pack: PackRows) -> None:
         chart = pack.chart

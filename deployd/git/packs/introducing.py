@@ -7,23 +7,33 @@ short.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Set
+from collections.abc import Callable, Iterable, Sequence, Set
 
 Children = Callable[[int], Set[int]]
-"""What a tree has in it, submodules left out; nothing for what is no tree."""
+"""What a tree has in it, submodules left out."""
+Trees = Callable[[Iterable[int]], Sequence[int]]
+"""Those of some objects that are trees."""
+_NOTHING: frozenset[int] = frozenset()
 
 
-def introduced(tree: int, olds: Iterable[int], children: Children) -> tuple[set[int], int]:
+def introduced(tree: int, olds: Set[int], children: Children, trees: Trees) -> tuple[set[int], int]:
     """The objects of ``tree`` (itself too) that are not in the trees ``olds``, and how many entries were looked at."""
-    old = set(olds)
-    new = {tree} - old
-    found = set(new)
-    effort = 0
+    if tree in olds:
+        return set(), len(olds)
+    found, effort = {tree}, len(olds)
+    new, old = trees((tree,)), trees(olds)
     while new:
-        arriving = set[int]().union(*map(children, new))
-        leaving = set[int]().union(*map(children, old))
-        effort += len(arriving) + len(leaving) + len(new) + len(old)
-        new = arriving - leaving - found
-        old = leaving - arriving
-        found |= new
+        there, gone = _together(new, children), _together(old, children)
+        effort += len(there) + len(gone)
+        arriving = there - gone
+        found |= arriving
+        new = trees(arriving)
+        if new:
+            old = trees(gone - there)
     return found, effort
+
+
+def _together(trees: Sequence[int], children: Children) -> Set[int]:
+    if len(trees) == 1:
+        return children(trees[0])
+    return _NOTHING.union(*map(children, trees))

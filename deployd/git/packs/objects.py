@@ -6,7 +6,7 @@ a person's ``git gc``, deletes it meanwhile. Places and the numbers of commits h
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Set
+from collections.abc import Iterable, Iterator, Set
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -116,12 +116,14 @@ class Objects:
         return found
 
     def tree_set(self, place: int) -> Set[int]:
-        """The places of what a tree has in it, submodules left out; nothing when it is no tree."""
-        if self.kind(place) != TREE:
-            return frozenset()
+        """The places of what a tree has in it, submodules left out, and what is not here."""
         near = self.packs[place >> NUMBER]
         found = {self._near(near, object_id) for object_id in tree_children(self.read(place)[1])}
         return {inner for inner in found if inner is not None}
+
+    def trees(self, places: Iterable[int]) -> list[int]:
+        """Those of some places where a tree is."""
+        return [place for place in places if self.kind(place) == TREE]
 
     def repeated(self) -> dict[int, list[int]]:
         """By pack number, those of its rows that are objects of a pack with a lower number too; mostly nothing."""
@@ -146,7 +148,7 @@ class Objects:
 
     def _forget(self) -> None:
         self.packs = []
-        self.graph = Graph(self.place, self.tree_set)
+        self.graph = Graph(self.place, self.tree_set, self.trees)
         self._loose = frozenset()
         self._contents.clear()
 

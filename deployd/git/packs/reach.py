@@ -56,7 +56,7 @@ class Reach:
         waiting = {place for other in self._others for place in objects.places(other)}
         while waiting:
             found |= waiting
-            waiting = set[int]().union(*map(objects.tree_set, waiting)) - found
+            waiting = set[int]().union(*map(objects.tree_set, objects.trees(waiting))) - found
         return found
 
     @cached_property

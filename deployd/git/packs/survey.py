@@ -107,7 +107,7 @@ class Survey:
             more = bytes(8 * (number + 1024 - len(self._starts)))
             self._starts.frombytes(more)
             self._ends.frombytes(more)
-        self._starts[number] = len(self._children) + 1
+        self._starts[number] = len(self._children)
         self._children.extend(map(self.numbers.__getitem__, children))
         self._ends[number] = len(self._children)
 
@@ -115,11 +115,9 @@ class Survey:
         """A tag object."""
         self._tags[self.numbers[object_id]] = self.numbers[target]
 
-    def children(self, number: int) -> Sequence[int] | None:
-        """The numbers of a tree's entries; None when it was not told of."""
-        if number >= len(self._starts) or not self._starts[number]:
-            return None
-        return self._children.slice(self._starts[number] - 1, self._ends[number])
+    def children(self, number: int) -> Sequence[int]:
+        """The numbers of the entries of a tree that it was told of."""
+        return self._children.slice(self._starts[number], self._ends[number])
 
     def entries(self) -> int:
         """How many entries all the trees have together."""
