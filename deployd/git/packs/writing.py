@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import zlib
 from collections.abc import Callable
 from typing import BinaryIO
 
 from attrs import define, field
+from isal import isal_zlib
 
 from deployd.git.kinds import OFS_DELTA, REF_DELTA
 from deployd.git.packs.entries import Buffer
 
 _SMALL = 1 << 14
 _PIECE = 1 << 19
-_LEVEL = 1
-"""Of deflating: three times as fast as git's usual one, a tenth larger."""
+_LEVEL = 2
+"""Of deflating: as small as zlib's first level, in less than half the time."""
 
 
 def entry_header(kind: int, size: int) -> bytes:
@@ -86,9 +86,9 @@ class PackWriter:
         """Write an object that is no delta."""
         self.put(entry_header(kind, len(content)))
         if len(content) <= _PIECE:
-            self.put(zlib.compress(content, _LEVEL))
+            self.put(isal_zlib.compress(content, _LEVEL))
             return
-        deflater = zlib.compressobj(_LEVEL)
+        deflater = isal_zlib.compressobj(_LEVEL)
         with memoryview(content) as view:
             for begin in range(0, len(content), _PIECE):
                 self.put(deflater.compress(view[begin : begin + _PIECE]))
