@@ -98,6 +98,9 @@ class KeeperLink:
                 pause = min(LAST_PAUSE, pause * 3)
                 continue
             try:
+                if self._left:
+                    # By one who was told of the list: nothing was being waited for then, to be cancelled.
+                    raise CancelledError()
                 await peer.when_closed()
             except CancelledError:
                 self.peer = None

@@ -330,3 +330,9 @@ class QuitTests(KeepingCase):
         self.successResultOf(leaving)
         self.assertEqual((self.link.house.finished, self.hear("http-1")), (0, []))
         self.assertEqual(len(self.link.door.sessions.open), 0)
+
+    def test_whoever_is_told_of_the_list_may_leave_there_and_then(self) -> None:
+        link = LinkHouse(Turns())
+        left = link.keeping.begin().addCallback(lambda _: Deferred.fromCoroutine(link.keeping.leave()))
+        link.wait(0.2)
+        self.successResultOf(left)
