@@ -49,8 +49,9 @@ def nothing_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
             errors.append(str(event.get("log_failure", event.get("log_format"))))
 
     children = _children()
-    # What an earlier test has left was told there.
+    # Those of a whole module's fixtures.
     planned = [call.func for call in reactor.getDelayedCalls()]
+    open_before = {*reactor.getReaders(), *reactor.getWriters()}
     globalLogPublisher.addObserver(observe)
     try:
         yield
@@ -59,10 +60,31 @@ def nothing_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
     finally:
         globalLogPublisher.removeObserver(observe)
     left = [call for call in reactor.getDelayedCalls() if call.func not in planned and not _is_housekeeping(call)]
+    running = _children() - children
     leaks = [f"delayed call: {call}" for call in left]
-    leaks += [f"child process {pid}" for pid in _children() - children]
+    leaks += [f"child process {pid}" for pid in running]
     leaks += [f"logged error: {error}" for error in errors]
+    if left or running:
+        _end(left, running, open_before)
     assert not leaks, leaks
+
+
+def _end(calls: list, children: set[int], open_before: set[object]) -> None:
+    """What a test has left would go on, and be told of every test that follows."""
+    from twisted.internet import reactor
+
+    for call in calls:
+        call.cancel()
+    for pid in children:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    readers, writers = reactor.getReaders(), reactor.getWriters()
+    # It spares what the reactor itself needs.
+    reactor.removeAll()
+    for each in open_before.intersection(readers):
+        reactor.addReader(each)
+    for each in open_before.intersection(writers):
+        reactor.addWriter(each)
 
 
 def _is_housekeeping(call: object) -> bool:
