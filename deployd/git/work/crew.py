@@ -20,15 +20,16 @@ from deployd.git.work.spawning import Spawn
 FIRST_DELAY, LONGEST_DELAY = 0.1, 5.0
 # Seconds that a job has to end by itself once nobody waits for it: cheaper than another process.
 ABANDONED = 1.0
-_BUSY = "the hub has too much to do for git; try again in a moment"
-_STOPPING = "the hub is stopping; try again in a moment"
+_BUSY = "too much is to be done for git; try again in a moment"
+_STOPPING = "git's workers are stopping; try again in a moment"
 
 
 @frozen(kw_only=True)
 class Terms:
     """``workers``: how many at most; ``waiting``: how many errands may wait, and for ``patience`` seconds each.
 
-    ``jobs`` and ``memory`` (bytes of its own): a worker that has done, or has kept, as much is replaced.
+    ``jobs`` and ``memory`` (bytes of its own): a worker that has done, or has kept, as much is replaced. ``idle``: one
+    that has had nothing to do for so many seconds ends, None: it stays.
     """
 
     workers: int
@@ -37,6 +38,7 @@ class Terms:
     nice: int = 0
     jobs: int = 1000
     memory: int = 256 << 20
+    idle: float | None = None
 
 
 class Crew:
@@ -134,7 +136,7 @@ class Crew:
             self._waiting.insert(0, errand)
             errand.expiry = self._clock.callLater(self._terms.patience, self._expire, errand)
         elif errand is not None:
-            errand.end(Unfinished("the hub's git worker ended in the middle of it; try again"))
+            errand.end(Unfinished("a git worker ended in the middle of it; try again"))
         self._allot()
         self._settle()
 
@@ -155,7 +157,7 @@ class Crew:
 
     def _add(self) -> None:
         try:
-            self._members.append(Member(self._clock, self._spawn, self._terms.nice, self))
+            self._members.append(Member(self._clock, self._spawn, self._terms.nice, self._terms.idle, self))
         except OSError as error:
             self._log.error("A git worker could not be started: {error}", error=error)
             self._rest_a_while()

@@ -72,12 +72,13 @@ class Member:
 
     _log = Logger()
 
-    def __init__(self, clock: IReactorTime, spawn: Spawn, nice: int, crew: Crew) -> None:
+    def __init__(self, clock: IReactorTime, spawn: Spawn, nice: int, idle: float | None, crew: Crew) -> None:
         self.state = "starting"
         self.jobs = self.memory = 0
         self.expected = False
         self.end = ""
         self._clock = clock
+        self._idle = idle
         self._crew = crew
         self._errand: Errand | None = None
         self._repositories: deque[str] = deque(maxlen=_REPOSITORIES)
@@ -113,7 +114,7 @@ class Member:
             self.expected = True
             self._machine.kill()
         if errand is not None:
-            errand.end(Unfinished(f"the hub's git worker {why}; try again"))
+            errand.end(Unfinished(f"a git worker {why}; try again"))
 
     def drop(self, errand: Errand, patience: float) -> None:
         """Nobody waits for ``errand`` any more: it has ``patience`` seconds to end by itself."""
@@ -168,6 +169,8 @@ class Member:
 
     def offer(self) -> None:
         self._crew.rests(self)
+        if self.state == "idle" and self._idle is not None:
+            self._deadline = self._clock.callLater(self._idle, self.retire)
 
     def send(self) -> None:
         assert self._errand is not None
