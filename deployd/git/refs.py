@@ -94,9 +94,8 @@ def move_refs(
             return [verdict or "atomic push failed" for verdict in verdicts]
         if all(verdicts):
             return verdicts
-        before()
         _follow_first_branch(repository, refs, values, moves)
-        replace_file(repository / "packed-refs", _text(values, peeled))
+        replace_file(repository / "packed-refs", _text(values, peeled), before)
         _drop_loose(repository, refs.values)
         return verdicts
 

@@ -10,8 +10,8 @@ import mmap
 import os
 import shutil
 import tempfile
-from array import array
 from collections.abc import Set
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -20,10 +20,10 @@ from dulwich.object_format import DEFAULT_OBJECT_FORMAT
 from dulwich.objects import ObjectID, RawObjectID
 from dulwich.pack import extend_pack
 
-from deployd.git.disk import sync_directory
+from deployd.git.disk import at_once, sync_directory
 from deployd.git.kinds import COMMIT, TREE
 from deployd.git.limits import GitLimits
-from deployd.git.packs.chart import Chart, chart_path, save_chart
+from deployd.git.packs.chart import chart_path, save_chart
 from deployd.git.packs.drawing import Rows, draw_chart
 from deployd.git.packs.index import entry_checks, write_index
 from deployd.git.packs.resolving import Resolver
@@ -35,6 +35,7 @@ from deployd.git.receiving.progress import Progress
 
 PREFIX = "tmp_objdir-incoming-"
 _PIECE = 1 << 20
+_LARGE = 4 << 20
 
 
 @define
@@ -159,20 +160,23 @@ class Quarantine:
         """Write the index, and the chart, and have the pack and its index on the disk."""
         self._rows, self._kinds = found.rows(), found.kinds
         file.flush()
-        os.fsync(file.fileno())
+        # A large pack is on its way to the disk while its chart is drawn; a small one goes there with its index.
+        early = partial(os.fsync, file.fileno()) if found.end > _LARGE else lambda: None
+        index = self._directory / "incoming.idx"
+        with index.open("wb") as index_file:
+            at_once(early, partial(self._describe, file, found, index_file))
+            at_once(partial(os.fsync, file.fileno()), partial(os.fsync, index_file.fileno()))
+        index.rename(self._directory / (self._name + ".idx"))
+
+    def _describe(self, file: BinaryIO, found: PackScan, index: BinaryIO) -> None:
         chart = draw_chart(self.census.survey, Rows(found.ids, found.offsets, found.kinds, found.bases), self._look)
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as buffer:
             size, checksum, checks = len(buffer), buffer[-TRAILER:], entry_checks(buffer, found.offsets)
         self._name = "pack-" + checksum.hex()
-        self._index(chart, checks, checksum)
+        write_index(index, chart, checks, checksum)
+        index.flush()
         if self.charted:
             save_chart(self._directory / (self._name + ".chart"), chart, size, checksum)
-
-    def _index(self, chart: Chart, checks: array[int], checksum: bytes) -> None:
-        with (self._directory / (self._name + ".idx")).open("wb") as index:
-            write_index(index, chart, checks, checksum)
-            index.flush()
-            os.fsync(index.fileno())
 
     def _look(self, object_id: bytes) -> tuple[int, bytes] | None:
         return self.here.read(object_id) if self.here.kind(object_id) in (COMMIT, TREE) else None
