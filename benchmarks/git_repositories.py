@@ -30,6 +30,8 @@ from benchmarks.git_text import Author, Lines
 SEED = 6
 START = 1_300_000_000
 MAIN = "refs/heads/main"
+# A file to which lines are added in front, as in many a project.
+NEWS = "NEWS.rst"
 EMAIL = "person{0}@example.org"
 # Branches at work at one time, beside main.
 _OPEN_AT_ONCE = 12
@@ -52,8 +54,8 @@ class Shape:
 
 
 SHAPES = {
-    "small": Shape(360, 290, 40, 3, 3, 6, 20, 300_000),
-    "medium": Shape(4_300, 540, 90, 4, 150, 30, 60, 500_000),
+    "small": Shape(400, 290, 40, 3, 3, 6, 20, 300_000),
+    "medium": Shape(5_000, 540, 90, 4, 150, 30, 60, 500_000),
     "large": Shape(24_000, 1_450, 260, 5, 1_700, 260, 130, 500_000),
 }
 
@@ -165,7 +167,10 @@ class _History:
             parent = random.choice(self._directories)
             if parent.count("/") < shape.depth:
                 self._directories.append(f"{parent}{self._author.word()}{len(self._directories)}/")
-        files = {self._name(): self._author.text() for _ in range(shape.files - shape.binaries - 1)}
+        # The longest come first, which are changed the most.
+        texts = sorted((self._author.text() for _ in range(shape.files - shape.binaries - 2)), key=len, reverse=True)
+        files = {NEWS: self._author.lines(shape.files * 3)}
+        files.update((self._name(), text) for text in texts)
         files["Procfile"] = (b"http: exec sleep 1000000",)
         for _ in range(shape.binaries):
             files[self._name("bin")] = self._binary()
@@ -176,7 +181,9 @@ class _History:
     def _name(self, suffix: str = "") -> str:
         self._names += 1
         ending = suffix or self._random.choice(("py", "py", "py", "rst", "js", "html"))
-        return f"{self._random.choice(self._directories)}{self._author.word()}{self._names}.{ending}"
+        # Half of the files are in a quarter of the directories.
+        directory = self._directories[int(len(self._directories) * self._random.random() ** 2)]
+        return f"{directory}{self._author.word()}{self._names}.{ending}"
 
     def _binary(self) -> Lines:
         return (self._random.randbytes(int(self._shape.binary_bytes * self._random.random() ** 2) + 500),)
@@ -195,6 +202,8 @@ class _History:
             is_text = not name.endswith(".bin")
             if is_text or random.random() < 0.1:
                 change[name] = self._author.edited(files[name]) if is_text else self._binary()
+        if luck > 0.85 and NEWS in files:
+            change[NEWS] = self._author.lines(2) + files[NEWS]
         if luck < 0.08 or not change:
             change[self._name()] = self._author.text()
         elif luck < 0.10:
