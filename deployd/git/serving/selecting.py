@@ -83,7 +83,7 @@ class Selection:
 
     def _less(self, tree: int, olds: Iterable[int]) -> Set[int]:
         """The places of what is in ``tree``, itself included, and not in the trees ``olds``."""
-        return introduced(tree, olds, self.objects.tree_set)[0]
+        return introduced(tree, set(olds), self.objects.tree_set, self.objects.trees)[0]
 
     def _edges(self) -> Iterator[tuple[int, int]]:
         """Some pairs of a commit that is sent and one that the reader has, where they are likely to be alike."""
