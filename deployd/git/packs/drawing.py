@@ -20,7 +20,7 @@ from deployd.git.packs.survey import Survey, commit_head, tree_children
 
 Lookup = Callable[[bytes], tuple[int, bytes] | None]
 """Finds (kind, content) of a commit or tree outside the pack by its id; None: it is not here, or something else."""
-_KEPT_ENTRIES = 1 << 18
+_KEPT_ENTRIES = 1 << 15
 _UNKNOWN = (1 << 31) - 1
 _LEAF, _TREE = 1, 2
 _Commit = tuple[int, int, tuple[int, ...], int]

@@ -23,17 +23,14 @@ def introduced(tree: int, olds: Set[int], children: Children, trees: Trees) -> t
     found, effort = {tree}, len(olds)
     new, old = trees((tree,)), trees(olds)
     while new:
-        there, gone = _together(new, children), _together(old, children)
+        there = children(new[0]) if len(new) == 1 else _NOTHING.union(*map(children, new))
+        gone = children(old[0]) if len(old) == 1 else _NOTHING.union(*map(children, old))
         effort += len(there) + len(gone)
         arriving = there - gone
+        if not arriving:
+            break
         found |= arriving
         new = trees(arriving)
         if new:
             old = trees(gone - there)
     return found, effort
-
-
-def _together(trees: Sequence[int], children: Children) -> Set[int]:
-    if len(trees) == 1:
-        return children(trees[0])
-    return _NOTHING.union(*map(children, trees))

@@ -117,7 +117,13 @@ class Survey:
 
     def children(self, number: int) -> Sequence[int]:
         """The numbers of the entries of a tree that it was told of."""
-        return self._children.slice(self._starts[number], self._ends[number])
+        start, end = self._starts[number], self._ends[number]
+        spilled = self._children.spilled
+        return (
+            self._children.tail[start - spilled : end - spilled]
+            if start >= spilled
+            else self._children.mapped[start:end]
+        )
 
     def entries(self) -> int:
         """How many entries all the trees have together."""
@@ -134,30 +140,26 @@ class Survey:
 
 @define
 class _Ints:
-    """A growing sequence of int32s; all but the last of them lie in an unnamed file when they are many."""
+    """A growing sequence of int32s; the first ``spilled`` of them lie in an unnamed file, the rest in ``tail``."""
 
-    _tail: array[int] = field(init=False, factory=lambda: array("i"))
+    tail: array[int] = field(init=False, factory=lambda: array("i"))
+    mapped: memoryview = field(init=False, factory=lambda: memoryview(b"").cast("i"))
+    spilled: int = field(init=False, default=0)
     _file: BinaryIO | None = field(init=False, default=None)
-    _mapped: memoryview = field(init=False, factory=lambda: memoryview(b"").cast("i"))
 
     def __len__(self) -> int:
-        return len(self._mapped) + len(self._tail)
+        return self.spilled + len(self.tail)
 
     def extend(self, numbers: Iterable[int]) -> None:
-        if len(self._tail) > _IN_MEMORY:
+        if len(self.tail) > _IN_MEMORY:
             self._spill()
-        self._tail.extend(numbers)
-
-    def slice(self, start: int, end: int) -> Sequence[int]:
-        spilled = len(self._mapped)
-        if start >= spilled:
-            return self._tail[start - spilled : end - spilled]
-        return self._mapped[start:end]
+        self.tail.extend(numbers)
 
     def _spill(self) -> None:
         if self._file is None:
             self._file = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as this, and has no name
-        self._tail.tofile(self._file)
+        self.tail.tofile(self._file)
         self._file.flush()
-        self._mapped = memoryview(mmap(self._file.fileno(), 0, access=ACCESS_READ)).cast("i")
-        self._tail = array("i")
+        self.mapped = memoryview(mmap(self._file.fileno(), 0, access=ACCESS_READ)).cast("i")
+        self.spilled += len(self.tail)
+        self.tail = array("i")
