@@ -18,7 +18,8 @@ class GitLimits:
     ``requests``: how many are under way at once, ``client_requests`` of them from one address. ``followers``: the
     pushers who hear at one time how their deploys go. ``cache_bytes`` and ``cache_files``: packs that are made or were
     made lately, on the disk.
-    ``consolidated_bytes``: packs that cost more to copy than this together are not merged;
+    ``refusal_seconds``: how long the answer to wrong credentials is put off at most; ``refusals_waiting``: of so many at
+    once. ``consolidated_bytes``: packs that cost more to copy than this together are not merged;
     ``pushes_between``: how many pushes an app takes before its packs are looked at again.
     """
 
@@ -28,7 +29,7 @@ class GitLimits:
     meta_bytes: int = 16 << 20
     inflated_bytes: int = 4 << 30
     delta_depth: int = 4096
-    commands: int = 1000
+    commands: int = 20_000
     push_options: int = 100
     option_bytes: int = 1000
     refs: int = 100_000
@@ -46,6 +47,8 @@ class GitLimits:
     followers: int = 100
     cache_bytes: int = 4 << 30
     cache_files: int = 500
+    refusal_seconds: float = 5.0
+    refusals_waiting: int = 256
     pushes_waiting: int = 32
     consolidated_bytes: int = 2 << 30
     pushes_between: int = 8

@@ -7,6 +7,8 @@ bytes, ids 40 hex digits; ``refs/deploy/*`` is the hub's own and never shown to,
 from __future__ import annotations
 
 import os
+import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -18,6 +20,8 @@ from deployd.git.disk import locked, replace_file
 HEADS, TAGS, DEPLOY = b"refs/heads/", b"refs/tags/", b"refs/deploy/"
 DEFAULT_BRANCH = b"refs/heads/master"
 LOCK = "deployd-lock"
+_PACKED = re.compile(rb"^([0-9a-f]{40}) ([^\n]+)\n(?:\^([0-9a-f]{40})\n)?", re.MULTILINE)
+_SLASH = re.compile(rb"/")
 _HEADER = b"# pack-refs with: peeled fully-peeled sorted \n"
 
 
@@ -88,14 +92,14 @@ def move_refs(
     """
     with locked(repository / LOCK):
         refs = read_refs(repository)
-        values, peeled = dict(refs.values), dict(refs.peeled)
-        verdicts = [_apply(move, refs.head, values, peeled) for move in moves]
+        table = _Table(refs.head, dict(refs.values), dict(refs.peeled))
+        verdicts = [table.apply(move) for move in moves]
         if atomic and any(verdicts):
             return [verdict or "atomic push failed" for verdict in verdicts]
         if all(verdicts):
             return verdicts
-        _follow_first_branch(repository, refs, values, moves)
-        replace_file(repository / "packed-refs", _text(values, peeled), before)
+        _follow_first_branch(repository, refs, table.values, moves)
+        replace_file(repository / "packed-refs", table.text(), before)
         _drop_loose(repository, refs.values)
         return verdicts
 
@@ -114,34 +118,60 @@ def bad_name(name: bytes) -> str | None:
     return None if check_ref_format(Ref(name)) else "funny refname"
 
 
-def _apply(move: Move, head: bytes, values: dict[bytes, bytes], peeled: dict[bytes, bytes]) -> str:
-    if values.get(move.name) != move.old:
-        if move.name not in values:
-            return "the ref is not there"
-        return "the ref has moved meanwhile; fetch first" if move.old else "the ref is there already; fetch first"
-    if move.new is None:
-        if move.name == head:
-            return "the default branch cannot be deleted"
-        values.pop(move.name, None)
-        peeled.pop(move.name, None)
+@define
+class _Table:
+    """Refs that change. ``_below``: how many of them are in each directory; counted when a ref is first created."""
+
+    head: bytes
+    values: dict[bytes, bytes]
+    peeled: dict[bytes, bytes]
+    _below: Counter[bytes] = field(init=False, factory=Counter)
+
+    def apply(self, move: Move) -> str:
+        """Make one move; return why that cannot be, or ""."""
+        if self.values.get(move.name) != move.old:
+            if move.name not in self.values:
+                return "the ref is not there"
+            return "the ref has moved meanwhile; fetch first" if move.old else "the ref is there already; fetch first"
+        if move.new is None:
+            if move.name == self.head:
+                return "the default branch cannot be deleted"
+            if self.values.pop(move.name, None) and self._below:
+                self._below.subtract(_directories(move.name))
+            self.peeled.pop(move.name, None)
+            return ""
+        if move.old is None:
+            rival = self._rival(move.name)
+            if rival:
+                return f"{rival.decode('utf-8', 'replace')} is in the way"
+            self._below.update(_directories(move.name))
+        self.values[move.name] = move.new
+        self.peeled.pop(move.name, None)
+        if move.peeled:
+            self.peeled[move.name] = move.peeled
         return ""
-    if move.old is None:
-        rival = _rival(move.name, values)
-        if rival:
-            return f"{rival.decode('utf-8', 'replace')} is in the way"
-    values[move.name] = move.new
-    peeled.pop(move.name, None)
-    if move.peeled:
-        peeled[move.name] = move.peeled
-    return ""
+
+    def text(self) -> bytes:
+        """The content of ``packed-refs``."""
+        lines = [_HEADER]
+        for name in sorted(self.values):
+            lines.append(self.values[name] + b" " + name + b"\n")
+            if name in self.peeled:
+                lines.append(b"^" + self.peeled[name] + b"\n")
+        return b"".join(lines)
+
+    def _rival(self, name: bytes) -> bytes | None:
+        """A ref that could not be a file beside ``name``, because one would have to be the other's directory."""
+        if not self._below:
+            self._below.update(directory for other in self.values for directory in _directories(other))
+        if self._below[name] > 0:
+            return min(other for other in self.values if other.startswith(name + b"/"))
+        return next((directory for directory in _directories(name) if directory in self.values), None)
 
 
-def _rival(name: bytes, values: Iterable[bytes]) -> bytes | None:
-    """A ref that could not be a file beside ``name``, because one would have to be the other's directory."""
-    for other in values:
-        if other.startswith(name + b"/") or name.startswith(other + b"/"):
-            return other
-    return None
+def _directories(name: bytes) -> list[bytes]:
+    """``refs``, ``refs/heads`` and so on, up to the one that ``name`` lies in."""
+    return [name[: found.start()] for found in _SLASH.finditer(name)]
 
 
 def _follow_first_branch(repository: Path, refs: Refs, values: dict[bytes, bytes], moves: Sequence[Move]) -> None:
@@ -155,26 +185,12 @@ def _follow_first_branch(repository: Path, refs: Refs, values: dict[bytes, bytes
         replace_file(repository / "HEAD", b"ref: " + (preferred or branches)[0] + b"\n")
 
 
-def _text(values: dict[bytes, bytes], peeled: dict[bytes, bytes]) -> bytes:
-    lines = [_HEADER]
-    for name in sorted(values):
-        lines.append(values[name] + b" " + name + b"\n")
-        if name in peeled:
-            lines.append(b"^" + peeled[name] + b"\n")
-    return b"".join(lines)
-
-
 def _packed(repository: Path) -> tuple[dict[bytes, bytes], dict[bytes, bytes]]:
-    values: dict[bytes, bytes] = {}
-    peeled: dict[bytes, bytes] = {}
-    name = b""
-    for line in _lines(repository / "packed-refs"):
-        if line.startswith(b"^"):
-            peeled[name] = line[1:41]
-        elif line[40:41] == b" ":
-            name = line[41:]
-            values[name] = line[:40]
-    return values, peeled
+    try:
+        lines = _PACKED.findall((repository / "packed-refs").read_bytes())
+    except FileNotFoundError:
+        lines = []
+    return {name: value for value, name, _ in lines}, {name: peeled for _, name, peeled in lines if peeled}
 
 
 def _with_loose(
