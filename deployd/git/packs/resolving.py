@@ -41,6 +41,7 @@ class Resolver:
     _deltas: array[int] = field(init=False)
     _others: array[int] = field(init=False)
     _depths: array[int] = field(init=False)
+    _total: int = field(init=False)
     _left: int = field(init=False)
     _awaiting: defaultdict[bytes, list[int]] = field(init=False, factory=lambda: defaultdict(list))
     _cache: OrderedDict[int, bytes] = field(init=False, factory=OrderedDict)
@@ -50,7 +51,7 @@ class Resolver:
         """Resolve everything, or raise BadPack."""
         found = self.found
         whole = [row for row, kind in enumerate(found.kinds) if kind not in DELTAS]
-        self._left = len(found) - len(whole)
+        self._total = self._left = len(found) - len(whole)
         self._link()
         for root in whole:
             if self._deltas[root] >= 0 or (self._awaiting and found.ids[root] in self._awaiting):
@@ -115,7 +116,7 @@ class Resolver:
         found.kinds[row], found.ids[row] = kind, name
         self._left -= 1
         if not self._left % STEP:
-            self.step(len(found) - self._left)
+            self.step(self._total - self._left)
         if kind != BLOB:
             self.seen(kind, name, content)
         if self._deltas[row] < 0 and (not self._awaiting or name not in self._awaiting):

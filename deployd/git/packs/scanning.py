@@ -89,6 +89,7 @@ def scan(buffer: Buffer, limits: GitLimits, seen: Seen, step: Step = lambda done
         position = _entry(buffer, position, row, found, limits, seen)
     if position != found.end:
         raise BadPack("the pack goes on after its last object")
+    step(count)
     return found
 
 

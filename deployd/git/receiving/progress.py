@@ -30,10 +30,15 @@ class Progress:
     def of(self, title: str, total: int) -> Step:
         """What to call with how many of ``total`` are done."""
 
+        said = False
+
         def step(done: int) -> None:
+            nonlocal said
             now = self.seconds()
-            if self.say is not None and now >= self._next:
-                self._next = now + _BETWEEN
-                self.say(f"{title}: {done * 100 // max(total, 1):3}% ({done}/{total})\r")
+            if self.say is not None and done >= total and said:
+                self.say(f"{title}: 100% ({total}/{total}), done.\n")
+            elif self.say is not None and now >= self._next and done < total:
+                said, self._next = True, now + _BETWEEN
+                self.say(f"{title}: {done * 100 // total:3}% ({done}/{total})\r")
 
         return step

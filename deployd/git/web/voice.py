@@ -41,6 +41,7 @@ class Voice:
     left: Callable[[], object] = lambda: None
     gone: bool = field(init=False, default=False)
     _waiting: deque[str] = field(init=False, factory=deque)
+    _progress: str = field(init=False, default="")
     _left_out: int = field(init=False, default=0)
     _paused: bool = field(init=False, default=False)
     _ended: Deferred[None] | None = field(init=False, default=None)
@@ -60,6 +61,13 @@ class Voice:
         if len(self._waiting) > LINES:
             self._waiting.popleft()
             self._left_out += 1
+        self._drain()
+
+    def show(self, progress: str) -> None:
+        """Send a text that ends as git's progress does; of several that wait, the newest."""
+        if self.gone:
+            return
+        self._progress = progress
         self._drain()
 
     def end(self) -> Deferred[None]:
@@ -94,6 +102,9 @@ class Voice:
         self._settle()
 
     def _drain(self) -> None:
+        if self._progress and not self._paused:
+            progress, self._progress = self._progress, ""
+            self.request.write(pktlines.sideband(pktlines.SIDEBAND_PROGRESS, progress.encode()))
         if self._left_out and not self._paused:
             left_out, self._left_out = self._left_out, 0
             self.request.write(self.receipt.remark(f"deployd: {left_out} lines before this were left out"))
