@@ -144,21 +144,23 @@ async def test_an_atomic_push_moves_all_or_nothing(service: Service, git: Git) -
 
 @pytest_twisted.ensureDeferred
 async def test_deployed_commits_are_hidden_and_unwritable(service: Service, git: Git) -> None:
-    """refs/deploy/* is not shown to a person, cannot be pushed, and a deployed old commit cannot be had by its id."""
+    """refs/deploy/* is not shown to a person, cannot be pushed, and what only it leads to cannot be had by its id."""
     work = await git.repository()
     url = f"{service.url}/webapp"
     await git(work, "push", url, "master")
-    first = (await git(work, "rev-parse", "HEAD")).strip()
+    await git(work, "checkout", "-q", "-b", "gone")
+    first = await git.commit(work, {"src/app.txt": "two\n"})
+    await git(work, "push", url, "gone")
     service.repositories.keep("webapp", first)
-    await git.commit(work, {"src/app.txt": "two\n"})
-    await git(work, "push", url, "master")
+    await git(work, "push", url, ":gone")
     assert "deploy" not in await git(work, "ls-remote", url)
     said = await git(work, "push", url, f"master:refs/deploy/{first}", ok=False)
     assert "only branches and tags" in said
     await git(work, "push", url, "master:refs/notes/x", ok=False)
     empty = git.home / "empty"
     await git(git.home, "init", "-q", str(empty))
-    assert "unadvertised" in await git(empty, "-c", "protocol.version=0", "fetch", url, first, ok=False)
+    for version in ("0", "2"):
+        await git(empty, "-c", f"protocol.version={version}", "fetch", url, first, ok=False)
 
 
 @pytest_twisted.ensureDeferred

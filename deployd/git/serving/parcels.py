@@ -68,7 +68,13 @@ def prepare(objects: Objects, recipe: Recipe, target: Path, note: Callable[[int]
         if recipe.thin:
             bases = selection.bases()
     with target.open("wb") as out:
-        copy_entries(objects, places, out, ofs=recipe.distances, has_base=bases.__contains__, grown=note)
+
+        def grown(size: int) -> None:
+            # Who reads what grows has only what has left this process.
+            out.flush()
+            note(size)
+
+        copy_entries(objects, places, out, ofs=recipe.distances, has_base=bases.__contains__, grown=grown)
         size = out.tell()
     return Parcel((), size, len(places))
 

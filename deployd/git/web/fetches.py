@@ -14,14 +14,14 @@ from twisted.web.server import Request
 from deployd.errors import Busy
 from deployd.git import pktlines
 from deployd.git.limits import GitLimits
-from deployd.git.problems import GitProblem, NotOurs
-from deployd.git.serving.upload import UPLOAD
+from deployd.git.problems import GitProblem
+from deployd.git.serving.advertising import UPLOAD
 from deployd.git.web.answers import Answer, Body, begin, finish
 from deployd.git.web.flights import Flights, Prepare
-from deployd.git.web.streaming import ClientGone, Stream, abort
+from deployd.git.web.streaming import ClientGone, Stream
 from deployd.git.work import orders
 from deployd.git.work.messages import Document
-from deployd.git.work.orders import Note, Order, Unfinished
+from deployd.git.work.orders import Order, Unfinished
 from deployd.git.work.pool import Pool
 from deployd.git.work.values import to_json
 
@@ -42,49 +42,66 @@ class Fetches:
 
     async def answer(self, request: Request, repository: Path, version: int, deployed: bool) -> None:
         """Answer one request; raise Answer or ClientGone."""
-        try:
-            with Body(request) as body:
-                asking = self._pool.run(self._question(repository, body, version, deployed))
-                request.notifyFinish().addErrback(lambda _: asking.cancel())
-                understood = await asking
-        except CancelledError:
-            raise ClientGone from None
-        except GitProblem as problem:
-            self._refuse(request, repository, problem)
-            return
+        with Body(request) as body:
+            understood = await self._understood(request, repository, body, version, deployed)
         if request.channel is None:
             raise ClientGone
-        begin(request, f"application/x-{UPLOAD}-result")
         document = understood.document
+        if document["refusal"]:
+            self._log.info("Refused a fetch from {path}: {why}", path=repository, why=document["refusal"])
+        begin(request, f"application/x-{UPLOAD}-result")
         if document["recipe"] is None:
             finish(request, understood.body)
             return
-        if understood.body:
-            request.write(understood.body)
+        request.write(understood.body)
         await self._send(request, repository, document)
 
+    async def _understood(
+        self, request: Request, repository: Path, body: Body, version: int, deployed: bool
+    ) -> orders.Answer:
+        question = self._question(repository, body, version, deployed, charted=False)
+        answer = await self._ask(request, repository, question)
+        if not answer.document["charted"]:
+            # Somebody else's pack, after `git gc` for example; it may take as long as a large push.
+            await self._ask(request, repository, self._heavy("chart", repository))
+            question = self._question(repository, body, version, deployed, charted=True)
+            answer = await self._ask(request, repository, question)
+        return answer
+
+    async def _ask(self, request: Request, repository: Path, order: Order) -> orders.Answer:
+        """Have it done for as long as the client is there."""
+        asking = self._pool.run(order)
+        request.notifyFinish().addErrback(lambda _: asking.cancel())
+        try:
+            return await asking
+        except CancelledError:
+            raise ClientGone from None
+        except GitProblem as problem:
+            self._log.info("Refused a fetch from {path}: {problem}", path=repository, problem=str(problem))
+            raise Answer(http.BAD_REQUEST, str(problem)) from problem
+
     async def _send(self, request: Request, repository: Path, document: Document) -> None:
-        flight = self._flights.join(f"{repository}\0{document['key']}", self._prepare(repository, document["recipe"]))
-        stream = Stream(
-            self._reactor,
-            request,
-            flight.supply,
-            self._in_thread,
-            framed=document["framed"],
-            stall=self._limits.stall_seconds,
-        )
+        quiet, stall = document["quiet"], self._limits.stall_seconds
+        try:
+            flight = self._flights.join(
+                f"{repository}:{document['key']}", self._prepare(repository, document["recipe"])
+            )
+        except Busy as problem:
+            self._apologize(request, repository, problem)
+            return
+        stream = Stream(self._reactor, request, flight.supply, self._in_thread, quiet=quiet, stall=stall)
         try:
             await stream.run()
         except ClientGone:
             raise
         except Exception as problem:
-            self._apologize(request, repository, document["framed"], problem)
+            self._apologize(request, repository, problem)
         else:
             finish(request, b"")
         finally:
             self._flights.leave(flight)
 
-    def _question(self, repository: Path, body: Body, version: int, deployed: bool) -> Order:
+    def _question(self, repository: Path, body: Body, version: int, deployed: bool, charted: bool) -> Order:
         return Order(
             name="understand",
             arguments={
@@ -92,6 +109,7 @@ class Fetches:
                 "encoding": body.encoding,
                 "version": version,
                 "deployed": deployed,
+                "charted": charted,
                 "limits": to_json(self._limits),
             },
             body=body.content,
@@ -102,46 +120,26 @@ class Fetches:
         )
 
     def _prepare(self, repository: Path, recipe: Document) -> Prepare:
-        def prepare(file: int, note: Note) -> Deferred[orders.Answer]:
-            order = Order(
-                name="prepare",
-                arguments={"repository": str(repository), "recipe": recipe},
-                file=file,
-                repository=str(repository),
-                lane=orders.HEAVY,
-                kind="fetch",
-                seconds=self._limits.fetch_seconds,
-                again=True,
-            )
-            return self._pool.run(order, note)
+        return lambda file, note: self._pool.run(self._heavy("prepare", repository, file, recipe=recipe), note)
 
-        return prepare
+    def _heavy(self, name: str, repository: Path, file: int | None = None, **arguments: Any) -> Order:
+        return Order(
+            name=name,
+            arguments={"repository": str(repository), **arguments},
+            file=file,
+            repository=str(repository),
+            lane=orders.HEAVY,
+            kind="fetch",
+            seconds=self._limits.fetch_seconds,
+            again=True,
+        )
 
-    def _refuse(self, request: Request, repository: Path, problem: Exception) -> None:
-        """Say what is wrong with a request of which nothing was answered yet."""
-        self._log.info("Refused a fetch from {path}: {problem}", path=repository, problem=str(problem))
-        if not isinstance(problem, NotOurs):
-            raise Answer(http.BAD_REQUEST, str(problem)) from problem
-        begin(request, f"application/x-{UPLOAD}-result")
-        finish(request, pktlines.line(b"ERR " + str(problem).encode()))
-
-    def _apologize(self, request: Request, repository: Path, framed: bool, problem: Exception) -> None:
-        """End the answer in whichever way its client can understand."""
-        if not request.startedWriting and isinstance(problem, GitProblem):
-            self._refuse(request, repository, problem)
-            return
+    def _apologize(self, request: Request, repository: Path, problem: Exception) -> None:
+        """End an answer in whose middle it turned out that there is no pack."""
         sentence = _sentence(problem)
-        if sentence:
-            self._log.warn("A pack of {path} was not made: {problem}", path=repository, problem=sentence)
-        else:
-            self._log.error("A pack of {path} was not made: {problem!r}", path=repository, problem=problem)
-        if not request.startedWriting:
-            raise Answer(http.SERVICE_UNAVAILABLE, sentence or "the hub failed; its log says more")
-        if framed:
-            text = f"{sentence or 'the hub failed; its log says more'}\n".encode()
-            finish(request, pktlines.sideband(pktlines.SIDEBAND_ERROR, text) + pktlines.FLUSH)
-        else:
-            abort(request)
+        self._log.warn("A pack of {path} was not made: {problem}", path=repository, problem=sentence or repr(problem))
+        text = f"{sentence or 'the hub failed; its log says more'}\n".encode()
+        finish(request, pktlines.sideband(pktlines.SIDEBAND_ERROR, text) + pktlines.FLUSH)
 
 
 def _sentence(problem: Exception) -> str:

@@ -6,9 +6,9 @@ still reads. What nobody reads is kept as long as there is room, the latest the 
 
 Note [Pieces]
 ~~~~~~~~~~~~~
-The job that makes a pack answers with ``pieces``, each of a source, a start and an end: a path, for a slice of one of
-the repository's own packs; "" for a slice of what goes along with the answer; None for a slice of the file. One that
-has slices of a repository's packs is not kept, since those packs may be merged into others.
+The job that makes a pack answers with ``remarks`` on it, and ``pieces``, each of a source, a start and an end: a path,
+for a slice of one of the repository's own packs; "" for a slice of what goes along with the answer; None for a slice of
+the file. One that has slices of a repository's packs is not kept, since those packs may be merged into others.
 """
 
 from __future__ import annotations
@@ -45,13 +45,12 @@ class Room:
 
 @define(eq=False)
 class Flight:
-    """One pack. ``readers`` read it now; ``remarks`` are lines for all of them."""
+    """One pack, of which ``size`` bytes are in a file of its own; ``readers`` read it now."""
 
     key: str
     supply: Supply = field(factory=Supply)
     readers: int = 0
     size: int = 0
-    remarks: list[str] = field(factory=list)
     making: Deferred[None] = field(factory=Deferred)
     _file: Any = None
     _packs: dict[str, int] = field(factory=dict)
@@ -86,8 +85,7 @@ class Flight:
                 if source not in self._packs:
                     self._packs[source] = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
                 pieces.append(Slice(self._packs[source], start, end))
-        self.remarks = answer.document.get("remarks", [])
-        self.supply.end(pieces)
+        self.supply.end(pieces, answer.document["remarks"])
 
     def close(self) -> None:
         """Give up its descriptors. It may take a while to free a large file."""

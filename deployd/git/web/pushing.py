@@ -16,7 +16,7 @@ from deployd.git import pktlines
 from deployd.git.problems import BadRequest
 from deployd.git.receiving.reception import Receipt, not_stored
 from deployd.git.repositories import Repositories
-from deployd.git.serving.upload import RECEIVE
+from deployd.git.serving.advertising import RECEIVE
 from deployd.git.web.answers import Answer, Body, begin, finish
 from deployd.git.web.streaming import ClientGone
 from deployd.git.web.voice import Voice
@@ -62,12 +62,12 @@ class _Pusher:
     voice: Voice | None = None
 
     def note(self, note: Document) -> None:
-        """``talks``: it can be told something; ``line``: what."""
+        """``talks``: it can be told something; ``progress``: what."""
         if note.get("talks") and self.voice is None and self.request.channel is not None:
             begin(self.request, f"application/x-{RECEIVE}-result")
             self.voice = Voice(self.reactor, self.request, Receipt(b"", talks=True), self.stall)
-        if self.voice is not None and "line" in note:
-            self.voice.say(note["line"])
+        if self.voice is not None and "progress" in note:
+            self.voice.show(note["progress"])
 
 
 class Intake:
@@ -175,6 +175,7 @@ class Intake:
             name="receive",
             arguments={
                 "app": app,
+                "repository": str(self._repositories.path(app)),
                 "root": str(self._repositories.root),
                 "policy": to_json(self._host.policy(app)),
                 "encoding": body.encoding,

@@ -1,7 +1,8 @@
 """The hub's HTTP site: request bodies are bounded while they arrive, not after.
 
 twisted.web keeps any body in a file without a limit and only then asks a resource. Here a stranger's body may have
-64 KiB and half a minute, a pusher's what the limits say; one that is larger gets 413 and the connection closes.
+64 KiB and half a minute, a reader's or a pusher's what the limits say; one that is larger gets 413 and the connection
+closes.
 """
 
 from __future__ import annotations
@@ -43,13 +44,13 @@ class GitRequest(Request):
         site, limits = self.channel.site, self.channel.site.git.limits
         kind = self.requestHeaders.getRawHeaders(b"Content-Type", [b""])[0]
         # Of other kinds twisted.web would parse a form of any size in memory, and deployd takes none.
-        known = kind.startswith(_GIT) and site.git.knows(self.getUser(), self.getPassword(), self.channel._path)
-        self._room = limits.pack_bytes + limits.stranger_bytes if known else limits.stranger_bytes
+        asked = site.git.room(self.getUser(), self.getPassword(), self.channel._path) if kind.startswith(_GIT) else 0
+        self._room = limits.stranger_bytes + asked
         self.content = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY, dir=site.spool)  # noqa: SIM115
         if length is not None and length > self._room:
             self._refuse()
         elif length != 0:
-            seconds = limits.body_seconds if known else limits.stranger_seconds
+            seconds = limits.body_seconds if asked and self.getPassword() else limits.stranger_seconds
             self._deadline = self.channel.callLater(seconds, self._abort)
 
     def handleContentChunk(self, data: bytes) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from attrs import frozen
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.web import http
@@ -24,10 +24,11 @@ from twisted.web.server import NOT_DONE_YET, Request
 from deployd.errors import Busy
 from deployd.git.access import Access, Action
 from deployd.git.repositories import Repositories
-from deployd.git.serving.upload import RECEIVE, UPLOAD
+from deployd.git.serving.advertising import RECEIVE, UPLOAD
 from deployd.git.web.answers import Answer, begin, finish, refuse
 from deployd.git.web.fetches import Fetches
 from deployd.git.web.flights import Flights, Room
+from deployd.git.web.guesses import Guesses
 from deployd.git.web.pushing import Host, Intake
 from deployd.git.web.streaming import ClientGone, abort
 from deployd.git.work.orders import HEAVY, Order, Unfinished
@@ -39,7 +40,7 @@ Following = Callable[[], Awaitable[None]]
 
 _ADVERTISEMENT = "/info/refs"
 _BUSY = http.SERVICE_UNAVAILABLE
-_VERSION_2 = re.compile(r"(.*:)?version=2(:.*)?", re.DOTALL)
+_VERSION = re.compile(r"(?:^|:)version=([12])(?::|$)")
 
 
 @frozen
@@ -69,23 +70,21 @@ class GitResource(Resource):
         self._fetches = Fetches(reactor, limits, pool, self.flights, self._in_thread)
         self._intake = Intake(repositories, host, reactor, pool)
         self._requests: Counter[str] = Counter()
+        self.guesses = Guesses(reactor, limits.refusal_seconds, limits.refusals_waiting)
 
     def getChild(self, path: bytes, request: Request) -> GitResource:
         """Every path below is this resource's too."""
         return self
 
-    def knows(self, user: bytes, password: bytes, path: bytes) -> bool:
-        """Whether these credentials may do anything to the app that ``path`` names; for the bound on a body."""
+    def room(self, user: bytes, password: bytes, path: bytes) -> int:
+        """How many bytes a body may have in addition to a stranger's, as these credentials are for ``path``."""
         try:
             asked = parse_path(path.partition(b"?")[0])
         except Answer:
-            return False
-        action = Action.WRITE if asked.service == RECEIVE else Action.READ
-        return (
-            self._may_read(user, password, asked.app) is not None
-            if action is Action.READ
-            else (self._access.permits(user, password, asked.app, action))
-        )
+            return 0
+        if self._permission(user, password, asked.app, asked.service) is None:
+            return 0
+        return self.limits.pack_bytes if asked.service == RECEIVE else self.limits.request_bytes
 
     def render(self, request: Request) -> int:
         """Answer later; every failure becomes an answer here."""
@@ -97,7 +96,7 @@ class GitResource(Resource):
         gone: list[object] = []
         request.notifyFinish().addErrback(gone.append)
         following: Following | None = None
-        client = str(getattr(request.getClientAddress(), "host", ""))
+        client = _client(request)
         self._requests[client] += 1
         # Nobody holds anything for ever by taking a little now and then.
         ending = self._reactor.callLater(self.limits.answer_seconds, abort, request)
@@ -147,7 +146,7 @@ class GitResource(Resource):
                 raise Answer(http.FORBIDDEN, "deployd serves git-upload-pack and git-receive-pack over smart HTTP only")
         elif request.method != b"POST":
             raise Answer(http.NOT_ALLOWED, "only POST is allowed here")
-        deployed = self._authorize(request, asked.app, service)
+        deployed = await self._authorize(request, asked.app, service)
         if not asked.service:
             await self._advertise(request, asked.app, service, deployed)
             return None
@@ -158,23 +157,33 @@ class GitResource(Resource):
             return None
         return await self._intake.receive(request, asked.app)
 
-    def _authorize(self, request: Request, app: str, service: str) -> bool:
-        """Raise a 401 unless permitted; return whether deployed commits may be seen."""
-        user, password = request.getUser(), request.getPassword()
-        if service == RECEIVE:
-            permitted = False if self._access.permits(user, password, app, Action.WRITE) else None
-        else:
-            permitted = self._may_read(user, password, app)
-        if permitted is None:
-            request.setHeader(b"WWW-Authenticate", b'Basic realm="deployd"')
-            raise Answer(http.UNAUTHORIZED, "the secret is missing or wrong")
-        return permitted
+    async def _authorize(self, request: Request, app: str, service: str) -> bool:
+        """Raise a 401 unless permitted, slowly where credentials are wrong; whether deployed commits may be seen."""
+        password = request.getPassword()
+        permitted = self._permission(request.getUser(), password, app, service)
+        if permitted is not None:
+            return permitted
+        if password:
+            await self._put_off(request)
+        request.setHeader(b"WWW-Authenticate", b'Basic realm="deployd"')
+        raise Answer(http.UNAUTHORIZED, "the secret is missing or wrong")
 
-    def _may_read(self, user: bytes, password: bytes, app: str) -> bool | None:
+    def _permission(self, user: bytes, password: bytes, app: str, service: str) -> bool | None:
         """True: with deployed commits; False: without; None: not at all."""
+        if service == RECEIVE:
+            return False if self._access.permits(user, password, app, Action.WRITE) else None
         if user == b"drone" and self._access.permits(user, password, app, Action.FETCH_DEPLOYED):
             return True
         return False if self._access.permits(user, password, app, Action.READ) else None
+
+    async def _put_off(self, request: Request) -> None:
+        """Wait until a wrong guess may be refused; no longer than its client does."""
+        waiting = Deferred.fromCoroutine(self.guesses.put_off(_client(request)))
+        request.notifyFinish().addErrback(lambda _: waiting.cancel())
+        try:
+            await waiting
+        except CancelledError:
+            raise ClientGone from None
 
     async def _advertise(self, request: Request, app: str, service: str, deployed: bool) -> None:
         path = self._known(app) if service == UPLOAD or self._repositories.exists(app) else None
@@ -205,9 +214,14 @@ class GitResource(Resource):
         return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), work, *arguments)
 
 
+def _client(request: Request) -> str:
+    return str(getattr(request.getClientAddress(), "host", ""))
+
+
 def _version(request: Request) -> int:
-    """The version of git's protocol that the client would like: 2, or 0 where it says nothing or another one."""
-    return 2 if _VERSION_2.fullmatch(request.getHeader("Git-Protocol") or "") else 0
+    """The highest version of git's protocol that the client says it speaks."""
+    found = _VERSION.findall(request.getHeader("Git-Protocol") or "")
+    return max(map(int, found), default=0)
 
 
 def parse_path(path: bytes) -> Asked:

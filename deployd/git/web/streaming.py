@@ -26,7 +26,8 @@ AHEAD = WINDOW // 2
 # As git's own server does, so that nothing on the way thinks the connection dead.
 KEEPALIVE = 5.0
 _NOTHING = pktlines.line(bytes([pktlines.SIDEBAND_DATA]))
-_MOST = pktlines.MAX_LINE - 5
+_HEAD = 5
+_MOST = pktlines.MAX_LINE - _HEAD
 
 InThread = Callable[..., Deferred[Any]]
 
@@ -44,23 +45,24 @@ class ClientGone(Exception):
 
 @implementer(IPushProducer)
 class Stream:
-    """Sends ``supply`` as the rest of the answer to ``request``; ``framed``: in side-band packets, ended by a flush.
+    """Sends ``supply`` as the rest of the answer to ``request``, in side-band packets that a flush ends.
 
-    ``in_thread`` calls a function that blocks. Made and used in the reactor thread.
+    ``quiet``: the client does not want to hear what may be said of it. ``in_thread`` calls a function that blocks. Made
+    and used in the reactor thread.
     """
 
     # Where a frame is put together; one for all streams, since none holds it when it returns.
     _frame = memoryview(bytearray(pktlines.MAX_LINE))
 
     def __init__(
-        self, reactor: Any, request: Request, supply: Supply, in_thread: InThread, *, framed: bool, stall: float
+        self, reactor: Any, request: Request, supply: Supply, in_thread: InThread, *, quiet: bool, stall: float
     ) -> None:
         self._reactor = reactor
         self._request = request
         self._supply = supply
         self._reader = Reader(supply)
         self._in_thread = in_thread
-        self._head = 5 if framed else 0
+        self._quiet = quiet
         self._stall = stall
         self._paused = self._reading = False
         self._paused_at = 0.0
@@ -76,17 +78,11 @@ class Stream:
         Fails with ClientGone, or with what the supply's problem is once all that there was of it was sent.
         """
         self._request.notifyFinish().addErrback(lambda _: self.stopProducing())
-        if self._head:
-            self._keeping = self._reactor.callLater(KEEPALIVE, self._keep_alive)
+        self._keeping = self._reactor.callLater(KEEPALIVE, self._keep_alive)
         self._supply.watch(self._pump)
         self._request.registerProducer(self, True)
         self._pump()
         return self._sent
-
-    def say(self, text: str) -> None:
-        """A line behind ``remote:``, unless the client is behind."""
-        if self._head and not self._over and not self._paused:
-            self._request.write(pktlines.sideband(pktlines.SIDEBAND_PROGRESS, text.encode() + b"\n"))
 
     def pauseProducing(self) -> None:
         """The client reads slower than we write."""
@@ -119,10 +115,10 @@ class Stream:
             return None
         if isinstance(piece, bytes):
             self._reader.advance(len(piece))
-            return self._framed(piece)
-        most = self._head + piece.end - piece.start
+            return _heading(len(piece)) + piece
+        most = _HEAD + piece.end - piece.start
         try:
-            size = os.preadv(piece.file, [self._frame[self._head : most]], piece.start, os.RWF_NOWAIT)
+            size = os.preadv(piece.file, [self._frame[_HEAD:most]], piece.start, os.RWF_NOWAIT)
         except OSError:
             # Not in memory, or a file system that cannot tell.
             size = 0
@@ -130,8 +126,8 @@ class Stream:
             self._read_in_thread()
             return None
         self._reader.advance(size)
-        self._frame[: self._head] = self._heading(size)
-        return bytes(self._frame[: self._head + size])
+        self._frame[:_HEAD] = _heading(size)
+        return bytes(self._frame[: _HEAD + size])
 
     def _read_in_thread(self) -> None:
         piece = self._reader.next(AHEAD)
@@ -153,13 +149,7 @@ class Stream:
 
     def _from_thread(self) -> bytes:
         data, self._read = self._read[:_MOST], self._read[_MOST:]
-        return self._framed(data)
-
-    def _framed(self, data: bytes | memoryview) -> bytes:
-        return b"".join((self._heading(len(data)), data))
-
-    def _heading(self, size: int) -> bytes:
-        return b"%04x\x01" % (size + 5) if self._head else b""
+        return b"".join((_heading(len(data)), data))
 
     def _settle(self) -> None:
         if self._over or self._reading:
@@ -170,8 +160,9 @@ class Stream:
             if self._supply.problem is not None:
                 self._conclude(Failure(self._supply.problem))
             else:
-                if self._head:
-                    self._request.write(pktlines.FLUSH)
+                remarks = [] if self._quiet else self._supply.remarks
+                said = b"".join(pktlines.sideband(pktlines.SIDEBAND_PROGRESS, b"%b\n" % r.encode()) for r in remarks)
+                self._request.write(said + pktlines.FLUSH)
                 self._conclude(None)
 
     def _conclude(self, problem: Failure | None) -> None:
@@ -206,3 +197,8 @@ def _read(piece: Slice) -> bytes:
     # The disk goes on while the client reads.
     os.posix_fadvise(piece.file, piece.end, 8 * AHEAD, os.POSIX_FADV_WILLNEED)
     return os.pread(piece.file, piece.end - piece.start, piece.start)
+
+
+def _heading(size: int) -> bytes:
+    """What precedes ``size`` bytes of a pack in a frame."""
+    return b"%04x\x01" % (size + _HEAD)

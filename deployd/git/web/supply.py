@@ -18,9 +18,13 @@ class Slice:
 
 @define(eq=False)
 class Supply:
-    """``ended``: nothing more will come; with a ``problem``, because it could not be made to the end."""
+    """``ended``: nothing more will come; with a ``problem``, because it could not be made to the end.
+
+    ``remarks``: what may be said of it behind ``remote:``.
+    """
 
     pieces: list[bytes | Slice] = field(factory=list)
+    remarks: list[str] = field(factory=list)
     ended: bool = False
     problem: Exception | None = None
     _watchers: list[Callable[[], None]] = field(init=False, factory=list)
@@ -39,9 +43,10 @@ class Supply:
         self.pieces[:] = [Slice(file, 0, size)]
         self._tell()
 
-    def end(self, pieces: list[bytes | Slice]) -> None:
+    def end(self, pieces: list[bytes | Slice], remarks: list[str]) -> None:
         """These are all; what was there before is the beginning of it."""
         self.pieces[:] = pieces
+        self.remarks = remarks
         self.ended = True
         self._tell()
 

@@ -1,117 +1,112 @@
-"""What workers can do: each job takes its arguments apart, calls one function, and puts together what came of it.
-
-Descriptors: ``/proc/self/fd/N`` is a path that opens the file behind one anew, so a job whose function wants a path
-needs no name on the disk that somebody would have to remove.
-"""
+"""What workers can do: each job takes its arguments apart, calls one function, and puts together what came of it."""
 
 from __future__ import annotations
 
-import io
-import os
-from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
 
-from attrs import frozen
+from attrs import asdict
 
-from deployd.git.bodies import plain_body, read_limited
-from deployd.git.limits import GitLimits
-from deployd.git.receiving.reception import Receipt, receive
+from deployd.git.bodies import read_limited
+from deployd.git.packs.consolidating import consolidate
+from deployd.git.receiving.reception import Listener, Receipt, receive
 from deployd.git.receiving.rules import PushRules
 from deployd.git.repositories import Repositories
-from deployd.git.serving.upload import advertise, upload_pack
+from deployd.git.serving.advertising import advertise
+from deployd.git.serving.parcels import Parcel, prepare
+from deployd.git.serving.recipes import Recipe
+from deployd.git.serving.understanding import understand
 from deployd.git.work.messages import Document
-from deployd.git.work.values import from_json, receipt_to_json
+from deployd.git.work.tasks import Job, Outcome, Task
+from deployd.git.work.values import from_json, receipt_to_json, to_json
 from deployd.model.policy import Policy
 
-
-class Shelf:
-    """What a worker keeps between jobs, of the repositories that it worked on last."""
-
-    def clear(self) -> None:
-        """Begin anew: a job that failed may have left something half done."""
+# Bytes of packs without charts that a small question may have to wait for.
+_SOON_CHARTED = 8 << 20
 
 
-@frozen
-class Task:
-    """One job to do. ``file`` is an open descriptor or None; ``note`` tells who waits something before the end."""
-
-    arguments: Document
-    body: bytes
-    file: int | None
-    shelf: Shelf
-    note: Callable[[Document], object]
-
-    def stream(self, limit: int) -> BinaryIO:
-        """What a client sent, as a plain stream of at most ``limit`` bytes."""
-        content = io.BytesIO(self.body) if self.file is None else os.fdopen(self.file, "rb", closefd=False)
-        return plain_body(content, self.arguments["encoding"].encode(), limit)
-
-    def target(self) -> Path:
-        """Where to write what is too long for an answer."""
-        return Path(f"/proc/self/fd/{self.file}")
-
-    def limits(self) -> GitLimits:
-        """The bounds that its giver goes by."""
-        return from_json(self.arguments["limits"], GitLimits)
-
-
-Outcome = tuple[Document, bytes]
-JOBS: dict[str, Callable[[Task], Outcome]] = {}
-
-
-def job(function: Callable[[Task], Outcome]) -> Callable[[Task], Outcome]:
-    """``function`` is a job; its name, without the underscore, is that of the job."""
-    JOBS[function.__name__.strip("_")] = function
-    return function
-
-
-@job
 def _advertise(task: Task) -> Outcome:
     """What there is in a repository; of one that is not there yet, nothing."""
-    repository = task.arguments["repository"]
-    return {}, advertise(
-        Path(repository) if repository else None, task.arguments["service"], task.arguments["deployed"]
-    )
+    offer = task.offers().now(task.arguments["deployed"]) if task.arguments["repository"] else None
+    return {}, advertise(offer, task.arguments["service"], task.arguments["version"])
 
 
-@job
 def _understand(task: Task) -> Outcome:
-    """What a fetch asks for."""
+    """What a fetch asks for; or, as long as ``charted`` is not said, that charts have to be made first."""
+    objects = task.objects()
+    if not task.arguments["charted"] and objects.uncharted() > _SOON_CHARTED:
+        return {"charted": False}, b""
     limit = task.limits().request_bytes
     body = read_limited(task.stream(limit), limit)
-    recipe = {"request": body.decode("latin-1"), "deployed": task.arguments["deployed"]}
-    return {"recipe": recipe, "key": os.urandom(16).hex(), "framed": False}, b""
+    understood = understand(objects, task.offers(), body, task.arguments["version"], task.arguments["deployed"])
+    recipe = understood.recipe
+    document: Document = {
+        "charted": True,
+        "recipe": to_json(recipe) if recipe else None,
+        "key": recipe.key if recipe else "",
+        "quiet": understood.quiet,
+        "refusal": understood.refusal,
+    }
+    return document, understood.reply
 
 
-@job
+def _chart(task: Task) -> Outcome:
+    """Make the charts of packs that somebody else put there."""
+    task.objects().refresh()
+    return {}, b""
+
+
 def _prepare(task: Task) -> Outcome:
-    """The answer to a fetch, written to the target."""
-    recipe = task.arguments["recipe"]
-    size = 0
-    with task.target().open("wb", buffering=0) as file:
-
-        def write(data: bytes) -> None:
-            nonlocal size
-            size += file.write(data)
-            task.note({"size": size})
-
-        upload_pack(Path(task.arguments["repository"]), recipe["request"].encode("latin-1"), recipe["deployed"], write)
-    return {"pieces": [(None, 0, size)]}, b""
+    """Make a pack (Note [Pieces] in deployd.git.web.flights)."""
+    recipe = from_json(task.arguments["recipe"], Recipe)
+    parcel = prepare(task.objects(), recipe, task.target(), lambda size: task.note({"size": size}))
+    pieces, literals = _pieces(parcel)
+    return {"pieces": pieces, "remarks": [parcel.remark]}, literals
 
 
-@job
+def _pieces(parcel: Parcel) -> tuple[list[tuple[str | None, int, int]], bytes]:
+    if not parcel.pieces:
+        return [(None, 0, parcel.size)], b""
+    pieces: list[tuple[str | None, int, int]] = []
+    literals = b""
+    for piece in parcel.pieces:
+        if piece.path:
+            pieces.append((piece.path, piece.start, piece.end))
+        else:
+            start = len(literals)
+            literals += bytes.fromhex(piece.literal)
+            pieces.append(("", start, len(literals)))
+    return pieces, literals
+
+
 def _receive(task: Task) -> Outcome:
     """Take a push; an app that its first push was to create does not stay when it brought nothing."""
     limits, app = task.limits(), task.arguments["app"]
     repositories = Repositories(Path(task.arguments["root"]), limits)
     rules = PushRules(app, from_json(task.arguments["policy"], Policy))
     stream = task.stream(limits.pack_bytes)
+    listener = Listener(
+        begun=lambda talks: task.note({"talks": talks}), progress=lambda text: task.note({"progress": text})
+    )
     created = repositories.create(app)
     receipt = Receipt(b"")
     try:
-        receipt = receive(repositories.path(app), stream, limits, rules)
+        receipt = receive(task.repository, stream, limits, rules, objects=task.objects(), listener=listener)
     finally:
         if created and not receipt.updates:
             repositories.discard_empty(app)
     return receipt_to_json(receipt)
+
+
+def _consolidate(task: Task) -> Outcome:
+    """Merge small packs."""
+    return asdict(consolidate(task.objects(), task.limits())), b""
+
+
+JOBS: dict[str, Job] = {
+    "advertise": _advertise,
+    "understand": _understand,
+    "chart": _chart,
+    "prepare": _prepare,
+    "receive": _receive,
+    "consolidate": _consolidate,
+}

@@ -19,8 +19,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from deployd.git.work import faults
-from deployd.git.work.jobs import JOBS, Shelf, Task
+from deployd.git.work.jobs import JOBS
 from deployd.git.work.messages import Document, Unpacker, packed
+from deployd.git.work.tasks import Shelf, Task
 
 SOCKET = 3
 _PIECE = 1 << 20
@@ -78,6 +79,7 @@ class _Bench:
             self._shelf.clear()
             self._say({"problem": faults.written(error), "memory": _memory()})
         else:
+            self._shelf.tidy()
             self._say({"answer": document, "memory": _memory()}, body)
 
     def _messages(self) -> Iterator[tuple[Document, bytes]]:
