@@ -7,7 +7,10 @@ from typing import Protocol
 
 
 class Action(Enum):
-    """What a request wants. FETCH_DEPLOYED is READ plus the hidden ``refs/deploy/*``: a drone's short-lived token."""
+    """What a request wants. FETCH_DEPLOYED is READ plus the hidden ``refs/deploy/*``: a drone's short-lived token.
+
+    Who offers no credentials at all may be permitted to READ what is public, and nothing else.
+    """
 
     READ = auto()
     WRITE = auto()

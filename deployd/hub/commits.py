@@ -77,6 +77,13 @@ class Commits:
         except OSError as error:
             raise Refused(f"cannot keep the commit in the repository of {app}: {error.strerror}") from error
 
+    async def set_head(self, app: str, branch: str) -> None:
+        """Make ``branch`` the default one. Raise UnknownApp, UnknownCommit, Refused when the disk does not allow it."""
+        try:
+            await self._in_thread(self._repositories.set_head, app, branch)
+        except OSError as error:
+            raise Refused(f"cannot change the default branch of {app}: {error.strerror}") from error
+
     async def check_app(self, app: str) -> None:
         """Raise UnknownApp unless ``app`` was pushed, Invalid when it is no app name."""
         app_name(app)

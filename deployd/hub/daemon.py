@@ -68,7 +68,7 @@ class HubDaemon(DaemonService):
         )
         git = GitResource(
             repositories=repositories,
-            access=GitAccess(options.secret, self._hub.tokens),
+            access=GitAccess(options.secret, self._hub.tokens, lambda app: self._hub.pushes.policy(app).public),
             reactor=self.reactor,
             pool=self._workers,
             spool=spool,

@@ -42,10 +42,14 @@ class Upkeep:
         return release
 
     async def set_policy(self, app: str, values: Mapping[str, str], who: str) -> Policy:
-        """Save ``values`` of an app; its policy then. Raise Invalid, UnknownApp, UsageError, Refused."""
+        """Save ``values`` of an app; its policy then. Raise Invalid, UnknownApp, UnknownCommit, UsageError, Refused."""
         if len(values) > MAX_VALUES:
             raise UsageError(f"at most {MAX_VALUES} settings can be given at once")
         await self._commits.check_app(app)
+        branch = Policy().with_values(values).default_branch
+        if branch:
+            # First, as there may be no such branch.
+            await self._commits.set_head(app, branch)
 
         def decide(desired: Desired) -> Changes:
             policy = desired.policy(app).with_values(values)

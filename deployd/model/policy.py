@@ -13,6 +13,7 @@ from deployd.model.invalid import Invalid
 from deployd.model.names import shown
 
 MAX_KEEP = 1000
+ON = "on"
 LONGEST = 10 * 365 * 24 * 3600.0
 
 _DURATION = re.compile(r"([0-9]{1,9})(s|m|h|d|w)?")
@@ -25,7 +26,8 @@ class Policy:
 
     ``drain`` (seconds) is how long requests under way may hold up a planned stop. ``allow_force`` and ``allow_delete``
     (deployd.model.branches) say which branches a push may rewrite and delete; what lands on ``deploy_branch`` is
-    deployed ("": on none).
+    deployed ("": on none). ``public``: its repository may be read without the secret. ``default_branch``: what a
+    clone checks out ("": the branch that came first).
     """
 
     keep: int = 1
@@ -34,6 +36,8 @@ class Policy:
     allow_force: str = OFF
     allow_delete: str = ALL
     deploy_branch: str = ""
+    public: bool = False
+    default_branch: str = ""
 
     def with_values(self, values: Mapping[str, str]) -> Policy:
         """This policy with ``{KEY: text}`` set, "" meaning the default; raise Invalid."""
@@ -55,6 +59,8 @@ class Policy:
             "allow-force": self.allow_force,
             "allow-delete": self.allow_delete,
             "deploy-branch": self.deploy_branch,
+            "public": ON if self.public else OFF,
+            "default-branch": self.default_branch,
         }
 
 
@@ -79,6 +85,12 @@ def _count(key: str, text: str) -> int:
     return int(text)
 
 
+def _switch(key: str, text: str) -> bool:
+    if text not in (ON, OFF):
+        raise Invalid(f"{key}={shown(text)} is neither {ON} nor {OFF}")
+    return text == ON
+
+
 _KEYS: dict[str, tuple[str, Callable[[str, str], Any]]] = {
     "keep": ("keep", _count),
     "keep-for": ("keep_for", duration),
@@ -86,4 +98,6 @@ _KEYS: dict[str, tuple[str, Callable[[str, str], Any]]] = {
     "allow-force": ("allow_force", patterns),
     "allow-delete": ("allow_delete", patterns),
     "deploy-branch": ("deploy_branch", branch),
+    "public": ("public", _switch),
+    "default-branch": ("default_branch", branch),
 }

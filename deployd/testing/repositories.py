@@ -16,6 +16,7 @@ class _Repository:
     refs: dict[str, str] = Factory(dict)
     commits: dict[str, dict[str, bytes]] = Factory(dict)
     kept: set[str] = Factory(set)
+    head: str = "refs/heads/master"
 
 
 class FakeRepositories:
@@ -45,11 +46,18 @@ class FakeRepositories:
         return app_name(app) in self._all
 
     def head(self, app: str) -> str | None:
-        return self._known(app).refs.get("refs/heads/master")
+        repository = self._known(app)
+        return repository.refs.get(repository.head)
+
+    def set_head(self, app: str, branch: str) -> None:
+        repository = self._known(app)
+        if f"refs/heads/{branch}" not in repository.refs:
+            raise UnknownCommit(f"{app} has no branch {shown(branch)}; push it first")
+        repository.head = f"refs/heads/{branch}"
 
     def resolve(self, app: str, text: str) -> str:
         repository = self._known(app)
-        name = "master" if text == "HEAD" else text
+        name = repository.head if text == "HEAD" else text
         for ref in (name, f"refs/{name}", f"refs/tags/{name}", f"refs/heads/{name}"):
             if ref in repository.refs:
                 return repository.refs[ref]

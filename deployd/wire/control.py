@@ -142,7 +142,7 @@ class SetPolicy(amp.Command):
 
     arguments = [(b"app", amp.Unicode()), (b"values", Json())]
     response = [(b"values", Json())]
-    errors = declared(UnknownApp)
+    errors = declared(UnknownApp, UnknownCommit)
 
 
 class DrainDrone(amp.Command):

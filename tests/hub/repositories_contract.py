@@ -40,6 +40,16 @@ class RepositoriesContract:
         with self.assertRaises(Invalid):
             self.repositories.exists("../x")
 
+    def test_the_default_branch_is_one_that_is_there(self: Any) -> None:
+        self.push("webapp", b"http: x")
+        self.repositories.set_head("webapp", "master")
+        self.assertEqual(self.repositories.resolve("webapp", "HEAD"), self.repositories.head("webapp"))
+        for wrong in ("main", "", "refs/heads/master"):
+            with self.assertRaises(UnknownCommit):
+                self.repositories.set_head("webapp", wrong)
+        with self.assertRaises(UnknownApp):
+            self.repositories.set_head("nosuch", "master")
+
     def test_only_a_commit_of_the_app_is_kept(self: Any) -> None:
         commit = self.push("webapp", b"http: x")
         self.repositories.keep("webapp", commit)

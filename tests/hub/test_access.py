@@ -49,7 +49,8 @@ class TokensTests(SynchronousTestCase):
 class AccessTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.tokens = Tokens(Clock())
-        self.access = GitAccess(Secret("beep boop:/%@ ключ"), self.tokens)
+        self.public: set[str] = set()
+        self.access = GitAccess(Secret("beep boop:/%@ ключ"), self.tokens, self.public.__contains__)
 
     def allowed(self, user: str, password: bytes, app: str = "webapp") -> list[Action]:
         return [action for action in EVERYTHING if self.access.permits(user.encode(), password, app, action)]
@@ -68,8 +69,20 @@ class AccessTests(SynchronousTestCase):
         self.assertEqual(self.allowed("drone", token, "other"), [])
         self.assertEqual(self.allowed("git", token), [])
 
+    def test_who_says_nothing_reads_what_is_public(self) -> None:
+        self.public.add("webapp")
+        for user in ("", "git", "drone"):
+            self.assertEqual(self.allowed(user, b""), [Action.READ])
+            self.assertEqual(self.allowed(user, b"", "other"), [])
+
+    def test_nobody_tries_secrets_at_what_is_public(self) -> None:
+        self.public.add("webapp")
+        for user in ("", "git", "drone"):
+            self.assertEqual(self.allowed(user, b"wrong"), [])
+        self.assertEqual(self.allowed("git", "beep boop:/%@ ключ".encode()), EVERYTHING)
+
     def test_without_a_secret_everything_is_open(self) -> None:
-        self.access = GitAccess(None, self.tokens)
+        self.access = GitAccess(None, self.tokens, self.public.__contains__)
         self.assertEqual(self.allowed("", b""), EVERYTHING)
 
     @given(st.binary(max_size=40), st.binary(max_size=40))

@@ -55,7 +55,13 @@ class PinTests(UpkeepCase):
 class PolicyTests(UpkeepCase):
     def test_is_saved_and_told_whole(self) -> None:
         values = self.ask(SetPolicy, app="webapp", values={"keep": "3", "keep-for": "7d"})["values"]
-        others = {"allow-force": "off", "allow-delete": "all", "deploy-branch": ""}
+        others = {
+            "allow-force": "off",
+            "allow-delete": "all",
+            "deploy-branch": "",
+            "public": "off",
+            "default-branch": "",
+        }
         self.assertEqual(values, {"keep": "3", "keep-for": "604800s", "drain": "30s"} | others)
         self.cluster.restart()
         self.assertEqual(self.ask(SetPolicy, app="webapp", values={})["values"], values)
@@ -63,8 +69,16 @@ class PolicyTests(UpkeepCase):
         self.assertEqual(values["keep"], "1")
         self.assertEqual(self.cluster.events().count("app set"), 2)
 
+    def test_the_default_branch_moves_to_one_that_is_there(self) -> None:
+        tip = self.cluster.repositories.push("webapp", ref="refs/heads/next")
+        values = self.ask(SetPolicy, app="webapp", values={"default-branch": "refs/heads/next"})["values"]
+        self.assertEqual((values["default-branch"], self.cluster.repositories.head("webapp")), ("next", tip))
+        with self.assertRaisesRegex(UnknownCommit, "webapp has no branch 'nosuch'; push it first"):
+            self.ask(SetPolicy, app="webapp", values={"default-branch": "nosuch", "keep": "7"})
+        self.assertEqual(self.ask(SetPolicy, app="webapp", values={})["values"], values)
+
     def test_what_is_none_is_refused(self) -> None:
-        for wrong in ({"keep": "-1"}, {"nosuch": "1"}, {"keep": 3}, ["keep"], {"drain": "soon"}):
+        for wrong in ({"keep": "-1"}, {"public": "yes"}, {"nosuch": "1"}, {"keep": 3}, ["keep"], {"drain": "soon"}):
             with self.assertRaises(UsageError):
                 self.ask(SetPolicy, app="webapp", values=wrong)
         with self.assertRaises(UnknownApp):
