@@ -12,7 +12,7 @@ from pathlib import Path
 from attrs import field, frozen
 
 from deployd.errors import Refused, UnknownApp, UnknownCommit
-from deployd.git.disk import sync_directory
+from deployd.git.disk import locked, replace_file, sync_directory
 from deployd.git.kinds import BLOB, COMMIT
 from deployd.git.limits import GitLimits
 from deployd.git.packs.chart import DIRECTORY, TEMPORARY
@@ -20,7 +20,7 @@ from deployd.git.packs.consolidating import UNFINISHED
 from deployd.git.packs.history import History
 from deployd.git.packs.store import Packs
 from deployd.git.receiving.quarantine import PREFIX
-from deployd.git.refs import DEPLOY, HEADS, TAGS, Move, Refs, move_refs, read_refs
+from deployd.git.refs import DEPLOY, HEADS, LOCK, TAGS, Move, Refs, move_refs, read_refs
 from deployd.model.names import app_name, is_commit, shown
 
 _CONFIG = b"[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = true\n"
@@ -91,6 +91,15 @@ class Repositories:
         refs = read_refs(self._known(app))
         value = refs.values.get(refs.head)
         return value.decode() if value else None
+
+    def set_head(self, app: str, branch: str) -> None:
+        """Make ``branch`` the default one, durably. Raise UnknownApp, or UnknownCommit when there is none."""
+        path, name = self._known(app), HEADS + branch.encode()
+        # No push may delete it in between.
+        with locked(path / LOCK):
+            if name not in read_refs(path).values:
+                raise UnknownCommit(f"{app} has no branch {shown(branch)}; push it first")
+            replace_file(path / "HEAD", b"ref: " + name + b"\n")
 
     def resolve(self, app: str, text: str) -> str:
         """The commit that ``text`` names: ``HEAD``, a branch, a tag, a full id or the beginning of one.
