@@ -18,9 +18,10 @@ class GitLimits:
     ``requests``: how many are under way at once, ``client_requests`` of them from one address. ``followers``: the
     pushers who hear at one time how their deploys go. ``cache_bytes`` and ``cache_files``: packs that are made or were
     made lately, on the disk.
-    ``refusal_seconds``: how long the answer to wrong credentials is put off at most; ``refusals_waiting``: of so many at
-    once. ``consolidated_bytes``: packs that cost more to copy than this together are not merged;
-    ``pushes_between``: how many pushes an app takes before its packs are looked at again.
+    ``refusal_seconds``: how long the answer to wrong credentials is put off at most; ``refusals_waiting``: of so
+    many at once. ``consolidated_bytes``: packs that cost more to copy than this together are not merged;
+    ``pushes_between``: how many pushes an app takes before its packs are looked at again;
+    ``unreachable_seconds``: what no ref reaches is kept this long at least.
     """
 
     pack_bytes: int = 1 << 30
@@ -52,6 +53,7 @@ class GitLimits:
     pushes_waiting: int = 32
     consolidated_bytes: int = 2 << 30
     pushes_between: int = 8
+    unreachable_seconds: float = 14 * 86400.0
     checkout_files: int = 200_000
     checkout_bytes: int = 4 << 30
     checkout_depth: int = 128

@@ -16,8 +16,8 @@ from deployd.git.disk import locked, replace_file, sync_directory
 from deployd.git.kinds import BLOB, COMMIT
 from deployd.git.limits import GitLimits
 from deployd.git.packs.chart import DIRECTORY, TEMPORARY
-from deployd.git.packs.consolidating import UNFINISHED
 from deployd.git.packs.history import History
+from deployd.git.packs.replacing import UNFINISHED
 from deployd.git.packs.store import Packs
 from deployd.git.receiving.quarantine import PREFIX
 from deployd.git.refs import DEPLOY, HEADS, LOCK, TAGS, Move, Refs, move_refs, read_refs
@@ -118,12 +118,17 @@ class Repositories:
     def keep(self, app: str, commit: str) -> None:
         """Keep ``commit`` reachable for ever under ``refs/deploy/``, durably. Raise UnknownApp or UnknownCommit."""
         path = self._known(app)
-        with Packs(path / "objects") as packs:
-            if not is_commit(commit) or packs.kind(bytes.fromhex(commit)) != COMMIT:
-                raise UnknownCommit(f"{app} has no commit {shown(commit)}; push it first")
+
+        def look() -> None:
+            with Packs(path / "objects") as packs:
+                if not is_commit(commit) or packs.kind(bytes.fromhex(commit)) != COMMIT:
+                    raise UnknownCommit(f"{app} has no commit {shown(commit)}; push it first")
+
+        look()
         name = DEPLOY + commit.encode()
         if name not in read_refs(path).values:
-            move_refs(path, [Move(name, None, commit.encode())])
+            # Once more, under the lock: see Note [Dropping beside pushes] in deployd/git/packs/dropping.py.
+            move_refs(path, [Move(name, None, commit.encode())], before=look)
 
     def read_file(self, app: str, commit: str, name: str, limit: int) -> bytes | None:
         """The content of the file ``name`` (``/`` between directories) in ``commit``; None when there is none.

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Iterable
-from itertools import chain, compress
+from itertools import compress
 from typing import BinaryIO
 
 from attrs import define, field, frozen
@@ -46,7 +46,7 @@ def copy_entries(
 
 
 @frozen
-class Merged:
+class Copied:
     """A pack that was written, by its rows: ``places`` they come from, ``offsets`` and, as one more, where the last one
     ends, ``bases``: rows, or -1."""
 
@@ -56,11 +56,10 @@ class Merged:
     bases: array[int]
 
 
-def copy_packs(objects: Objects, packs: Iterable[PackRows], out: BinaryIO) -> Merged:
-    """Write all that ``packs`` of ``objects`` have, each object once, into one pack."""
+def copy_to_pack(objects: Objects, places: Iterable[int], out: BinaryIO) -> Copied:
+    """As ``copy_entries``, for a pack that stands alone; say what came to be where."""
     copy = _Copy(objects, PackWriter(out, lambda _: None), True, lambda _: False)
-    trailer = copy.run(chain.from_iterable(range(pack.first, pack.first + len(pack)) for pack in packs))
-    return copy.merged(trailer)
+    return copy.copied(copy.run(places))
 
 
 @define(eq=False)
@@ -106,7 +105,7 @@ class _Copy:
             self._copy(source)
         return self.writer.end()
 
-    def merged(self, trailer: bytes) -> Merged:
+    def copied(self, trailer: bytes) -> Copied:
         """The new rows. Only where all bases are in the new pack or gone."""
         places, offsets = array("Q"), array("Q")
         for source in self._sources.values():
@@ -124,7 +123,7 @@ class _Copy:
             base = self._base(place)
             bases.append(_WHOLE if base == _WHOLE else rows[base >> NUMBER][base & _ROW])
         offsets.append(self.writer.position - len(trailer))
-        return Merged(trailer, places, offsets, bases)
+        return Copied(trailer, places, offsets, bases)
 
     def _choose(self, places: Iterable[int]) -> None:
         number, chosen = -1, bytearray()

@@ -15,6 +15,7 @@ from attrs import define, field, frozen
 from dulwich.protocol import capability_agent
 
 from deployd.git import pktlines
+from deployd.git.disk import locked
 from deployd.git.kinds import COMMIT, TAG
 from deployd.git.limits import GitLimits
 from deployd.git.packs.objects import Objects
@@ -25,7 +26,7 @@ from deployd.git.receiving.progress import Progress
 from deployd.git.receiving.push_request import Command, Push, read_push
 from deployd.git.receiving.quarantine import Quarantine
 from deployd.git.receiving.rules import PushRules
-from deployd.git.refs import HEADS, Move, Refs, bad_name, move_refs, read_refs
+from deployd.git.refs import HEADS, LOCK, Move, Refs, bad_name, move_refs, read_refs
 from deployd.model.invalid import Invalid
 from deployd.model.push_options import PushOptions
 
@@ -141,8 +142,10 @@ class _Reception:
         self._judge_names()
         directory = self.repository / "objects"
         try:
-            # The quarantine first: who clears away what nobody needs then sees that there is a push.
             with Quarantine(directory, Charted(self.objects), self.limits, progress=progress) as quarantine:
+                # Note [Dropping beside pushes] in deployd/git/packs/dropping.py: now this push can be seen.
+                with locked(self.repository / LOCK):
+                    pass
                 self.objects.refresh()
                 if any(command.new for command in self._standing()):
                     quarantine.take(stream)
