@@ -129,7 +129,7 @@ def store(where: Path, made: History, names: Iterable[str]) -> Path:
         offset = body.tell()
         index.append((bytes.fromhex(name), offset, 0))
         entry = forge.whole(kind, content)
-        if kind in bases:
+        if kind in bases and content:
             base, at = bases[kind]
             delta = _delta(made.objects[base][1], content)
             entry = forge.ofs_delta(offset - at, delta) if len(bases) % 2 else forge.ref_delta(base, delta)
