@@ -71,16 +71,22 @@ class _Pusher:
 
 
 class Intake:
-    """Takes pushes; a push that has arrived whole is carried through, whatever becomes of its pusher."""
+    """Takes pushes; a push that has arrived whole is carried through, whatever becomes of its pusher.
+
+    ``moved`` is told of each app whose refs have moved.
+    """
 
     _log = Logger()
 
-    def __init__(self, repositories: Repositories, host: Host, reactor: Any, pool: Pool) -> None:
+    def __init__(
+        self, repositories: Repositories, host: Host, reactor: Any, pool: Pool, moved: Callable[[str], object]
+    ) -> None:
         self._repositories = repositories
         self._limits = repositories.limits
         self._host = host
         self._reactor = reactor
         self._pool = pool
+        self._moved = moved
         self._pushing: dict[str, DeferredLock] = {}
         self._followers = 0
 
@@ -103,10 +109,12 @@ class Intake:
                 return None
         request.write(answer)
         voice = pusher.voice or Voice(self._reactor, request, receipt, self._limits.stall_seconds)
+        voice.receipt = receipt
         return lambda: self._follow(request, receipt, voice, follow)
 
     async def _told(self, app: str, receipt: Receipt) -> Told:
         # The refs have moved whatever happens now; the pusher must hear so.
+        self._moved(app)
         try:
             return await self._host.pushed(app, receipt)
         except DeploydError as error:
