@@ -154,6 +154,7 @@ def app_set(settings: Settings, name: str, pairs: tuple[str, ...]) -> None:
     keep=N: how many good releases `retire --unused` leaves. keep-for=T: and all that are younger (90s, 12h, 7d).
     drain=T: how long requests under way may hold up a planned stop. allow-force=B, allow-delete=B: the branches that a
     push may rewrite, and delete (all, off, or patterns: main,feature/*). deploy-branch=B: what lands there is deployed.
+    public=on: everybody may read its repository, without the secret. default-branch=B: what a clone checks out.
     """
     from deployd.model.invalid import Invalid
     from deployd.model.names import app_name, shown
