@@ -16,7 +16,7 @@ import zlib
 from array import array
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from itertools import accumulate
 from mmap import ACCESS_READ, mmap
@@ -27,7 +27,8 @@ from attrs import frozen
 
 DIRECTORY, SUFFIX, TEMPORARY = "deployd", ".chart", ".chart-"
 ID = 20
-Ints = Sequence[int]
+Ints = memoryview
+"""Of whole numbers."""
 _Code = Literal["B", "I", "i", "Q", "q"]
 _MAGIC = b"deployd chart\0\0\3"
 _COLUMNS = {

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 
 from attrs import define, field
 from dulwich.errors import ApplyDeltaError
 from dulwich.pack import apply_delta
 
-from deployd.git.packs.chart import Ints
 from deployd.git.packs.entries import Buffer, header_at, inflated
 from deployd.git.problems import BadPack
 
@@ -43,14 +43,16 @@ class Contents:
         self.held = 0
 
 
-def entry_content(pack: Buffer, offsets: Ints, row: int) -> bytes:
+def entry_content(pack: Buffer, offsets: Sequence[int], row: int) -> bytes:
     """The inflated entry of a row: an object, or a delta. ``offsets`` has the end of the last entry, too."""
     end = offsets[row + 1]
     header = header_at(pack, offsets[row], end)
     return inflated(pack, header.data, end, header.size)
 
 
-def object_content(pack: Buffer, offsets: Ints, bases: Ints, row: int, contents: Contents, first: int = 0) -> bytes:
+def object_content(
+    pack: Buffer, offsets: Sequence[int], bases: Sequence[int], row: int, contents: Contents, first: int = 0
+) -> bytes:
     """The object of a row; ``first`` is the place of row 0. Raise BadPack when the pack is damaged."""
     deltas: list[int] = []
     content = contents.get(first + row)

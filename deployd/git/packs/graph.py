@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Iterable, Sequence, Set
 from heapq import heapify, heappop, heappush
+from itertools import chain
 
 from attrs import define, field
 
@@ -195,27 +196,32 @@ class Graph:
             numbers = [self._numbers[name] for name in names]
         self._sources.extend(source + index for index in fresh)
         times = chart.times
-        self.times += [times[index] for index in fresh]
+        self.times += map(times.__getitem__, fresh)
         self._link(chart, numbers, fresh)
         if self._awaited:
             self._arrive(names)
 
     def _link(self, chart: Chart, numbers: Sequence[int], fresh: Sequence[int]) -> None:
-        starts, flat, levels, heads = list(chart.parent_starts), list(chart.parents), self.levels, self.heads
+        starts, flat, levels = chart.parent_starts.tolist(), chart.parents.tolist(), self.levels
+        linked: list[tuple[int, ...]] = []
         for index in fresh:
-            parents = []
-            for reference in flat[starts[index] : starts[index + 1]]:
+            start, end = starts[index], starts[index + 1]
+            if end == start + 1 and flat[start] >= 0:
+                parent = numbers[flat[start]]
+                linked.append((parent,))
+                levels.append(levels[parent] + 1)
+                continue
+            parents: list[int] = []
+            for reference in flat[start:end]:
                 if reference >= 0:
                     parents.append(numbers[reference])
                 else:
                     self._link_outside(chart.outside_id(reference), numbers[index], parents)
-            level = 0
-            for parent in parents:
-                level = max(level, levels[parent])
-            levels.append(level + 1)
-            self.parents.append(tuple(parents))
-            heads.add(numbers[index])
-            heads.difference_update(parents)
+            linked.append(tuple(parents))
+            levels.append(1 + max((levels[parent] for parent in parents), default=0))
+        self.parents += linked
+        self.heads.update(numbers[index] for index in fresh)
+        self.heads.difference_update(chain.from_iterable(linked))
 
     def _link_outside(self, name: bytes, number: int, parents: list[int]) -> None:
         parent = self._numbers.get(name)
