@@ -78,16 +78,16 @@ def missing(graph: Lineage, tips: Iterable[int], held: Iterable[int], cut: Set[i
     return found
 
 
-def all_reach(graph: Lineage, tips: Iterable[int], goals: Set[int]) -> bool:
-    """Whether each of ``tips`` is one of ``goals`` or has one among its ancestors."""
+def all_reach(graph: Lineage, tips: Iterable[int], goals: Set[int], cut: Set[int] = frozenset()) -> bool:
+    """Whether each of ``tips`` is one of ``goals`` or leads to one, not through a commit of ``cut``."""
     if not goals:
         return False
     parents, levels = graph.parents, graph.levels
     floor = min(map(levels.__getitem__, goals))
     asked = set(tips)
-    region = ancestors(graph, asked, goals, floor)
+    region = ancestors(graph, asked, goals | cut, floor)
     reaching = region & goals
-    for commit in sorted(region - goals, key=levels.__getitem__):
+    for commit in sorted(region - goals - cut, key=levels.__getitem__):
         if not reaching.isdisjoint(parents[commit]):
             reaching.add(commit)
     return asked <= reaching

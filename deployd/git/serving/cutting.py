@@ -74,11 +74,10 @@ def _selected(objects: Objects, offer: Offer, request: FetchRequest, wants: Iter
 
 
 def _commit_of(objects: Objects, offer: Offer, name: bytes) -> int:
-    for rule in _RULES:
-        value = offer.values.get(rule + name)
-        if value is not None:
-            object_id = bytes.fromhex(offer.peeled.get(rule + name, value).decode())
-            number = objects.graph.number(object_id)
-            if number is not None:
-                return number
+    found = [rule + name for rule in _RULES if rule + name in offer.values]
+    if len(found) == 1:
+        value = offer.peeled.get(found[0], offer.values[found[0]])
+        number = objects.graph.number(bytes.fromhex(value.decode()))
+        if number is not None:
+            return number
     raise NotOurs(f"upload-pack: ambiguous deepen-not: {name.decode('utf-8', 'replace')}")

@@ -55,7 +55,7 @@ def _answer(objects: Objects, offer: Offer, body: bytes) -> Understood:
     before = cut.lines + pktlines.FLUSH if request.deepens else b""
     if not request.asks:
         return Understood(before)
-    agreed = negotiate(objects.graph, request, wanted.commits)
+    agreed = negotiate(objects.graph, request, wanted.commits, cut.at)
     if not agreed.sends:
         return Understood(before + agreed.reply)
     recipe = write_recipe(objects, offer, request, wanted, agreed.commons, cut)

@@ -49,8 +49,17 @@ class Negotiating(SynchronousTestCase):
         self.assertEqual(self.round("", *asked), ([f"ACK {self.second}"], False))
         both = [f"ACK {self.second} continue", f"ACK {self.root} continue"]
         self.assertEqual(self.round("multi_ack", *asked), ([*both, "NAK"], False))
-        both = [f"ACK {self.second} common", f"ACK {self.root} common", f"ACK {self.root} ready"]
+        both = [f"ACK {self.second} common", f"ACK {self.root} common"]
         self.assertEqual(self.round("multi_ack_detailed", *asked), ([*both, "NAK"], False))
+
+    def test_it_is_enough_at_a_commit_that_only_the_reader_has_or_after_a_round_without_any(self) -> None:
+        ready = [f"ACK {self.second} common", f"ACK {self.second} ready", "NAK"]
+        self.assertEqual(self.round("multi_ack_detailed", *self.haves(self.second), ""), (ready, False))
+        asked = [*self.haves(self.mine[0], self.second, self.mine[1]), ""]
+        ready = [f"ACK {self.second} common", f"ACK {self.mine[1]} ready", "NAK"]
+        self.assertEqual(self.round("multi_ack_detailed", *asked), (ready, False))
+        ready = [f"ACK {self.second} continue", f"ACK {self.mine[1]} continue", "NAK"]
+        self.assertEqual(self.round("multi_ack", *asked), (ready, False))
 
     def test_only_with_no_done_does_a_pack_follow_what_is_enough(self) -> None:
         """A pack that comes before a client says done makes one that must say it wait for ever."""
