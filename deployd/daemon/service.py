@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,7 @@ class DaemonService(MultiService):
         # Only twistd gives an Application as parent; `twist` has log options of its own.
         if hasattr(parent, "setComponent"):
             parent.setComponent(ILogObserver, observer(self.options))
+            self.reactor.addSystemEventTrigger("before", "shutdown", _be_deaf)
         super().setServiceParent(parent)
 
     def startService(self) -> None:
@@ -155,6 +157,12 @@ def _sentence(error: Exception, place: Path) -> str:
     if not isinstance(error, OSError):
         return str(error)
     return f"cannot use {error.filename or f'the state directory {place}'}: {(error.strerror or str(error)).lower()}"
+
+
+def _be_deaf() -> None:
+    # It ends already; the reactor would take a second signal for a failure.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _exit_with_failure() -> None:

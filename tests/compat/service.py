@@ -69,8 +69,8 @@ class Service:
 
     async def stop(self) -> None:
         await self.port.stopListening()
+        self.site.git.close()
         await self.pool.stop(10.0)
-        self.site.git.flights.close()
 
     def policy(self, app: str) -> Policy:
         return self.policies.get(app, Policy())

@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import sqlite3
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.error import HTTPError
@@ -49,6 +50,16 @@ def test_serves_its_pages_and_stops_orderly(hub: TwistdProcess) -> None:
     assert oct(hub.state.stat().st_mode & 0o777) == "0o700"
     hub.end()
     assert not (hub.state / "addresses.json").exists()
+    assert "Traceback" not in hub.output.read_text()
+
+
+def test_a_second_signal_changes_nothing(hub: TwistdProcess) -> None:
+    hub.start()
+    assert hub.process is not None
+    hub.process.send_signal(signal.SIGTERM)
+    while (hub.state / "addresses.json").exists():
+        time.sleep(0.001)
+    hub.end()
     assert "Traceback" not in hub.output.read_text()
 
 

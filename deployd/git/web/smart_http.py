@@ -10,7 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import unquote_to_bytes
 
 from attrs import frozen
@@ -31,8 +31,10 @@ from deployd.git.web.flights import Flights, Room
 from deployd.git.web.guesses import Guesses
 from deployd.git.web.pushing import Host, Intake
 from deployd.git.web.streaming import ClientGone, abort
-from deployd.git.work.orders import HEAVY, Order, Unfinished
+from deployd.git.work.orders import HEAVY, UPKEEP, Order, Unfinished
 from deployd.git.work.pool import Pool
+from deployd.git.work.upkeep import Upkeep
+from deployd.git.work.values import to_json
 from deployd.model.invalid import Invalid
 from deployd.model.names import app_name
 
@@ -68,9 +70,15 @@ class GitResource(Resource):
         self._reactor = reactor
         self._pool = pool
         self._fetches = Fetches(reactor, limits, pool, self.flights, self._in_thread)
-        self._intake = Intake(repositories, host, reactor, pool)
+        self._upkeep = Upkeep(reactor, self._consolidate, limits.pushes_between)
+        self._intake = Intake(repositories, host, reactor, pool, self._upkeep.pushed)
         self._requests: Counter[str] = Counter()
         self.guesses = Guesses(reactor, limits.refusal_seconds, limits.refusals_waiting)
+
+    def close(self) -> None:
+        """Begin nothing that nobody waits for, and keep no packs."""
+        self._upkeep.stop()
+        self.flights.close()
 
     def getChild(self, path: bytes, request: Request) -> GitResource:
         """Every path below is this resource's too."""
@@ -201,9 +209,20 @@ class GitResource(Resource):
             seconds=self.limits.question_seconds,
             again=True,
         )
-        answer = await self._pool.run(order)
+        body = (await self._pool.run(order)).body
         begin(request, f"application/x-{service}-advertisement")
-        finish(request, answer.body)
+        finish(request, body)
+
+    def _consolidate(self, app: str) -> Deferred[object]:
+        path = str(self._repositories.path(app))
+        order = Order(
+            name="consolidate",
+            arguments={"repository": path, "limits": to_json(self.limits)},
+            repository=path,
+            lane=UPKEEP,
+            seconds=self.limits.push_seconds,
+        )
+        return cast("Deferred[object]", self._pool.run(order))
 
     def _known(self, app: str) -> Path:
         if not self._repositories.exists(app):

@@ -7,6 +7,7 @@ from pathlib import Path
 from attrs import asdict
 
 from deployd.git.bodies import read_limited
+from deployd.git.mirror.jobs import MIRROR_JOBS
 from deployd.git.packs.consolidating import consolidate
 from deployd.git.receiving.reception import Listener, Receipt, receive
 from deployd.git.receiving.rules import PushRules
@@ -109,4 +110,5 @@ JOBS: dict[str, Job] = {
     "prepare": _prepare,
     "receive": _receive,
     "consolidate": _consolidate,
+    **MIRROR_JOBS,
 }
