@@ -1,8 +1,9 @@
 """How long a hub leaves its sockets alone: the slowest answer to a small request, asked every few milliseconds.
 
-Beside the hub a process that does nothing else is asked the same, so that what the scheduler takes on a machine that is
-busy is seen, too. `python -m benchmarks.git_gaps PORT PORT` asks, in a process that goes first wherever it may;
-each line it reads it answers with the slowest of both since the one before.
+On a machine that is busy an answer also waits for a core. So beside the hub a process that does nothing else is asked
+the same, and with each answer goes the CPU that the hub's main thread has used since it was asked: that is how long it
+did other things first, unless it waited for a disk. `python -m benchmarks.git_gaps PORT PID PORT PID` asks, in a
+process that goes first wherever it may; each line it reads it answers with the worst since the one before.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import NamedTuple
 
 from attrs import define, field
 
@@ -31,31 +34,40 @@ while True:
 """
 
 
+class Worst(NamedTuple):
+    """Milliseconds: the hub's slowest answer, the CPU that its main thread used before any of them, and the idle
+    process's slowest answer."""
+
+    hub: float
+    busy: float
+    idle: float
+
+
 @define
 class Gaps:
     """The process that asks."""
 
     _asking: subprocess.Popen[str]
 
-    def read(self) -> tuple[float, float]:
-        """Milliseconds, since this was last called: the hub's slowest answer, and that of the idle process."""
+    def read(self) -> Worst:
+        """Since this was last called."""
         assert self._asking.stdin is not None
         assert self._asking.stdout is not None
         self._asking.stdin.write("\n")
         self._asking.stdin.flush()
-        hub, idle = self._asking.stdout.readline().split()
-        return float(hub), float(idle)
+        hub, busy, idle, _ = map(float, self._asking.stdout.readline().split())
+        return Worst(hub, busy, idle)
 
 
 @contextmanager
-def asking(port: int) -> Iterator[Gaps]:
-    """Ask the hub at ``port`` all the time."""
+def asking(port: int, pid: int) -> Iterator[Gaps]:
+    """Ask the hub at ``port``, whose process is ``pid``, all the time."""
     pipe = subprocess.PIPE
     idle = subprocess.Popen([sys.executable, "-c", IDLE], stdout=pipe, text=True)
     try:
         assert idle.stdout is not None
-        ports = (str(port), idle.stdout.readline().strip())
-        command = [sys.executable, "-m", "benchmarks.git_gaps", *ports]
+        asked = (str(port), str(pid), idle.stdout.readline().strip(), str(idle.pid))
+        command = [sys.executable, "-m", "benchmarks.git_gaps", *asked]
         with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as process:
             try:
                 yield Gaps(process)
@@ -73,7 +85,10 @@ class _Asked:
     """One that is asked on a connection that is kept; ``slowest`` also counts an answer that is not there yet."""
 
     port: int
+    pid: int
     slowest: float = 0.0
+    busiest: float = 0.0
+    _used: float = 0.0
     _socket: socket.socket = field(init=False)
     _since: float = field(init=False, default=0.0)
     _waiting: bool = field(init=False, default=False)
@@ -85,7 +100,7 @@ class _Asked:
 
     def ask(self, now: float) -> None:
         if not self._waiting:
-            self._since, self._waiting = now, True
+            self._since, self._used, self._waiting = now, self._cpu(), True
             self._socket.sendall(REQUEST)
 
     def answered(self, selector: selectors.BaseSelector) -> None:
@@ -100,13 +115,19 @@ class _Asked:
     def look(self) -> None:
         if self._waiting:
             self.slowest = max(self.slowest, time.monotonic() - self._since)
+            self.busiest = max(self.busiest, self._cpu() - self._used)
+
+    def _cpu(self) -> float:
+        """Seconds of the main thread."""
+        return int(Path(f"/proc/{self.pid}/task/{self.pid}/schedstat").read_text().split()[0]) / 1e9
 
 
-def main(ports: list[str]) -> None:
+def main(arguments: list[str]) -> None:
     with suppress(PermissionError):
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
     selector = selectors.DefaultSelector()
-    asked = [_Asked(int(port)) for port in ports]
+    numbers = [int(argument) for argument in arguments]
+    asked = [_Asked(port, pid) for port, pid in zip(numbers[::2], numbers[1::2], strict=True)]
     for each in asked:
         each.connect(selector)
     selector.register(sys.stdin, selectors.EVENT_READ)
@@ -125,9 +146,9 @@ def main(ports: list[str]) -> None:
             else:
                 for each in asked:
                     each.look()
-                print(*(f"{1000 * each.slowest:.1f}" for each in asked), flush=True)
+                print(*(f"{1000 * each.slowest:.1f} {1000 * each.busiest:.1f}" for each in asked), flush=True)
                 for each in asked:
-                    each.slowest = 0.0
+                    each.slowest = each.busiest = 0.0
 
 
 if __name__ == "__main__":

@@ -83,10 +83,11 @@ def run(directory: Path) -> Iterator[str]:
     with ExitStack() as stack:
         theirs = stack.enter_context(git_servers.lighttpd(directory / "lighttpd"))
         ours = stack.enter_context(git_servers.hub(directory / "hub"))
-        gaps = stack.enter_context(git_gaps.asking(int(ours.url.rpartition(":")[2])))
+        gaps = stack.enter_context(git_gaps.asking(int(ours.url.rpartition(":")[2]), ours.pid))
         comparison = Comparison.of(REPOSITORY, [theirs, ours], gaps, directory / REPOSITORY)
         yield from push(comparison, pushes)
-        yield "Slowest answer of the hub meanwhile, and of an idle process: {:.0f} and {:.0f} ms".format(*gaps.read())
+        text = "The hub's slowest answer meanwhile: {:.0f} ms, {:.0f} ms of CPU; that of an idle process: {:.0f} ms"
+        yield text.format(*gaps.read())
         rounds = measuring.rounds(ROUNDS)
         yield from ("", f"After them, median of {rounds}", "", HEAD)
         for _ in range(rounds):

@@ -9,14 +9,28 @@ from statistics import mean, median
 
 from attrs import define, field
 
-from benchmarks.git_gaps import Gaps
+from benchmarks.git_gaps import Gaps, Worst
 from benchmarks.git_processes import Used, watched
 from benchmarks.git_servers import OURS, THEIRS, Server
 
-HEAD = (
-    "| repository | operation | git s | hub s | of git's | git CPU s | hub CPU s | of git's | git MB | hub MB"
-    " | slowest answer, ms |\n| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |"
+_COLUMNS = (
+    *(
+        "repository",
+        "operation",
+        "git s",
+        "hub s",
+        "of git's",
+        "git CPU s",
+        "hub CPU s",
+        "of git's",
+        "git MB",
+        "hub MB",
+    ),
+    *("slowest answer, ms", "busy before it", "of an idle process"),
 )
+HEAD = f"| {' | '.join(_COLUMNS)} |\n{'| --- ' * len(_COLUMNS)}|"
+# So long may the reactor do one thing.
+REACTOR_MS = 20
 # What is done with a server, and with an empty directory that is for this alone.
 Act = Callable[[Server, Path], None]
 
@@ -42,12 +56,12 @@ class Operation:
 
 @define
 class Row:
-    """The slowest answers are a hub's to a small request meanwhile, and of an idle process asked beside it."""
+    """``worst``: how long the hub left a small request alone meanwhile."""
 
     repository: str
     operation: Operation
     used: dict[str, list[Used]] = field(factory=lambda: {THEIRS: [], OURS: []})
-    slowest: list[tuple[float, float]] = field(factory=list)
+    worst: list[Worst] = field(factory=list)
     problem: str = ""
 
     def line(self) -> str:
@@ -59,11 +73,12 @@ class Row:
         peaks = [max(used.peak for used in each) for each in (theirs, ours)]
         of_cpu = f"{cpus[1] / cpus[0]:.2f}" if cpus[0] else "-"
         allowed_cpu = f" (<= {self.operation.cpu})" if self.operation.cpu else ""
-        hub, idle = (max(each[number] for each in self.slowest) for number in range(2))
+        hub, busy, idle = map(max, zip(*self.worst, strict=True))
         return (
             f"| {self.repository} | {self.operation.name} | {walls[0]:.3f} | {walls[1]:.3f} |"
             f" {walls[1] / walls[0]:.2f} (<= {self.operation.wall}) | {cpus[0]:.2f} | {cpus[1]:.2f} |"
-            f" {of_cpu}{allowed_cpu} | {peaks[0]:.0f} | {peaks[1]:.0f} | {hub:.0f} ({idle:.0f}) |"
+            f" {of_cpu}{allowed_cpu} | {peaks[0]:.0f} | {peaks[1]:.0f} |"
+            f" {hub:.0f} | {busy:.0f} (<= {REACTOR_MS}) | {idle:.0f} |"
         )
 
 
@@ -96,7 +111,7 @@ class Rows:
                 operation.act(server, self.place)
             row.used[server.name].append(used)
             if server.name == OURS:
-                row.slowest.append(self.gaps.read())
+                row.worst.append(self.gaps.read())
         finally:
             shutil.rmtree(self.place)
 

@@ -95,5 +95,5 @@ def run(directory: Path) -> Iterator[str]:
     with ExitStack() as stack:
         theirs = stack.enter_context(git_servers.lighttpd(directory / "lighttpd"))
         ours = stack.enter_context(git_servers.hub(directory / "hub"))
-        gaps = stack.enter_context(git_gaps.asking(int(ours.url.rpartition(":")[2])))
+        gaps = stack.enter_context(git_gaps.asking(int(ours.url.rpartition(":")[2]), ours.pid))
         yield from compare([theirs, ours], gaps, directory)
