@@ -1,4 +1,4 @@
-"""Questions about which commits lead to which, answered on numbers alone.
+"""Questions of a fetch about which commits lead to which, answered on numbers alone.
 
 Commits are numbers of a ``Graph``: ``parents[n]`` are those of commit n that are here, and ``levels[n]`` is one more
 than the highest level of its parents. Whatever leads to a commit has a higher level than it: so nothing depends on
@@ -8,11 +8,7 @@ the clocks of those who made them, and no answer costs more than the commits bet
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence, Set
-from heapq import heapify, heappop, heappush
 from typing import Protocol
-
-_BITS = 32
-_NUMBER = (1 << _BITS) - 1
 
 
 class Lineage(Protocol):
@@ -38,43 +34,6 @@ def ancestors(graph: Lineage, tips: Iterable[int], cut: Set[int] = frozenset(), 
             if parent not in found and levels[parent] >= floor:
                 found.add(parent)
                 waiting.append(parent)
-    return found
-
-
-def missing(graph: Lineage, tips: Iterable[int], held: Iterable[int], cut: Set[int] = frozenset()) -> set[int]:
-    """The ancestors of ``tips`` that are none of ``held``, where nobody goes on behind a commit of ``cut``.
-
-    The highest commits are looked at first, so that whatever leads to one has been seen before it.
-    """
-    theirs = set(held)
-    if not theirs:
-        return ancestors(graph, tips, cut)
-    parents, levels = graph.parents, graph.levels
-    new = set(tips) - theirs
-    waiting = [-levels[commit] << _BITS | commit for commit in new | theirs]
-    heapify(waiting)
-    left, found = len(new), set[int]()
-    while left:
-        commit = heappop(waiting) & _NUMBER
-        is_new = commit in new
-        if is_new:
-            left -= 1
-            found.add(commit)
-        if commit in cut:
-            continue
-        for parent in parents[commit]:
-            if is_new:
-                if parent not in theirs and parent not in new:
-                    new.add(parent)
-                    left += 1
-                    heappush(waiting, -levels[parent] << _BITS | parent)
-            elif parent not in theirs:
-                theirs.add(parent)
-                if parent in new:
-                    new.discard(parent)
-                    left -= 1
-                else:
-                    heappush(waiting, -levels[parent] << _BITS | parent)
     return found
 
 

@@ -13,7 +13,7 @@ from attrs import frozen
 from deployd.git import pktlines
 from deployd.git.packs.objects import Objects
 from deployd.git.problems import NotOurs
-from deployd.git.serving.ancestry import missing, near
+from deployd.git.serving.ancestry import near
 from deployd.git.serving.offers import Offer
 from deployd.git.serving.request import INFINITE_DEPTH, FetchRequest
 from deployd.git.serving.wanting import visible
@@ -59,7 +59,7 @@ def _selected(objects: Objects, offer: Offer, request: FetchRequest, wants: Iter
     graph = objects.graph
     since = request.since or 0
     left_out = [_commit_of(objects, offer, name) for name in request.excluded]
-    eligible = {number for number in missing(graph, wants, left_out) if graph.times[number] >= since}
+    eligible = {number for number in graph.ancestors(wants, left_out) if graph.times[number] >= since}
     selected = {want for want in wants if want in eligible}
     waiting = list(selected)
     while waiting:

@@ -14,7 +14,6 @@ from attrs import asdict, frozen
 
 from deployd.git.packs.graph import Graph
 from deployd.git.packs.objects import Objects
-from deployd.git.serving.ancestry import missing
 from deployd.git.serving.cutting import Cut
 from deployd.git.serving.offers import Offer
 from deployd.git.serving.request import FetchRequest
@@ -51,7 +50,7 @@ def write_recipe(
     tips = wanted.commits.union(*map(graph.parents.__getitem__, cut.opened))
     tags = [pair for pair in offer.annotated if pair[0] not in others] if b"include-tag" in request.options else []
     if held or tags:
-        new = missing(graph, tips, held, cut.at)
+        new = graph.ancestors(tips, held, cut.at)
         for tag, end in tags:
             if graph.number(end) in new:
                 others.update(_chain(objects, tag))

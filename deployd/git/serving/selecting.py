@@ -17,7 +17,6 @@ from deployd.git.packs.graph import Graph
 from deployd.git.packs.introducing import introduced
 from deployd.git.packs.objects import Objects
 from deployd.git.problems import NotOurs
-from deployd.git.serving.ancestry import missing
 from deployd.git.serving.recipes import Recipe
 
 _COMPARED = 32
@@ -40,7 +39,7 @@ class Selection:
         self._tips, self._held, self._cut = (_numbers(graph, names) for names in (recipe.tips, recipe.held, recipe.cut))
         if len(self._tips) < len(recipe.tips):
             raise NotOurs("upload-pack: what was wanted is not here any more")
-        self._new = missing(graph, self._tips, self._held, self._cut)
+        self._new = graph.ancestors(self._tips, self._held, self._cut)
 
     def places(self) -> set[int]:
         """The places of all objects; one that is in several packs may have more than one."""
