@@ -102,8 +102,8 @@ class _Drawing:
         commits, times, trees = array("I"), array("q"), array("i")
         parent_starts, parents = array("I", [0]), array("i")
         introduced_starts, listed = array("Q", [0]), array("i")
-        room = 16 * len(self.rows.ids) + (1 << 16)
-        effort = 64 * (self.survey.entries() + len(self.rows.ids)) + (1 << 20)
+        room = 4 * len(self.rows.ids) + (1 << 16)
+        effort = 8 * (self.survey.entries() + len(self.rows.ids)) + (1 << 20)
         children, those_trees = self._children.__getitem__, self._children.trees
         for number, tree, before, time in ordered:
             commits.append(self._reference(number))

@@ -268,7 +268,7 @@ class ExpenseTests(RepositoryCase):
         store(self.where, made, made.objects)
         objects = self.opened()
         chart = objects.packs[0].chart
-        self.assertLess(len(chart.introduced), 16 * len(chart) + (1 << 16) + 1000)
+        self.assertLess(len(chart.introduced), 4 * len(chart) + (1 << 16) + 1000)
         unlisted = [i for i in range(400) if chart.introduced_starts[i] == chart.introduced_starts[i + 1]]
         self.assertGreater(len(unlisted), 100)
         found = {objects.id(place).hex() for place in objects.graph.introduced(unlisted[0])}
