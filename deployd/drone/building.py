@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -37,7 +37,7 @@ class Checkouts(Protocol):
 class Room(Protocol):
     """The room on the drone's disk (deployd.drone.room)."""
 
-    def need(self, what: str, holder: str, measure: Callable[[], int | None]) -> Deferred[None]: ...
+    def need(self, what: str, holder: str, measure: Callable[[], Awaitable[int | None]]) -> Deferred[None]: ...
 
 
 @frozen
@@ -217,7 +217,7 @@ class Builds:
 
     async def _make(self, key: CacheKey, step: BuildStep, release: _Release) -> None:
         job = release.cached_job(step, self._caches.directory(key))
-        await self._room.need(f"{key.app} {release.line.release}", "", lambda: self._expected(key.app))
+        await self._room.need(f"{key.app} {release.line.release}", "", lambda: self._to_thread(self._expected, key.app))
         await self._steps.sweep(job.id)
         await self._to_thread(self._caches.begin, key, step.cache, release.checkout)
         await self._steps.run(job)

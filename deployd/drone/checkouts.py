@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Collection
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from attrs import frozen
 from twisted.internet.defer import Deferred, DeferredLock, succeed
@@ -15,9 +15,8 @@ from twisted.python.failure import Failure
 from deployd.drone import disk
 from deployd.drone.disk import Tree
 from deployd.drone.problem import Hopeless
-from deployd.errors import Refused
-from deployd.git.limits import GitLimits
-from deployd.git.mirror import fetching, marks
+from deployd.errors import DeploydError, Refused
+from deployd.git.mirror import checkouts, marks
 from deployd.planning.disk import Stored
 from deployd.planning.reconcile import CheckoutKey
 from deployd.processes.ending import ToThread
@@ -26,10 +25,8 @@ FETCH_TIMEOUT = 600.0
 SPARE_TIMEOUT = 30.0
 SETTLE_AFTER = 30.0
 MAX_SPARE = 10
-MAX_REFUSED = 100
-
-Fetch = Callable[[Path, str, str, str, str, float], None]
-"""``fetching.fetch``, or a test's."""
+MAX_SIZES = 100
+T = TypeVar("T")
 
 
 @frozen
@@ -43,7 +40,17 @@ class Source:
 class Room(Protocol):
     """See ``deployd.drone.room``."""
 
-    def need(self, what: str, holder: str, measure: Callable[[], int | None]) -> Deferred[None]: ...
+    def need(self, what: str, holder: str, measure: Callable[[], Awaitable[int | None]]) -> Deferred[None]: ...
+
+
+class Mirrors(Protocol):
+    """See ``deployd.git.mirror.mirrors``."""
+
+    async def has(self, mirror: Path, commit: str) -> bool: ...
+    async def fetch(self, mirror: Path, url: str, token: str, commit: str, timeout: float) -> None: ...
+    async def size(self, mirror: Path, commit: str) -> int: ...
+    async def checkout(self, mirror: Path, commit: str, target: Path) -> None: ...
+    async def keep(self, mirror: Path, commits: Collection[str]) -> None: ...
 
 
 class Checkouts:
@@ -67,9 +74,8 @@ class Checkouts:
         tree: Tree,
         to_thread: ToThread,
         source: Callable[[str], Deferred[Source]],
-        limits: GitLimits,
+        mirrors: Mirrors,
         room: Room,
-        fetch: Fetch = fetching.fetch,
         made: Callable[[], None] = lambda: None,
         left: Callable[[CheckoutKey], Deferred[Any]] = lambda _: succeed(None),
     ) -> None:
@@ -77,23 +83,36 @@ class Checkouts:
         self._tree = tree
         self._to_thread = to_thread
         self._source = source
-        self._limits = limits
+        self._mirrors = mirrors
         self._room = room
-        self._fetch_into = fetch
         self._there: set[CheckoutKey] = set()
         self._spare: dict[tuple[str, str], None] = {}
+        self._mirrored: set[tuple[str, str]] = set()
         self._waiting: dict[CheckoutKey, list[Deferred[Path]]] = {}
         self._locks: dict[str, DeferredLock] = {}
         self._settling: dict[CheckoutKey, IDelayedCall] = {}
-        self._refused: dict[str, int] = {}
+        self._sizes: dict[str, int] = {}
         self._say_made = made
         self._leave = left
 
-    def clean(self) -> None:
-        """Find what is on disk and delete what a kill left half done. Blocks; call it once, first."""
-        checkouts, spare = disk.clean(self._tree)
-        self._there.update(checkouts)
-        self._spare.update(dict.fromkeys(spare))
+    def clean(self) -> Deferred[None]:
+        """Find what is on disk and delete what a kill left half done. Blocks; call it once, first.
+
+        Fires when the mirrors have nothing either that no checkout needs, which nobody need wait for.
+        """
+        found = disk.clean(self._tree)
+        self._there.update(found.checkouts)
+        self._spare.update(dict.fromkeys(found.spares))
+        self._mirrored.update(found.used)
+        return Deferred.fromCoroutine(self._tidy(found.mirrors))
+
+    async def _tidy(self, apps: list[str]) -> None:
+        for app in apps:
+            try:
+                await self._locked(app, self._keep(app))
+            except DeploydError as error:
+                # Its space can wait.
+                self._log.warn("cannot clean the mirror of {app}: {error}", app=app, error=error)
 
     def close(self) -> None:
         for call in self._settling.values():
@@ -165,7 +184,7 @@ class Checkouts:
         return app in self._locks and bool(self._locks[app].locked)
 
     async def _locked(self, app: str, work: object) -> None:
-        """One at a time for each app: two fetches into one mirror would keep each other's thread waiting."""
+        """One at a time for each app: two fetches into one mirror would only wait for each other."""
         lock = self._locks.setdefault(app, DeferredLock())
         await lock.acquire()
         try:
@@ -186,7 +205,7 @@ class Checkouts:
     async def _make_anew(self, key: CheckoutKey) -> None:
         path = self._tree.checkout(key)
         try:
-            await self._to_thread(disk.remove, path, None, key.commit)
+            await self._to_thread(disk.remove, path)
             await self._write(f"{key.app} {key.release}", key.app, key.commit, path, FETCH_TIMEOUT)
         except BaseException:
             self._there.discard(key)
@@ -195,25 +214,47 @@ class Checkouts:
     async def _write(self, what: str, app: str, commit: str, path: Path, timeout: float) -> None:
         """Fetch and check out, both only if there is room; what ends up nowhere is not left in the mirror either."""
         mirror = self._tree.mirror(app)
-        if not await self._to_thread(disk.has, mirror, commit):
-            others = [self._tree.checkout(key) for key in sorted(self._there, key=_age) if key.app == app]
-            await self._room.need(what, app, lambda: self._refused.get(commit) or disk.newest_size(others))
-            await self._fetch(app, commit, timeout)
+        if not await self._mirrors.has(mirror, commit):
+            await self._room.need(what, app, lambda: self._guess(app, commit))
+            source = await self._source(app)
+            await self._mirrors.fetch(mirror, source.url, source.token, commit, timeout)
+        self._mirrored.add((app, commit))
         try:
-            await self._room.need(what, app, lambda: disk.tree_size(mirror, commit))
+            await self._room.need(what, app, lambda: self._measure(mirror, commit))
+            await self._check_out(mirror, commit, path)
         except Hopeless:
-            self._remember(commit, await self._to_thread(disk.tree_size, mirror, commit))
             if all((key.app, key.commit) != (app, commit) for key in self._there):
-                await self._to_thread(fetching.forget, mirror, commit)
+                await self._forget(app, commit)
             raise
-        await self._to_thread(disk.check_out, mirror, commit, path, self._limits)
 
-    def _remember(self, commit: str, size: int | None) -> None:
-        """What was too large is tried again and again; it need not be fetched each time."""
-        if size is not None:
-            self._refused[commit] = size
-            while len(self._refused) > MAX_REFUSED:
-                del self._refused[next(iter(self._refused))]
+    async def _guess(self, app: str, commit: str) -> int | None:
+        """What a commit will take that is not here yet: what it would have taken before, or as much as the last one."""
+        others = [self._tree.checkout(key) for key in sorted(self._there, key=_age) if key.app == app]
+        return self._sizes.get(commit) or await self._to_thread(disk.newest_size, others)
+
+    async def _measure(self, mirror: Path, commit: str) -> int:
+        size = await self._refusing(self._mirrors.size(mirror, commit))
+        # What is too large is tried again and again, and need not be fetched each time.
+        self._sizes[commit] = size
+        while len(self._sizes) > MAX_SIZES:
+            del self._sizes[next(iter(self._sizes))]
+        return size
+
+    async def _check_out(self, mirror: Path, commit: str, path: Path) -> None:
+        await self._to_thread(disk.make_way, path)
+        try:
+            await self._refusing(self._mirrors.checkout(mirror, commit, path))
+        except (DeploydError, OSError):
+            # A worker that died has not cleaned up.
+            await self._to_thread(checkouts.clean, path.parent)
+            raise
+
+    async def _refusing(self, work: Awaitable[T]) -> T:
+        """What may not be checked out now never may."""
+        try:
+            return await work
+        except Refused as error:
+            raise Hopeless(str(error)) from error
 
     def _made(self, result: Failure | None, key: CheckoutKey) -> None:
         for waiter in self._waiting.pop(key):
@@ -230,18 +271,22 @@ class Checkouts:
         while len(self._spare) > MAX_SPARE:
             await self._drop(next(iter(self._spare)))
 
-    async def _fetch(self, app: str, commit: str, timeout: float) -> None:
-        mirror = self._tree.mirror(app)
-        source = await self._source(app)
-        await self._to_thread(self._fetch_into, mirror, source.url, "drone", source.token, commit, timeout)
-
     async def _remove_left(self, key: CheckoutKey) -> None:
         await self._leave(key)
         await self._remove(self._tree.checkout(key), key.app, key.commit)
 
     async def _remove(self, path: Path, app: str, commit: str) -> None:
-        mirror = None if self._in_use(app, commit) else self._tree.mirror(app)
-        await self._to_thread(disk.remove, path, mirror, commit)
+        await self._to_thread(disk.remove, path)
+        if not self._in_use(app, commit):
+            await self._forget(app, commit)
+
+    async def _forget(self, app: str, commit: str) -> None:
+        self._mirrored.discard((app, commit))
+        await self._keep(app)
+
+    async def _keep(self, app: str) -> None:
+        """Let the mirror of an app have no other commits than it should."""
+        await self._mirrors.keep(self._tree.mirror(app), {commit for owner, commit in self._mirrored if owner == app})
 
     def _in_use(self, app: str, commit: str) -> bool:
         keys = (*self._there, *self._waiting)

@@ -54,8 +54,10 @@ from deployd.drone.users import OPEN, Users
 from deployd.errors import DeploydError, Refused
 from deployd.git.disk import delete_tree
 from deployd.git.limits import GitLimits
-from deployd.git.mirror import fetching
-from deployd.net.addresses import client_endpoint, client_endpoints, trust_of
+from deployd.git.mirror.mirrors import LANES, Mirrors
+from deployd.git.work.pool import MEMORY, Pool
+from deployd.git.work.spawning import spawner
+from deployd.net.addresses import client_endpoint, client_endpoints, roots_of
 from deployd.net.client import Dial
 from deployd.net.handshake import Credentials
 from deployd.net.identity import Identity
@@ -69,6 +71,9 @@ from deployd.processes.hardening import make_undumpable
 from deployd.processes.ports import Ports
 from deployd.processes.streams import Streams
 
+_STOP = 1.0
+"""Seconds that git's workers have to end what they do: it is done again after the next start."""
+
 
 class DroneDaemon(DaemonService):
     """``twistd deployd-drone``; the drone itself is in ``deployd.drone.service``."""
@@ -79,7 +84,8 @@ class DroneDaemon(DaemonService):
         super().__init__(reactor, options)
         self._program = f"deployd-drone {deployd.__version__}"
         self._processes = Threads(reactor, "processes", 4)
-        self._git = Threads(reactor, "git", 2)
+        self._git = Pool(reactor, spawner(reactor, MEMORY), LANES)
+        self._files = Threads(reactor, "checkouts", 2)
         # Their own: large trees take long, and no stop should wait for that.
         self._disk = Threads(reactor, "disk", 2)
         # One: what is saved later must be on disk later.
@@ -113,12 +119,12 @@ class DroneDaemon(DaemonService):
         contents = self._journal.read()
         self._isolation = self._isolate({entry.line.id for entry in contents.entries})
         self._saving = Saving(self.reactor, self._journal, self._writing.run)
-        for threads in (self._processes, self._git, self._disk, self._writing, self._reading):
+        for threads in (self._processes, self._files, self._disk, self._writing, self._reading):
             threads.start()
         self._drone = self._assemble(known=contents.facts.get("accepted") == self.options["name"])
         # The first look loads a library, for which the first deploy need not wait.
         self._not_now(Deferred.fromCoroutine(self._addresses.get()))
-        self._checkouts.clean()
+        self._not_now(self._checkouts.clean())
         self._builds.recall()
         self._room.open(self._checkouts, self._builds)
         self._configs.clean({CheckoutKey.of(entry.line) for entry in contents.entries} | self._checkouts.keys())
@@ -148,6 +154,7 @@ class DroneDaemon(DaemonService):
             await self._table.hang_up()
             await self._keeping.leave()
         self._checkouts.close()
+        await self._git.stop(_STOP)
         self._app_ports.close()
         await self._saving.close()
         await super().stopService()
@@ -162,7 +169,7 @@ class DroneDaemon(DaemonService):
         options, reactor = self.options, self.reactor
         tree = Tree(self.state.path)
         drone: Drone
-        fetch = partial(fetching.fetch, trust=trust_of(options["hub"]))
+        mirrors = Mirrors(self._git.run, GitLimits(), roots_of(options["hub"]))
         self._room = Room(
             reactor,
             self._disk.run,
@@ -174,11 +181,10 @@ class DroneDaemon(DaemonService):
         self._checkouts = Checkouts(
             reactor,
             tree,
-            self._git.run,
+            self._files.run,
             lambda app: drone.source(app),
-            GitLimits(),
+            mirrors,
             self._room,
-            fetch,
             self._made,
             lambda key: self._builds.leave(key),
         )

@@ -7,17 +7,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from attrs import frozen
-from twisted.logger import Logger
 
 from deployd.drone import built
-from deployd.drone.problem import Hopeless
-from deployd.errors import Refused, UnknownCommit
-from deployd.git.limits import GitLimits
-from deployd.git.mirror import checkouts, fetching, marks
+from deployd.git.mirror import checkouts, marks
 from deployd.planning.disk import Stored
 from deployd.planning.reconcile import CheckoutKey
-
-_log = Logger()
 
 _SLASH, _MIRROR = "+", ".git"
 _SECTOR = 512
@@ -42,10 +36,21 @@ class Tree:
         return self.top / "spare" / app.replace("/", _SLASH) / commit
 
 
-def clean(tree: Tree) -> tuple[list[CheckoutKey], list[tuple[str, str]]]:
-    """Delete what a kill left half done; return the checkouts and the spare ones (app, commit), the oldest first."""
+@frozen
+class Found:
+    """What a drone finds when it starts; ``spares`` are (app, commit), the oldest first."""
+
+    checkouts: list[CheckoutKey]
+    spares: list[tuple[str, str]]
+    mirrors: list[str]
+    used: set[tuple[str, str]]
+    """(app, commit) of all that was checked out, what a power cut may have hollowed too: it is made again, which must
+    not need the hub."""
+
+
+def clean(tree: Tree) -> Found:
+    """Delete what a kill left half done, and say what is there."""
     spare = []
-    # What a power cut may have hollowed is made again, which must not need the hub.
     used = {(key.app, key.commit) for key in _keys(tree)}
     for directory in _directories(tree.top / "checkouts"):
         checkouts.clean(directory)
@@ -53,10 +58,11 @@ def clean(tree: Tree) -> tuple[list[CheckoutKey], list[tuple[str, str]]]:
     for directory in _directories(tree.top / "spare"):
         checkouts.clean(directory)
         spare.extend(_directories(directory))
+    checkouts.clean(tree.top / "mirrors")
     spare.sort(key=lambda path: path.stat().st_mtime)
     spares = [(_app(path.parent.name), path.name) for path in spare]
-    _clean_mirrors(tree, used | set(spares))
-    return _keys(tree), spares
+    mirrors = [_app(path.name.removesuffix(_MIRROR)) for path in _directories(tree.top / "mirrors")]
+    return Found(_keys(tree), spares, mirrors, used | set(spares))
 
 
 def _keys(tree: Tree) -> list[CheckoutKey]:
@@ -66,20 +72,6 @@ def _keys(tree: Tree) -> list[CheckoutKey]:
             release, _, commit = path.name.partition("-")
             found.append(CheckoutKey(_app(directory.name), release, commit))
     return found
-
-
-def _clean_mirrors(tree: Tree, used: set[tuple[str, str]]) -> None:
-    """Forget what was fetched and is checked out nowhere: nothing else would ever delete it."""
-    mirrors = tree.top / "mirrors"
-    fetching.clean(mirrors)
-    for mirror in _directories(mirrors):
-        app = _app(mirror.name.removesuffix(_MIRROR))
-        try:
-            for commit in fetching.commits(mirror):
-                if (app, commit) not in used:
-                    fetching.forget(mirror, commit)
-        except Exception as error:  # a damaged mirror fails in many ways; its space can wait, the apps cannot
-            _log.warn("cannot clean the mirror of {app}: {error!r}", app=app, error=error)
 
 
 def _app(name: str) -> str:
@@ -98,46 +90,21 @@ def take_spare(spare: Path, target: Path) -> bool:
     return True
 
 
-def has(mirror: Path, commit: str) -> bool:
-    return mirror.is_dir() and fetching.has(mirror, commit)
-
-
-def check_out(mirror: Path, commit: str, target: Path, limits: GitLimits) -> None:
-    """Raise Hopeless for a commit that may not be checked out; one that is not whole is fetched anew next time.
-
-    Either leaves nothing in the mirror: without a checkout nobody would delete it there.
-    """
+def make_way(target: Path) -> None:
+    """Before a checkout is made: what is said of one that is gone does not hold for it."""
     if not target.is_dir():
         built.forget(target)
-    try:
-        checkouts.checkout(mirror, commit, target, limits)
-    except UnknownCommit:
-        fetching.forget(mirror, commit)
-        raise
-    except Refused as error:
-        fetching.forget(mirror, commit)
-        raise Hopeless(str(error)) from error
 
 
-def remove(path: Path, mirror: Path | None, commit: str) -> None:
-    """Delete a checkout, and ``commit`` out of ``mirror`` unless that is None."""
+def remove(path: Path) -> None:
+    """Delete a checkout."""
     built.forget(path)
     checkouts.remove(path)
-    if mirror is not None and mirror.is_dir():
-        fetching.forget(mirror, commit)
 
 
 def newest_size(checkouts: Sequence[Path]) -> int | None:
     """What the last of these takes, with all that was built in it; None when there is none."""
     return size_of(checkouts[-1]) if checkouts else None
-
-
-def tree_size(mirror: Path, commit: str) -> int | None:
-    """What a checkout of ``commit`` will take; None if it is not whole."""
-    try:
-        return checkouts.size(mirror, commit)
-    except KeyError:
-        return None
 
 
 def stored(tree: Tree, spares: Iterable[tuple[str, str]]) -> list[Stored]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,6 +21,7 @@ from deployd.processes.ending import ToThread
 PLENTY = 4 << 30
 """With so much to spare nothing is measured before it comes: no commit may have more (``GitLimits``)."""
 TIDY_EVERY = 600.0
+Measure = Callable[[], Awaitable[int | None]]
 
 
 class Shelf(Protocol):
@@ -73,17 +74,17 @@ class Room:
         if self._tidying.running:
             self._tidying.stop()
 
-    def need(self, what: str, holder: str, measure: Callable[[], int | None]) -> Deferred[None]:
+    def need(self, what: str, holder: str, measure: Measure) -> Deferred[None]:
         """Make room for ``what``; fails with Hopeless, which has the numbers, if it does not fit.
 
-        ``holder`` as for a Shelf. ``measure`` blocks and gives the bytes that are needed, None when nobody can know.
+        ``holder`` as for a Shelf. ``measure`` gives the bytes that are needed, None when nobody can know.
         """
         return Deferred.fromCoroutine(self._need(what, holder, measure))
 
-    async def _need(self, what: str, holder: str, measure: Callable[[], int | None]) -> None:
+    async def _need(self, what: str, holder: str, measure: Measure) -> None:
         if await self._spare_bytes() >= PLENTY:
             return
-        needed = await self._to_thread(measure)
+        needed = await measure()
         if needed is None or needed <= (room := await self._spare_bytes()):
             return
         found = {stored: shelf for shelf in self._shelves for stored in await shelf.stored(holder)}

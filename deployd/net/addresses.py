@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from twisted.internet.endpoints import HostnameEndpoint, clientFromString, quoteStringArgument
 from twisted.internet.interfaces import IListeningPort, IStreamClientEndpoint
@@ -15,9 +15,6 @@ from deployd.errors import UsageError
 from deployd.model.address import Address, each_address, is_loopback, is_several
 from deployd.model.invalid import Invalid
 from deployd.net.choices import Choice, Choices
-
-if TYPE_CHECKING:
-    from ssl import SSLContext
 
 # Seconds before the next address of a name is tried beside the first. Twisted's 0.3 is what `localhost` would cost
 # wherever it means ::1 first, and what a refused connection would take to be noticed.
@@ -82,10 +79,11 @@ def host_of(address: str) -> str:
     return _unescaped(host) if port.isdigit() else ""
 
 
-def trust_of(address: str) -> SSLContext | None:
-    """Whom a TLS client endpoint string trusts, for HTTPS to the same machine; None: whom this system trusts.
+def roots_of(address: str) -> str | None:
+    """The certificates (PEM) that a TLS client endpoint string trusts, for HTTPS to the same machine.
 
-    So a drone's ``--hub tls:HOST:PORT:trustRoots=DIR`` serves its git fetches too. Raise UsageError.
+    None: those that this system trusts; empty: none. So a drone's ``--hub tls:HOST:PORT:trustRoots=DIR`` serves its git
+    fetches too. Raise UsageError.
     """
     # Here and not above: deployctl has no use for it, and it would make its start longer.
     import ssl
@@ -94,9 +92,10 @@ def trust_of(address: str) -> SSLContext | None:
     if not named:
         return None
     try:
-        roots = [path.read_text() for path in sorted(Path(_unescaped(named[0])).glob("*.pem"))]
-        # Without any, this would trust whom the system does.
-        return ssl.create_default_context(cadata="\n".join(roots)) if roots else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        roots = "\n".join(path.read_text() for path in sorted(Path(_unescaped(named[0])).glob("*.pem")))
+        if roots:
+            ssl.create_default_context(cadata=roots)
+        return roots
     except (OSError, ValueError) as error:
         raise UsageError(f"the certificates in {_unescaped(named[0])} cannot be read") from error
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-import ssl
+import random
 from pathlib import Path
 
 import pytest
@@ -21,15 +21,30 @@ from twisted.internet.threads import deferToThread
 from deployd.errors import DeploydError, Refused, SecretRefused, UnknownApp, UnknownCommit, Unreachable
 from deployd.git import pktlines
 from deployd.git.limits import GitLimits
-from deployd.git.mirror.checkouts import checkout
-from deployd.git.mirror.fetching import fetch, forget, has
+from deployd.git.mirror.checking_out import checkout
+from deployd.git.mirror.fetching import fetch, has, keep
+from deployd.git.mirror.transfer import Source
 from deployd.git.serving.upload import upload_pack
 from tests.compat.service import TOKEN, Git, Service
 
 
-def fetching(service: Service, mirror: Path, commit: str, token: str = TOKEN, **more: object) -> Deferred[None]:
-    url = f"{service.url}/webapp"
-    return deferToThread(fetch, mirror, url, "drone", token, commit, 20.0, **more)
+def fetching(
+    service: Service, mirror: Path, commit: str, token: str = TOKEN, limits: GitLimits | None = None
+) -> Deferred[None]:
+    return fetching_from(f"{service.url}/webapp", mirror, commit, token, limits=limits)
+
+
+def fetching_from(
+    url: str,
+    mirror: Path,
+    commit: str,
+    token: str = TOKEN,
+    roots: str | None = None,
+    timeout: float = 20.0,
+    limits: GitLimits | None = None,
+) -> Deferred[None]:
+    source = Source(url, "drone", token, roots)
+    return deferToThread(fetch, mirror, source, commit, timeout, limits or GitLimits())
 
 
 def self_signed(host: str) -> PrivateCertificate:
@@ -111,22 +126,49 @@ async def test_what_was_offered_can_be_had_though_the_branch_has_moved_since(
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_forgotten_commit_takes_its_pack_along(service: Service, git: Git, tmp_path: Path) -> None:
-    """The other commits of the mirror stay whole; the forgotten one can be fetched again."""
-    work = await git.repository()
+async def test_a_commit_after_one_that_is_here_brings_only_what_is_new(
+    service: Service, git: Git, tmp_path: Path
+) -> None:
+    """Each mirror is what git calls whole, whatever is forgotten; what was forgotten can be fetched again."""
+    work = await git.repository(files={f"lib/{n}.txt": random.Random(n).randbytes(200).hex() for n in range(50)})
     mirror = tmp_path / "mirror"
     commits = []
-    for number in range(2):
-        commits.append(await git.commit(work, {"n": str(number)}))
+    for number in range(3):
+        commits.append(await git.commit(work, {"lib/7.txt": f"{number}\n", "n": str(number)}))
         await git(work, "push", f"{service.url}/webapp", "master")
         await fetching(service, mirror, commits[-1])
-    forget(mirror, commits[0])
-    assert [has(mirror, commit) for commit in commits] == [False, True]
-    assert len(list((mirror / "objects/pack").iterdir())) == 2
-    checkout(mirror, commits[1], tmp_path / "out", GitLimits())
-    service.repositories.keep("webapp", commits[0])
+        assert "unreachable" not in await git(mirror, "fsck", "--full", "--unreachable")
+    sizes = sorted(path.stat().st_size for path in (mirror / "objects/pack").glob("*.pack"))
+    assert 2 * sizes[1] < sizes[2]
+    keep(mirror, commits[1:])
+    assert [has(mirror, commit) for commit in commits] == [False, True, True]
+    await git(mirror, "fsck", "--full")
+    for commit in commits[1:]:
+        checkout(mirror, commit, tmp_path / commit, GitLimits())
+        await git(work, "--work-tree", str(tmp_path / commit), "diff", "--exit-code", commit)
+    keep(mirror, ())
+    assert not list((mirror / "objects/pack").iterdir())
     await fetching(service, mirror, commits[0])
     assert has(mirror, commits[0])
+    await git(mirror, "fsck", "--full")
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_damaged_mirror_is_fetched_anew(service: Service, git: Git, tmp_path: Path) -> None:
+    """Also by a fetch that would have built upon it."""
+    work = await git.repository(files={f"{number}.txt": f"{number}\n" for number in range(9)})
+    url, mirror = f"{service.url}/webapp", tmp_path / "mirror"
+    for damage in (b"", b"nonsense" * 200):
+        await git(work, "push", url, "HEAD:master")
+        await fetching(service, mirror, (await git(work, "rev-parse", "HEAD")).strip())
+        for index in (mirror / "objects/pack").glob("*.idx"):
+            index.chmod(0o644)
+            index.write_bytes(damage)
+        commit = await git.commit(work, {"1.txt": damage.decode()})
+        await git(work, "push", url, "HEAD:master")
+        await fetching(service, mirror, commit)
+        await git(mirror, "fsck", "--full")
+        checkout(mirror, commit, tmp_path / commit, GitLimits())
 
 
 @pytest_twisted.ensureDeferred
@@ -154,9 +196,9 @@ async def test_refusals_are_told_apart(service: Service, git: Git, tmp_path: Pat
     mirror = tmp_path / "mirror"
     assert isinstance(await failure_of(fetching(service, mirror, tip, token="wrong")), SecretRefused)
     assert isinstance(await failure_of(fetching(service, mirror, "1" * 40)), UnknownCommit)
-    nothing = deferToThread(fetch, mirror, f"{service.url}/nothing", "drone", TOKEN, tip, 5.0)
+    nothing = fetching_from(f"{service.url}/nothing", mirror, tip)
     assert isinstance(await failure_of(nothing), UnknownApp)
-    closed = deferToThread(fetch, mirror, "http://127.0.0.1:1/webapp", "drone", TOKEN, tip, 5.0)
+    closed = fetching_from("http://127.0.0.1:1/webapp", mirror, tip)
     assert isinstance(await failure_of(closed), Unreachable)
     assert isinstance(await failure_of(fetching(service, mirror, tip, limits=GitLimits(pack_bytes=100))), Refused)
     assert not has(mirror, tip)
@@ -192,7 +234,7 @@ async def test_a_broken_or_silent_hub_is_unreachable(tmp_path: Path) -> None:
         factory.answer, factory.hangs_up = answer, hangs_up
         port = reactor.listenTCP(0, factory, interface="127.0.0.1")
         url = f"http://127.0.0.1:{port.getHost().port}/webapp"
-        running = deferToThread(fetch, tmp_path / "mirror", url, "drone", TOKEN, "1" * 40, 0.5)
+        running = fetching_from(url, tmp_path / "mirror", "1" * 40, timeout=0.5)
         assert isinstance(await failure_of(running), Unreachable), answer
         await port.stopListening()
     assert not list((tmp_path / "mirror" / "objects").glob("tmp*"))
@@ -207,15 +249,14 @@ async def test_a_fetch_over_tls_trusts_only_what_it_should(service: Service, git
     certificate = self_signed("localhost")
     port = reactor.listenSSL(0, service.site, certificate.options(), interface="127.0.0.1")
     number = port.getHost().port
-    trust = ssl.create_default_context(cadata=certificate.dumpPEM().decode().split("-----BEGIN PRIV")[0])
-    for host, context in (("localhost", None), ("127.0.0.1", trust)):
+    roots = certificate.dumpPEM().decode().split("-----BEGIN PRIV")[0]
+    for host, trusted in (("localhost", None), ("localhost", ""), ("127.0.0.1", roots)):
         url = f"https://{host}:{number}/webapp"
-        running = deferToThread(fetch, tmp_path / "mirror", url, "drone", TOKEN, tip, 20.0, trust=context)
-        failure = await failure_of(running)
+        failure = await failure_of(fetching_from(url, tmp_path / "mirror", tip, roots=trusted))
         assert isinstance(failure, Unreachable)
         assert "certificate is not trusted" in str(failure)
     url = f"https://localhost:{number}/webapp"
-    await deferToThread(fetch, tmp_path / "mirror", url, "drone", TOKEN, tip, 20.0, trust=trust)
+    await fetching_from(url, tmp_path / "mirror", tip, roots=roots)
     assert has(tmp_path / "mirror", tip)
     authority = tmp_path / "ca.pem"
     authority.write_bytes(certificate.dumpPEM())

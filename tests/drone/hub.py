@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from attrs import field, frozen
 from twisted.internet.defer import Deferred, execute, fail, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -18,8 +19,11 @@ from deployd.drone.room import Room
 from deployd.errors import UnknownCommit, Unreachable
 from deployd.git.limits import GitLimits
 from deployd.git.mirror import fetching
+from deployd.git.mirror.mirrors import Mirrors
+from deployd.git.work.orders import Answer, Order
 from deployd.planning.disk import Stored
 from deployd.planning.reconcile import CheckoutKey
+from deployd.testing.git_worker import run_here
 from tests.git.forge import Objects
 
 
@@ -44,14 +48,25 @@ class Hub:
             return fail(Unreachable("the hub is away"))
         return succeed(Source(f"http://hub/{app}.git", "token"))
 
-    def fetch(self, mirror: Path, url: str, user: str, token: str, commit: str, timeout: float) -> None:
+    def fetch(self, mirror: Path, token: str, commit: str, timeout: float) -> None:
         self.fetched.append(commit)
         self.timeouts.append(timeout)
         self.tokens.append(token)
         if commit not in self.packs:
             raise UnknownCommit(f"the hub has no commit {commit[:12]} for this drone")
         fetching.create_mirror(mirror)
-        fetching._store(mirror, commit, io.BytesIO(self.packs[commit]), set(), GitLimits())
+        fetching.store(mirror, commit, io.BytesIO(self.packs[commit]), GitLimits())
+
+
+@frozen
+class HubMirrors(Mirrors):
+    """Fetches from ``hub``, in ``to_thread`` as all else is done."""
+
+    hub: Hub = field(kw_only=True)
+    to_thread: Callable[..., Deferred[Any]] = field(kw_only=True)
+
+    async def fetch(self, mirror: Path, url: str, token: str, commit: str, timeout: float) -> None:
+        await self.to_thread(self.hub.fetch, mirror, token, commit, timeout)
 
 
 class NoCaches:
@@ -85,16 +100,18 @@ class CheckoutsTestCase(SynchronousTestCase):
             self.tree,
             self.to_thread,
             self.hub.source,
-            GitLimits(),
+            HubMirrors(self.run_job, GitLimits(), hub=self.hub, to_thread=self.to_thread),
             room,
-            self.hub.fetch,
             self.say_made,
             self.leave,
         )
         room.open(checkouts, NoCaches())
         self.addCleanup(room.close)
-        checkouts.clean()
+        self.successResultOf(checkouts.clean())
         return checkouts
+
+    def run_job(self, order: Order) -> Deferred[Answer]:
+        return self.to_thread(run_here, order)
 
     def leave(self, key: CheckoutKey) -> Deferred[None]:
         self.left.append((key, self.tree.checkout(key).is_dir()))

@@ -7,6 +7,7 @@ from deployd.drone.prefetching import MAX_QUEUED, Prefetching
 from deployd.drone.problem import Hopeless
 from deployd.errors import Refused, UnknownCommit, Unreachable
 from deployd.git.mirror import fetching, marks
+from deployd.git.mirror.checkouts import MIRROR
 from tests.drone.hub import CheckoutsTestCase
 from tests.git.forge import Objects
 
@@ -103,8 +104,8 @@ class EnsureTests(CheckoutsTestCase):
         self.have(self.key(kept, app="team/webapp"))
         self.spare(spare, "team/webapp")
         mirror = self.tree.mirror("team/webapp")
-        self.hub.fetch(mirror, "", "drone", "token", left, 1.0)
-        half = mirror.parent / f"{fetching._NEW}half"
+        self.hub.fetch(mirror, "token", left, 1.0)
+        half = mirror.parent / f"{MIRROR}half"
         half.mkdir()
         self.checkouts = self.begin()
         self.assertEqual(set(fetching.commits(mirror)), {kept, spare})
@@ -113,7 +114,7 @@ class EnsureTests(CheckoutsTestCase):
     def test_a_damaged_mirror_keeps_no_drone_from_starting(self) -> None:
         key = self.key(self.hub.commit())
         self.have(key)
-        self.hub.fetch(self.tree.mirror("webapp"), "", "drone", "token", self.hub.commit(b"other"), 1.0)
+        self.hub.fetch(self.tree.mirror("webapp"), "token", self.hub.commit(b"other"), 1.0)
         for index in (self.tree.mirror("webapp") / "objects" / "pack").glob("*.idx"):
             index.write_bytes(b"damaged")
         self.checkouts = self.begin()

@@ -32,7 +32,7 @@ class AnewTests(CheckoutsTestCase):
     def test_one_that_cannot_be_made_is_not_there(self) -> None:
         key = self.key(self.hub.commit())
         self.have(key)
-        fetching.forget(self.tree.mirror("webapp"), key.commit)
+        fetching.keep(self.tree.mirror("webapp"), ())
         self.hub.away = True
         self.failureResultOf(self.anew(key), Unreachable)
         self.assertEqual(self.checkouts.keys(), frozenset())

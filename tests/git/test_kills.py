@@ -10,6 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from deployd.git.limits import GitLimits
 from deployd.git.mirror import checkouts
+from deployd.git.mirror.checking_out import checkout
 from deployd.git.packs.history import History
 from deployd.git.packs.store import Packs
 from deployd.git.refs import read_refs
@@ -20,7 +21,7 @@ from tests.git.forge import ZERO, Hub, Objects
 _RUN = """
 import io, os, sys
 from pathlib import Path
-from deployd.git.mirror.checkouts import checkout
+from deployd.git.mirror.checking_out import checkout
 from deployd.git.limits import GitLimits
 from deployd.git.receiving.reception import receive
 from deployd.git.repositories import Repositories
@@ -127,4 +128,4 @@ class KillTests(SynchronousTestCase):
             step += 1
         self.assertEqual((target / "file.txt").read_bytes(), b"hello\n")
         self.assertGreater(step, 3)
-        checkouts.checkout(self.hub.path, self.tip, target, GitLimits())
+        checkout(self.hub.path, self.tip, target, GitLimits())

@@ -1,88 +1,77 @@
 """The drone's side: exactly one commit from the hub, without its history, into a mirror of the app's repository.
 
-One request does it: git's stateless protocol lets a client that knows the commit ask for it at once. Each commit comes
-as a pack that stands alone; it is checked like a push, because a hub may be hostile too, and the commit counts as here
-only when the mirror has a ref on it, which is written last.
+It comes as a pack that is checked like a push, because a hub may be hostile too. It may lack what commits have that are
+kept here. The commit counts as here only when the mirror has a ref on it, which is written last, once every object that
+it needs was found. A mirror is only a copy: one that is damaged is emptied, and fetched anew.
 """
 
 from __future__ import annotations
 
-import base64
-import http.client
-import io
 import shutil
-import socket
-import ssl
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from functools import partial
+from collections.abc import Collection, Iterable
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO, cast
-from urllib.parse import urlsplit
+from typing import BinaryIO, cast
 
-from attrs import define
-
-from deployd.errors import Busy, Refused, SecretRefused, UnknownApp, UnknownCommit, Unreachable
-from deployd.git import pktlines
+from deployd.errors import Refused
 from deployd.git.disk import locked, replace_file
 from deployd.git.kinds import COMMIT
 from deployd.git.limits import GitLimits
+from deployd.git.mirror.checkouts import MIRROR
+from deployd.git.mirror.closure import closure
+from deployd.git.mirror.pruning import prune
+from deployd.git.mirror.reading import Damaged, MirrorReader, sound
+from deployd.git.mirror.transfer import Request, Source
+from deployd.git.packs.history import commit_parents
 from deployd.git.packs.store import Packs
-from deployd.git.problems import BadRequest, GitProblem
-from deployd.git.receiving.census import Census
+from deployd.git.problems import GitProblem
 from deployd.git.receiving.quarantine import Quarantine
 from deployd.git.refs import DEPLOY, Move, move_refs, read_refs
 from deployd.git.repositories import Repositories, clean_repository
 
-_CAPABILITIES = b"multi_ack_detailed no-done side-band-64k thin-pack ofs-delta no-progress"
-_SERVICE = "git-upload-pack"
 _IN_MEMORY = 1 << 20
-_SILENCE = 60.0
-_MAX_SHALLOW = 1000
+_MAX_HAVES = 256
 _LOCK = "fetch-lock"
-_NEW = ".mirror-"
 
 
-def fetch(
-    mirror: Path,
-    url: str,
-    user: str,
-    token: str,
-    commit: str,
-    timeout: float,
-    *,
-    limits: GitLimits | None = None,
-    trust: ssl.SSLContext | None = None,
-) -> None:
-    """Bring ``commit`` (40 hex digits) from the repository at ``url`` into ``mirror``, which is made when missing.
+class _Wrong(Exception):
+    """What the hub sent, with what is here, is not the commit; the text says why."""
+
+
+def fetch(mirror: Path, source: Source, commit: str, timeout: float, limits: GitLimits) -> None:
+    """Bring ``commit`` (40 hex digits) from ``source`` into ``mirror``, which is made when missing.
 
     The hub gives it when it is in a branch or tag, or was deployed. Two fetches into one mirror wait for each
     other. ``timeout`` is for everything, in seconds. Raise Unreachable, Busy, SecretRefused, UnknownApp, UnknownCommit
     or Refused, each with one sentence and never with the token.
     """
-    if has(mirror, commit):
-        return
     deadline = time.monotonic() + timeout
     create_mirror(mirror)
     with locked(mirror / _LOCK, timeout):
         if has(mirror, commit):
             return
         clean_repository(mirror)
-        request = _Request(url, user, token, commit, deadline, trust)
-        with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY, dir=str(mirror)) as pack:
-            shallow = request.download(cast(BinaryIO, pack), (limits or GitLimits()).pack_bytes)
-            pack.seek(0)
-            _store(mirror, commit, cast(BinaryIO, pack), shallow, limits or GitLimits())
+        try:
+            try:
+                _bring(mirror, Request(source, commit, *_here(mirror), deadline), limits)
+            except _Wrong:
+                # One of the two is wrong about what is here; what comes then does not need it.
+                if _is_whole(mirror) and not commits(mirror):
+                    raise
+                _bring(mirror, Request(source, commit, (), (), deadline), limits)
+        except _Wrong as error:
+            raise Refused(f"the hub sent a pack that is not right: {error}") from error
 
 
 def has(mirror: Path, commit: str) -> bool:
     """Whether ``commit`` and all its files are in ``mirror``."""
     if DEPLOY + commit.encode() not in read_refs(mirror).values:
         return False
-    with Packs(mirror / "objects") as packs:
-        return packs.kind(bytes.fromhex(commit)) == COMMIT
+    with suppress(KeyError, Damaged), MirrorReader(mirror / "objects") as reader:
+        return reader.kind(reader.place(bytes.fromhex(commit))) == COMMIT
+    return False
 
 
 def commits(mirror: Path) -> tuple[str, ...]:
@@ -95,7 +84,7 @@ def create_mirror(mirror: Path) -> None:
     if (mirror / "HEAD").is_file():
         return
     mirror.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    holder = Path(tempfile.mkdtemp(prefix=_NEW, dir=mirror.parent))
+    holder = Path(tempfile.mkdtemp(prefix=MIRROR, dir=mirror.parent))
     try:
         fresh = Repositories(holder)
         fresh.create("fresh")
@@ -108,191 +97,110 @@ def create_mirror(mirror: Path) -> None:
         shutil.rmtree(holder, ignore_errors=True)
 
 
-def clean(directory: Path) -> None:
-    """Delete the half-made mirrors that a kill left in ``directory``. Call it before the first fetch there."""
-    for leftover in directory.glob(_NEW + "*"):
-        shutil.rmtree(leftover, ignore_errors=True)
+def keep(mirror: Path, kept: Collection[str]) -> None:
+    """Keep no other commits than those, and nothing for long that only others need.
 
-
-def forget(mirror: Path, commit: str) -> None:
-    """Delete ``commit`` and its pack, which no other commit needs, since each came in one that stands alone.
-
-    The caller sees to it that nobody is checking it out.
+    The caller sees to it that nobody is checking out another one.
     """
     if not mirror.is_dir():
         return
     with locked(mirror / _LOCK):
-        name = DEPLOY + commit.encode()
-        if name in read_refs(mirror).values:
-            move_refs(mirror, [Move(name, commit.encode(), None)])
-        with Packs(mirror / "objects") as packs:
-            alone = packs.holding(bytes.fromhex(commit))
-        for path in alone:
-            # The index first: without it the pack is nothing, and is cleaned up after a kill.
-            path.with_suffix(".idx").unlink(missing_ok=True)
-            path.unlink(missing_ok=True)
+        clean_repository(mirror)
+        _drop(mirror, set(commits(mirror)) - set(kept))
+        _prune(mirror)
 
 
-def _store(mirror: Path, commit: str, pack: BinaryIO, shallow: set[bytes], limits: GitLimits) -> None:
+def empty(mirror: Path) -> None:
+    """Begin anew: what is here is damaged."""
+    if mirror.is_dir():
+        with locked(mirror / _LOCK):
+            _empty(mirror)
+
+
+def _bring(mirror: Path, request: Request, limits: GitLimits) -> None:
+    with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY, dir=str(mirror)) as pack:
+        request.download(cast(BinaryIO, pack), limits.pack_bytes)
+        pack.seek(0)
+        try:
+            store(mirror, request.commit, cast(BinaryIO, pack), limits)
+        except OSError as error:
+            raise Refused(f"commit {request.commit[:12]} could not be stored: {error.strerror}") from error
+
+
+def store(mirror: Path, commit: str, pack: BinaryIO, limits: GitLimits) -> None:
+    """Take ``commit`` out of ``pack`` and what is here; nothing stays when it is not whole."""
     objects = mirror / "objects"
     try:
-        with Packs(objects) as packs, Quarantine(objects, packs, limits) as quarantine:
+        with sound(), Packs(objects) as packs, Quarantine(objects, packs, limits, charted=False) as quarantine:
             quarantine.take(pack)
-            if quarantine.kind(bytes.fromhex(commit)) != COMMIT:
-                raise Refused(f"the hub sent something else than commit {commit[:12]}")
-            quarantine.check_alone(_history_left_out(quarantine.census, shallow))
-            _remember_shallow(mirror, shallow)
-            move_refs(mirror, [Move(DEPLOY + commit.encode(), None, commit.encode())], before=quarantine.release)
-    except GitProblem as problem:
-        raise Refused(f"the hub sent a pack that is not right: {problem}") from problem
-    except OSError as error:
-        raise Refused(f"commit {commit[:12]} could not be stored: {error.strerror}") from error
+            quarantine.release()
+    except (GitProblem, Damaged) as problem:
+        raise _Wrong(str(problem)) from problem
+    try:
+        with MirrorReader(objects) as reader:
+            closure(reader, [commit])
+            _remember_shallow(mirror, reader, commit)
+    except (KeyError, Damaged) as error:
+        _prune(mirror)
+        raise _Wrong(f"not all of commit {commit[:12]} is there") from error
+    move_refs(mirror, [Move(DEPLOY + commit.encode(), None, commit.encode())])
 
 
-def _history_left_out(census: Census, shallow: set[bytes]) -> set[bytes]:
-    """The parents that a commit at the boundary names and that did not come."""
-    return {parent for boundary in shallow for parent in census.parents.get(bytes.fromhex(boundary.decode()), ())}
+def _here(mirror: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The commits that the hub need not send again, and those of them whose parents are not here."""
+    here = commits(mirror)[-_MAX_HAVES:]
+    shallow = _shallow(mirror)
+    return here, tuple(commit for commit in here if commit in shallow)
 
 
-def _remember_shallow(mirror: Path, shallow: set[bytes]) -> None:
+def _is_whole(mirror: Path) -> bool:
+    """Whether everything is here that should be; a mirror that is damaged is empty afterwards."""
+    try:
+        with MirrorReader(mirror / "objects") as reader:
+            closure(reader, commits(mirror))
+    except (KeyError, Damaged):
+        _empty(mirror)
+        return False
+    return True
+
+
+def _prune(mirror: Path) -> None:
+    try:
+        prune(mirror, commits(mirror))
+    except (KeyError, Damaged):
+        _empty(mirror)
+
+
+def _empty(mirror: Path) -> None:
+    """Begin anew. The refs go first: without them nothing counts as here."""
+    _drop(mirror, commits(mirror))
+    packs = mirror / "objects" / "pack"
+    for path in sorted(packs.iterdir()) if packs.is_dir() else ():
+        path.unlink(missing_ok=True)
+    (mirror / "shallow").unlink(missing_ok=True)
+
+
+def _drop(mirror: Path, gone: Iterable[str]) -> None:
+    moves = [Move(DEPLOY + commit.encode(), commit.encode(), None) for commit in gone]
+    if moves:
+        move_refs(mirror, moves)
+
+
+def _shallow(mirror: Path) -> set[str]:
     path = mirror / "shallow"
-    known = set(path.read_bytes().split()) if path.exists() else set()
-    if not shallow <= known:
-        replace_file(path, b"".join(line + b"\n" for line in sorted(known | shallow)))
+    return set(path.read_text().split()) if path.exists() else set()
 
 
-@define
-class _Request:
-    url: str
-    user: str
-    token: str
-    commit: str
-    deadline: float
-    trust: ssl.SSLContext | None
-
-    def download(self, pack: BinaryIO, limit: int) -> set[bytes]:
-        """Write the pack to ``pack``; return the ids at which history was cut."""
-        try:
-            with self._response() as response:
-                stream = cast(BinaryIO, response)
-                shallow = self._shallow(stream)
-                self._pack(stream, pack, limit)
-                return shallow
-        except BadRequest as error:
-            raise Unreachable("the hub's answer ended early or is not git's") from error
-        except ssl.SSLCertVerificationError as error:
-            raise Unreachable(f"the hub's certificate is not trusted: {error.verify_message}") from error
-        except TimeoutError as error:
-            raise Unreachable(f"commit {self.commit[:12]} did not arrive in time from {self._shown()}") from error
-        except (OSError, http.client.HTTPException) as error:
-            reason = getattr(error, "strerror", None) or type(error).__name__
-            raise Unreachable(f"the hub's git service at {self._shown()} cannot be reached: {reason}") from error
-
-    @contextmanager
-    def _response(self) -> Iterator[http.client.HTTPResponse]:
-        parts = urlsplit(self.url)
-        wait = max(0.1, min(_SILENCE, self.deadline - time.monotonic()))
-        connection: http.client.HTTPConnection
-        if parts.scheme == "https":
-            context = self.trust or ssl.create_default_context()
-            connection = http.client.HTTPSConnection(parts.hostname or "", parts.port, timeout=wait, context=context)
-        elif parts.scheme == "http" and parts.hostname:
-            connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=wait)
-        else:
-            raise Unreachable(f"{self._shown()} is not an HTTP address")
-        connection.response_class = partial(_TimedResponse, deadline=self.deadline)  # type: ignore[assignment]
-        with closing(connection):
-            path = f"{parts.path.rstrip('/')}/{_SERVICE}"
-            connection.request("POST", path, self._wants(), self._headers())
-            with closing(connection.getresponse()) as response:
-                self._check(response)
-                yield response
-
-    def _wants(self) -> bytes:
-        want = b"want " + self.commit.encode() + b" " + _CAPABILITIES + b"\n"
-        return pktlines.line(want) + pktlines.line(b"deepen 1\n") + pktlines.FLUSH + pktlines.line(b"done\n")
-
-    def _headers(self) -> dict[str, str]:
-        credentials = base64.b64encode(f"{self.user}:{self.token}".encode()).decode()
-        return {
-            "Authorization": f"Basic {credentials}",
-            "Content-Type": f"application/x-{_SERVICE}-request",
-            "Accept": f"application/x-{_SERVICE}-result",
-        }
-
-    def _check(self, response: http.client.HTTPResponse) -> None:
-        if response.status in (401, 403):
-            raise SecretRefused("the hub's git service refused this drone's token")
-        if response.status == 404:
-            raise UnknownApp("the hub has no such repository")
-        if response.status == 503:
-            raise Busy(f"the hub's git service at {self._shown()} is busy")
-        kind = response.headers.get_content_type()
-        if response.status != 200 or kind != f"application/x-{_SERVICE}-result":
-            raise Unreachable(f"the hub's git service at {self._shown()} answered {response.status}")
-
-    def _shallow(self, stream: BinaryIO) -> set[bytes]:
-        shallow: set[bytes] = set()
-        for line in self._lines(stream):
-            if line.startswith(b"shallow "):
-                shallow.add(line[8:48])
-            if len(shallow) > _MAX_SHALLOW:
-                raise Refused(f"the hub cuts the history of commit {self.commit[:12]} at too many places")
-        return shallow
-
-    def _pack(self, stream: BinaryIO, pack: BinaryIO, limit: int) -> None:
-        size = 0
-        for line in self._lines(stream):
-            if line[:1] == b"\x03":
-                raise Refused(f"the hub ended the transfer of commit {self.commit[:12]}")
-            if line[:1] == b"\x01":
-                size += len(line) - 1
-                if size > limit:
-                    raise Refused(f"commit {self.commit[:12]} is larger than {limit} bytes")
-                pack.write(line[1:])
-
-    def _lines(self, stream: BinaryIO) -> Iterator[bytes]:
-        """The lines up to the next flush. Many may be read at once, so the deadline is looked at for each."""
-        while (line := pktlines.read_line(stream)) is not None:
-            if time.monotonic() > self.deadline:
-                raise TimeoutError
-            if line.startswith(b"ERR "):
-                raise UnknownCommit(f"the hub has no commit {self.commit[:12]} for this drone")
-            yield line
-
-    def _shown(self) -> str:
-        parts: Any = urlsplit(self.url)
-        return f"{parts.hostname}:{parts.port}" if parts.port else str(parts.hostname)
+def _remember_shallow(mirror: Path, reader: MirrorReader, commit: str) -> None:
+    """Say for git, as every repository must, that the parents of ``commit`` are not here."""
+    _, content = reader.read(reader.place(bytes.fromhex(commit)))
+    known = _shallow(mirror)
+    if commit not in known and not all(_is_here(reader, parent) for parent in commit_parents(content)):
+        still = {one for one in known if _is_here(reader, bytes.fromhex(one))}
+        replace_file(mirror / "shallow", b"".join(f"{one}\n".encode() for one in sorted(still | {commit})))
 
 
-class _TimedResponse(http.client.HTTPResponse):
-    """An answer, headers included, that is read until ``deadline`` (seconds of the monotonic clock) at the latest.
-
-    A timeout of the socket alone starts anew with each byte, so a hub could drip for days.
-    """
-
-    def __init__(self, sock: socket.socket, *arguments: Any, deadline: float, **options: Any) -> None:
-        super().__init__(sock, *arguments, **options)
-        self.fp: Any = io.BufferedReader(_TimedReads(cast(Any, self.fp).detach(), sock, deadline))
-
-
-class _TimedReads(io.RawIOBase):
-    def __init__(self, raw: io.RawIOBase, sock: socket.socket, deadline: float) -> None:
-        super().__init__()
-        self._raw = raw
-        self._sock = sock
-        self._deadline = deadline
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int | None:
-        left = self._deadline - time.monotonic()
-        if left <= 0:
-            raise TimeoutError
-        self._sock.settimeout(min(_SILENCE, left))
-        return cast("int | None", cast(Any, self._raw).readinto(buffer))
-
-    def close(self) -> None:
-        self._raw.close()
-        super().close()
+def _is_here(reader: MirrorReader, commit: bytes) -> bool:
+    with suppress(KeyError):
+        return bool(reader.place(commit))
+    return False

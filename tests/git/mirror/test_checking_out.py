@@ -7,42 +7,27 @@ from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
-from twisted.trial.unittest import SynchronousTestCase
 
 from deployd.errors import Refused, UnknownCommit
 from deployd.git.kinds import BLOB
 from deployd.git.limits import GitLimits
 from deployd.git.mirror import checkouts, marks
-from deployd.git.mirror.checkouts import checkout, remove
-from tests.git import forge
+from deployd.git.mirror.checking_out import checkout
+from deployd.git.mirror.checkouts import remove
 from tests.git.forge import Objects
+from tests.git.mirror.mirrors import MirrorTestCase, named, put
 
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 5\n"
 
 
-class CheckoutTests(SynchronousTestCase):
+class CheckoutTests(MirrorTestCase):
     def setUp(self) -> None:
-        self.top = Path(self.mktemp())
-        self.top.mkdir()
-        self.mirror = self.top / "mirror"
+        super().setUp()
         self.place = self.top / "apps"
         self.target = self.place / "v1"
 
-    def store(self, objects: Objects) -> None:
-        """Put objects into the mirror without any check, as if they had slipped through."""
-        for entry in objects.entries:
-            header = 1
-            while entry[header - 1] & 0x80:
-                header += 1
-            kind, content = (entry[0] >> 4) & 7, forge.zlib.decompress(entry[header:])
-            name = forge.object_id(kind, content)
-            path = self.mirror / "objects" / name[:2] / name[2:]
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(forge.zlib.compress(b"%s %d\0" % (forge.NAMES[kind], len(content)) + content))
-        (self.mirror / "objects" / "pack").mkdir(parents=True, exist_ok=True)
-
     def write(self, objects: Objects, commit: str, limits: GitLimits | None = None) -> None:
-        self.store(objects)
+        put(self.mirror, named(objects))
         checkout(self.mirror, commit, self.target, limits or GitLimits())
 
     def refused(self, reason: str, objects: Objects, tree: str, limits: GitLimits | None = None) -> None:
@@ -143,7 +128,9 @@ class HostileTreeTests(CheckoutTests):
     )
     def test_no_accepted_link_leads_outside(self, goals: list[list[bytes]]) -> None:
         """Whatever links are combined: each is refused, or resolves below the checkout."""
-        self.setUp()
+        for path in (self.mirror / "objects" / "pack").iterdir():
+            path.unlink()
+        self.target = self.place / os.urandom(8).hex()
         objects = Objects()
         links = [("120000", b"l%d" % n, objects.blob(b"/".join(goal))) for n, goal in enumerate(goals)]
         deep = objects.tree(("40000", b"d", objects.tree(*links)), *links)
