@@ -52,7 +52,7 @@ class HubDaemon(DaemonService):
         spool, database = self.state.path / SPOOL, self.state.path / DATABASE
         spool.mkdir(mode=0o700, exist_ok=True)
         make_private(database)
-        repositories = Repositories(self.state.path / REPOSITORIES)
+        repositories = Repositories(self.state.path / REPOSITORIES, options.git_limits)
         self._pool = connection_pool(self.reactor, database)
         self._hub = Hub(
             Means(
@@ -110,8 +110,8 @@ class HubDaemon(DaemonService):
             self._factory.close_all()
             # Nobody may wait for packs any more; what is being pushed is being stored all the same.
             self._site.abort_all()
+            self._site.git.close()
             await self._workers.stop(LAST_PUSH)
-            self._site.git.flights.close()
             await self._hub.close()
             # Joining threads blocks.
             await deferToThreadPool(self.reactor, self.reactor.getThreadPool(), self._control.stop)
