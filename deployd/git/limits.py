@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from attrs import frozen
+import re
+from collections.abc import Iterable
+
+from attrs import evolve, fields_dict, frozen
+
+from deployd.model.invalid import Invalid
+
+_VALUE = re.compile(r"([1-9][0-9]{0,17})([KMG]?)")
+_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 
 @frozen(kw_only=True)
@@ -57,3 +65,21 @@ class GitLimits:
     checkout_files: int = 200_000
     checkout_bytes: int = 4 << 30
     checkout_depth: int = 128
+
+
+def limits_of(settings: Iterable[str]) -> GitLimits:
+    """The usual bounds but for ``settings``: ``NAME=N``, the name with hyphens, N with K, M or G for binary multiples.
+
+    Raise Invalid with a sentence.
+    """
+    changes: dict[str, int] = {}
+    names = {name.replace("_", "-"): name for name in fields_dict(GitLimits)}
+    for setting in settings:
+        name, _, value = setting.partition("=")
+        if name not in names:
+            raise Invalid(f"there is no limit {name!r}; there are {', '.join(sorted(names))}")
+        number = _VALUE.fullmatch(value)
+        if not number:
+            raise Invalid(f"{name} is a whole number above 0, with K, M or G behind it or not: {name}=2G")
+        changes[names[name]] = int(number[1]) * _UNITS[number[2]]
+    return evolve(GitLimits(), **changes)

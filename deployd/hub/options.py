@@ -7,6 +7,7 @@ from pathlib import Path
 from twisted.python import usage
 
 from deployd.daemon.options import DaemonOptions, check_addresses
+from deployd.git.limits import GitLimits, limits_of
 from deployd.model.invalid import Invalid
 from deployd.model.registration import host_name
 from deployd.net.addresses import tcp_listener
@@ -36,6 +37,15 @@ class HubOptions(DaemonOptions):
     amp_port: int
     git_port: int
     config_key: Path
+    git_limits: GitLimits
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._git_limits: list[str] = []
+
+    def opt_git_limit(self, text: str) -> None:
+        """A bound on what git's clients may cost, NAME=N, such as pack-bytes=2G; may be given several times."""
+        self._git_limits.append(text)
 
     def postOptions(self) -> None:
         super().postOptions()
@@ -52,6 +62,10 @@ class HubOptions(DaemonOptions):
             raise usage.UsageError("--port and --git-port are two ports")
         if not self["registry"]:
             raise usage.UsageError("--registry is an address: HOST:PORT")
+        try:
+            self.git_limits = limits_of(self._git_limits)
+        except Invalid as error:
+            raise usage.UsageError(f"--git-limit: {error}") from None
         try:
             check_addresses("registry", self["registry"])
         except Invalid as error:

@@ -7,6 +7,7 @@ from pathlib import Path
 from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
+from deployd.git.limits import GitLimits
 from deployd.hub.tap import Options
 
 
@@ -34,6 +35,11 @@ class OptionsTests(SynchronousTestCase):
         self.assertEqual((tls.git_listener(), tls.scheme), ("ssl:6443:privateKey=k:certKey=c", "https"))
         self.assertEqual(parsed().scheme, "http")
 
+    def test_bounds_on_git_are_set_one_by_one(self) -> None:
+        limits = parsed("--git-limit", "pack-bytes=2G", "--git-limit", "refs=500").git_limits
+        self.assertEqual((limits.pack_bytes, limits.refs, limits.objects), (2 << 30, 500, GitLimits().objects))
+        self.assertEqual(parsed().git_limits, GitLimits())
+
     def test_nonsense_is_refused_in_one_sentence(self) -> None:
         for wrong in (
             ("--port", "x"),
@@ -44,6 +50,11 @@ class OptionsTests(SynchronousTestCase):
             ("--registry", ""),
             ("--config-key", ""),
             ("--advertise", "not a host"),
+            ("--git-limit", "pack-bytes"),
+            ("--git-limit", "pack-bytes=0"),
+            ("--git-limit", "pack-bytes=2 G"),
+            ("--git-limit", "pack_bytes=2"),
+            ("--git-limit", "=2"),
         ):
             with self.assertRaises(UsageError) as caught:
                 parsed(*wrong)

@@ -26,6 +26,8 @@ Step = Callable[[int], object]
 TRAILER = 20
 STEP = 1024
 _HELD_WHOLE = 1 << 20
+# What git's own programs take; such an entry would be sent on to them as it is.
+_SHORTEST_DELTA = 4
 _SHORT_DELTA, _KEPT_BYTES, _KEPT_OVERHEAD = 1000, 64 << 20, 150
 
 
@@ -159,6 +161,8 @@ def _delta(buffer: Buffer, data: int, row: int, size: int, found: PackScan, limi
 
         after = inflate_into(buffer, data, found.end, size, take)
         head = bytes(start)
+    if size < _SHORTEST_DELTA:
+        raise BadPack("a delta of the pack is too short for git")
     _, result = delta_sizes(head)
     if result > limits.object_bytes:
         raise BadPack(f"a delta of the pack makes {result} bytes; the limit is {limits.object_bytes}")
