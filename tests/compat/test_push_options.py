@@ -22,7 +22,7 @@ from tests.compat.test_http import RECEIVE, post, wire
 from tests.git import forge
 from tests.git.forge import ZERO, Objects
 
-DEADLINE = 20.0
+DEADLINE = 60.0
 OPTIONS = b"report-status side-band-64k push-options"
 
 

@@ -16,7 +16,7 @@ from tests.e2e.waiting import until
 
 HOST = b"shop.example"
 FINE = b"fine\n"
-PATIENCE = 15.0
+PATIENCE = 60.0
 STRANGE = (Path(__file__).parent / "deployed" / "strange.py").read_text()
 RESET = struct.pack("ii", 1, 0)
 SMUGGLED = b"GET /smuggled HTTP/1.1\r\nHost: shop.example\r\n\r\n"

@@ -35,7 +35,7 @@ def hub(tmp_path: Path) -> Iterator[TwistdProcess]:
 
 def page(address: str, path: str) -> tuple[int, bytes]:
     try:
-        with urlopen(f"http://{address}{path}", timeout=10) as answer:
+        with urlopen(f"http://{address}{path}", timeout=30) as answer:
             return answer.status, answer.read()
     except HTTPError as error:
         return error.code, error.read()

@@ -68,7 +68,7 @@ def router(tmp_path: Path) -> Iterator[RouterProcess]:
 
 def page(address: str, path: str, host: str = "") -> tuple[int, bytes]:
     try:
-        with urlopen(Request(f"http://{address}{path}", headers={"Host": host} if host else {}), timeout=10) as answer:
+        with urlopen(Request(f"http://{address}{path}", headers={"Host": host} if host else {}), timeout=30) as answer:
             return answer.status, answer.read()
     except HTTPError as error:
         return error.code, error.read()
@@ -119,7 +119,7 @@ def test_a_password_of_a_key_is_not_asked_for_at_the_terminal(tmp_path: Path) ->
     looks += "; os.login_tty(int(sys.argv[1])); Certificates(Path(sys.argv[2])).look()"
     try:
         words = [sys.executable, "-c", looks, str(end), str(tmp_path / "certs")]
-        done = subprocess.run(words, pass_fds=[end], start_new_session=True, timeout=20, check=False)
+        done = subprocess.run(words, pass_fds=[end], start_new_session=True, timeout=60, check=False)
         assert done.returncode == 1
         assert b"no usable certificate" in os.read(terminal, 65536)
     finally:
@@ -341,7 +341,7 @@ def test_large_bodies_pass_over_tls_both_ways_on_one_connection(router: RouterPr
         router.save(app.server_port)
         addresses = router.start("--https-port", "0", "--certs", str(certs))
         port = int(addresses["https"].rpartition(":")[2])
-        client = HTTPSConnection("localhost", port, context=authority.context(), timeout=20)
+        client = HTTPSConnection("localhost", port, context=authority.context(), timeout=60)
         for _ in range(2):
             client.request("GET", "/", headers={"Host": "shop.example"})
             assert client.getresponse().read() == BIG

@@ -6,12 +6,14 @@ import os
 import signal
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_twisted
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, TimeoutError
+from twisted.internet.task import deferLater
 
 from deployd.processes.streams import HIGH, Streams
 
@@ -31,7 +33,7 @@ class Process:
         for waiter in waiting:
             waiter.callback(None)
 
-    async def until(self, condition: Callable[[], Any], limit: float = 10) -> None:
+    async def until(self, condition: Callable[[], Any], limit: float = 30) -> None:
         while not condition():
             waiter: Deferred[None] = Deferred()
             self._waiting.append(waiter)
@@ -83,6 +85,8 @@ async def test_everything_comes_through_byte_by_byte_and_apart(begin: Any) -> No
 @pytest_twisted.ensureDeferred
 async def test_a_process_that_does_not_read_leaves_no_room(begin: Any) -> None:
     stopped = begin("sh", "-c", "kill -STOP $$; cat >/dev/null")
+    while b") T " not in Path(f"/proc/{stopped.process.pid}/stat").read_bytes():
+        await deferLater(reactor, 0.005)
     # What the pipe itself takes is not ours to bound.
     stopped.streams.write(b"x" * 200 * 1024)
     with pytest.raises(TimeoutError):

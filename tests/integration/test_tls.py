@@ -27,13 +27,13 @@ from deployd.net.handshake import Credentials
 from deployd.net.link import Link
 from deployd.net.peer import Peer
 from deployd.net.secret import Secret
-from deployd.net.server import ServerFactory, ServerPeer, ServerTerms
+from deployd.net.server import HANDSHAKE_DEADLINE, ServerFactory, ServerPeer, ServerTerms
 from deployd.wire.handshake import Hello, Prove
 from tests.compat.service import SECRET, TOKEN, Git, Service
 from tests.conftest import require
 from tests.integration.certificates import DAY, Authority, Certified
 
-DEADLINE = 10.0
+DEADLINE = 30.0
 
 
 class Say(amp.Command):
@@ -218,7 +218,8 @@ async def test_a_server_hangs_up_over_tls_too(authorities: Authorities, servers:
     await guesser.call(Hello, oldest=1, newest=2, program="p", purpose="deploy", nonce=b"n" * 32)
     with pytest.raises(SecretRefused):
         await guesser.call(Prove, proof=b"x" * 32, owner="", key=b"", signature=b"")
-    await guesser.when_closed().addTimeout(DEADLINE / 2, reactor)
+    # Sooner than who says nothing.
+    await guesser.when_closed().addTimeout(HANDSHAKE_DEADLINE * 0.9, reactor)
     peer = await connect(dial(f"tls:localhost:{port}:trustRoots={authorities.trusted.roots}"))
     factory.close_all()
     await peer.when_closed().addTimeout(DEADLINE, reactor)

@@ -57,7 +57,7 @@ class TwistdProcess:
         """What it says when it ends at once."""
         self.launch(*arguments)
         assert self.process is not None
-        assert self.process.wait(20) in (1, 2)
+        assert self.process.wait(60) in (1, 2)
         said = self.output.read_text()
         assert "Traceback" not in said
         return said
@@ -66,4 +66,4 @@ class TwistdProcess:
         assert self.process is not None
         if self.process.poll() is None:
             self.process.send_signal(number)
-        return self.process.wait(20)
+        return self.process.wait(60)
