@@ -15,7 +15,7 @@ from attrs import frozen
 
 @frozen
 class Wish:
-    """A job that waits: the repository that it is about, and its kind."""
+    """A job that waits: the repository that it is about, and its kind; "" is of none."""
 
     repository: str
     kind: str
@@ -50,7 +50,7 @@ def allot(wishes: Sequence[Wish], posts: Sequence[Post], most: int) -> Allotment
     limit = max(1, most - 1)
     given, start = [], 0
     for number, wish in enumerate(wishes):
-        if busy[wish.kind] >= limit:
+        if wish.kind and busy[wish.kind] >= limit:
             continue
         if idle:
             best = min(idle, key=lambda post: (wish.repository not in posts[post].repositories, posts[post].since))
