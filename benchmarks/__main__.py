@@ -10,6 +10,7 @@ from pathlib import Path
 
 from benchmarks import (
     deploy_latency,
+    git_drone,
     git_pushes,
     git_speed,
     idle_memory,
@@ -25,6 +26,7 @@ from benchmarks import (
 
 ALL = {
     "deploy_latency": deploy_latency.run,
+    "git_drone": git_drone.run,
     "git_pushes": git_pushes.run,
     "git_speed": git_speed.run,
     "idle_memory": idle_memory.run,

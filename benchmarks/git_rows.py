@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from statistics import mean, median
 
@@ -39,6 +39,13 @@ def unmeasured(what: str, problem: object) -> str:
     return f"| {what} | {' '.join(str(problem).split())} |"
 
 
+def usual(values: Iterable[float]) -> float:
+    """The mean without the largest and the smallest: one of them may have the upkeep after a push in it, and what can
+    be read of a process is too coarse for a median."""
+    ordered = sorted(values)
+    return mean(ordered[1:-1] or ordered)
+
+
 def nothing(server: Server, place: Path) -> None:
     """There is nothing to prepare."""
 
@@ -69,7 +76,7 @@ class Row:
             return unmeasured(f"{self.repository} | {self.operation.name}", self.problem)
         theirs, ours = self.used[THEIRS], self.used[OURS]
         walls = [median(used.wall for used in each) for each in (theirs, ours)]
-        cpus = [mean(used.cpu for used in each) for each in (theirs, ours)]
+        cpus = [usual(used.cpu for used in each) for each in (theirs, ours)]
         peaks = [max(used.peak for used in each) for each in (theirs, ours)]
         of_cpu = f"{cpus[1] / cpus[0]:.2f}" if cpus[0] else "-"
         allowed_cpu = f" (<= {self.operation.cpu})" if self.operation.cpu else ""

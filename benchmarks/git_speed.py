@@ -89,7 +89,7 @@ def run(directory: Path) -> Iterator[str]:
     if missing:
         yield f"The hub beside git http-backend: not measured, {', '.join(missing)} is not installed"
         return
-    yield f"The hub beside git http-backend behind lighttpd, median of {measuring.rounds(ROUNDS)} rounds, CPU the mean"
+    yield f"The hub beside git http-backend behind lighttpd, median of {measuring.rounds(ROUNDS)} rounds"
     yield ""
     directory.mkdir(exist_ok=True)
     with ExitStack() as stack:
