@@ -204,12 +204,13 @@ def _by_id(ids: bytes, length: int) -> dict[str, array[int]]:
     # The first two bytes of each id, as a number.
     pairs = bytearray(2 * length)
     pairs[::2], pairs[1::2] = (ids[1::ID], ids[::ID]) if sys.byteorder == "little" else (ids[::ID], ids[1::ID])
-    fine = Counter(memoryview(pairs).cast("H"))
-    starts = list(accumulate((fine[pair] for pair in range(1 << 16)), initial=0))
     # Two to eight ids a slot, unless there are very many.
-    step = 1 << max(16 - max(length.bit_length() - 3, 0), 0)
+    bits = max(16 - max(length.bit_length() - 3, 0), 0)
+    slots = [0] * (1 << 16 - bits)
+    for pair, count in Counter(memoryview(pairs).cast("H")).items():
+        slots[pair >> bits] += count
     return {
         "order": array("I", sorted(range(length), key=names.__getitem__)),
         "fan": array("I", accumulate(counts[first] for first in range(256))),
-        "slots": array("I", starts[::step]),
+        "slots": array("I", accumulate(slots, initial=0)),
     }
