@@ -13,7 +13,9 @@ import pytest
 
 from deployd.errors import Busy, DeploydError, Refused, Unreachable
 from deployd.git import pktlines
+from deployd.git.limits import GitLimits
 from deployd.git.mirror.fetching import fetch
+from deployd.git.mirror.transfer import Source
 
 COMMIT = "c0ffee" * 6 + "abcd"
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-git-upload-pack-result\r\n\r\n"
@@ -40,7 +42,7 @@ def ask(tmp_path: Path) -> Iterator[Ask]:
             serving.start()
             url = f"http://127.0.0.1:{server.getsockname()[1]}/webapp.git"
             with pytest.raises(DeploydError) as caught:
-                fetch(tmp_path / "webapp.git", url, "drone", "token", COMMIT, TIMEOUT)
+                fetch(tmp_path / "webapp.git", Source(url, "drone", "token"), COMMIT, TIMEOUT, GitLimits())
             serving.join()
             return caught.value
 
@@ -72,7 +74,7 @@ def after(head: bytes, rest: Answer) -> Answer:
     [
         after(b"HTTP/1.1 200 OK\r\nX-Slow: ", for_ever(b"x", 0.05)),
         after(HEAD + b"fff0", for_ever(b"x", 0.05)),
-        after(HEAD, for_ever(pktlines.line(b"NAK\n"))),
+        after(HEAD, for_ever(pktlines.line(b"NAK\n"), 0.05)),
         after(HEAD + pktlines.FLUSH + b"fff0", for_ever(b"\1", 0.05)),
     ],
     ids=["headers", "one line", "many lines", "pack"],

@@ -19,7 +19,9 @@ from twisted.internet.threads import deferToThread
 from twisted.protocols import amp
 
 from deployd.errors import DeploydError, SecretRefused, Unreachable, UsageError
+from deployd.git.limits import GitLimits
 from deployd.git.mirror.fetching import fetch, has
+from deployd.git.mirror.transfer import Source
 from deployd.net.addresses import client_endpoint
 from deployd.net.client import Dial, client_factory, connect
 from deployd.net.conversation import Conversation, responder
@@ -315,10 +317,12 @@ async def test_a_drone_fetches_over_https_only_from_whom_it_trusts(
     await git(work, *trusting(authorities.trusted), "push", "-q", f"{service.url}/webapp", "master")
     commit = (await git(work, "rev-parse", "HEAD")).strip()
     mirror, url = tmp_path / "mirror", f"{service.url}/webapp"
-    for context in (authorities.other.context(), None):
+    for roots in (authorities.other.pem.read_text(), None):
+        source = Source(url, "drone", TOKEN, roots)
         with pytest.raises(Unreachable, match="certificate") as caught:
-            await deferToThread(fetch, mirror, url, "drone", TOKEN, commit, DEADLINE, trust=context)
+            await deferToThread(fetch, mirror, source, commit, DEADLINE, GitLimits())
         assert TOKEN not in str(caught.value)
     assert not has(mirror, commit)
-    await deferToThread(fetch, mirror, url, "drone", TOKEN, commit, DEADLINE, trust=authorities.trusted.context())
+    source = Source(url, "drone", TOKEN, authorities.trusted.pem.read_text())
+    await deferToThread(fetch, mirror, source, commit, DEADLINE, GitLimits())
     assert has(mirror, commit)
