@@ -7,8 +7,6 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from deployd.errors import Refused, UnknownApp, UnknownCommit
-from deployd.git.packs.history import History
-from deployd.git.packs.store import Packs
 from deployd.git.refs import DEPLOY, read_refs
 from deployd.git.repositories import Repositories
 from deployd.model.invalid import Invalid
@@ -176,15 +174,3 @@ class KeepingTests(SynchronousTestCase):
             self.hub.push([("refs/heads/b", ZERO, "1" * 40)], forge.pack([]))
             self.hub.push([("refs/heads/b", ZERO, "1" * 40)], b"junk")
         self.assertEqual(len(list(Path("/proc/self/fd").iterdir())), count)
-
-    def test_history_finds_ancestors_over_merges(self) -> None:
-        """Whatever way leads back."""
-        objects = Objects()
-        root = objects.commit(message=b"root")
-        left, right = objects.commit(None, root, message=b"l"), objects.commit(None, root, message=b"r")
-        merge = objects.commit(None, left, right)
-        self.hub.push([("refs/heads/master", ZERO, merge)], objects.pack())
-        with Packs(self.hub.path / "objects") as packs:
-            history = History(packs)
-            for old, new, expected in ((root, merge, True), (right, merge, True), (left, right, False)):
-                self.assertEqual(history.descends(bytes.fromhex(new), bytes.fromhex(old), {}), expected)

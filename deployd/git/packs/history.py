@@ -1,10 +1,8 @@
-"""Reading what a repository holds: from a tag to its commit, from a commit to its tree and files, back in history."""
+"""Reading a little of what a repository holds: from a tag to its commit, from a commit to one of its files."""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
-from types import MappingProxyType
+from collections.abc import Iterator
 
 from attrs import define
 from dulwich.objects import parse_tree
@@ -72,24 +70,3 @@ class History:
                 return None
             mode, object_id = entries[part]
         return mode, object_id
-
-    def descends(self, new: bytes, old: bytes, fresh: Mapping[bytes, tuple[bytes, ...]]) -> bool:
-        """Whether commit ``old`` is ``new`` or one of its ancestors; ``fresh`` are parents of commits not in packs."""
-        return any(commit == old for commit in self.ancestors({new}, fresh))
-
-    def ancestors(
-        self, tips: Iterable[bytes], fresh: Mapping[bytes, tuple[bytes, ...]] = MappingProxyType({})
-    ) -> Iterator[bytes]:
-        """``tips`` and every commit before them, each once, the near ones first."""
-        queue = deque(tips)
-        known = set(queue)
-        while queue:
-            commit = queue.popleft()
-            yield commit
-            parents = fresh.get(commit)
-            if parents is None:
-                parents = commit_parents(self.packs.read(commit)[1])
-            for parent in parents:
-                if parent not in known:
-                    known.add(parent)
-                    queue.append(parent)

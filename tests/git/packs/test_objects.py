@@ -113,7 +113,7 @@ class ChartTests(SynchronousTestCase):
         parts = pushes(made, cuts)
         if twice and len(parts) > 1:
             parts[-1] = parts[0] + parts[-1]
-        anew = self.opened(made, [[name for part in parts for name in part]]).packs[0].chart
+        anew = self.opened(made, [[name for part in parts for name in part][::-1]]).packs[0].chart
         objects = self.opened(made, parts)
         places = array("Q")
         for row in range(len(anew)):
