@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from deployd.git.kinds import BLOB, COMMIT, TREE
 from deployd.git.mirror.reading import MirrorReader, Place, sound
-from deployd.git.packs.history import commit_tree, tree_entries
+from deployd.git.packs.links import commit_tree, tree_entries
 
 DIRECTORY, LINK, SUBMODULE = 0o040000, 0o120000, 0o160000
 

@@ -24,7 +24,7 @@ from deployd.git.mirror.closure import closure
 from deployd.git.mirror.pruning import prune
 from deployd.git.mirror.reading import Damaged, MirrorReader, sound
 from deployd.git.mirror.transfer import Request, Source
-from deployd.git.packs.history import commit_parents
+from deployd.git.packs.links import commit_parents
 from deployd.git.packs.store import Packs
 from deployd.git.problems import GitProblem
 from deployd.git.receiving.quarantine import Quarantine

@@ -12,7 +12,7 @@ from deployd.git.kinds import BLOB, COMMIT, TREE
 from deployd.git.limits import GitLimits
 from deployd.git.mirror.closure import DIRECTORY, LINK, SUBMODULE
 from deployd.git.mirror.reading import MirrorReader, Place, sound
-from deployd.git.packs.history import commit_tree, tree_entries
+from deployd.git.packs.links import commit_tree, tree_entries
 
 _MAX_PATH = 3000
 _BLOCK = 4096

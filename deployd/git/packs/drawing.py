@@ -16,7 +16,8 @@ from attrs import define, field
 from deployd.git.kinds import COMMIT, TREE
 from deployd.git.packs.chart import Chart, chart_of
 from deployd.git.packs.introducing import introduced
-from deployd.git.packs.survey import Survey, commit_head, tree_children
+from deployd.git.packs.links import commit_head, tree_children
+from deployd.git.packs.survey import Survey
 
 Lookup = Callable[[bytes], tuple[int, bytes] | None]
 """Finds (kind, content) of a commit or tree outside the pack by its id; None: it is not here, or something else."""

@@ -17,11 +17,11 @@ from collections.abc import Iterable
 from deployd.git.disk import locked
 from deployd.git.kinds import BLOB, TAG, TREE
 from deployd.git.limits import GitLimits
+from deployd.git.packs.links import commit_head, tag_target, tree_children
 from deployd.git.packs.objects import Objects
 from deployd.git.packs.reach import Reach
 from deployd.git.packs.replacing import age, delete_packs, is_kept, write_pack
 from deployd.git.packs.rows import PackRows
-from deployd.git.packs.survey import commit_head, tag_target, tree_children
 from deployd.git.refs import LOCK, read_refs
 
 _QUARANTINES = "tmp_objdir-*"

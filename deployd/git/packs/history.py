@@ -2,32 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from attrs import define
-from dulwich.objects import parse_tree
 
 from deployd.git.kinds import COMMIT, TAG, TREE
+from deployd.git.packs.links import commit_tree, tag_target, tree_entries
 from deployd.git.packs.store import Packs
 
 _MAX_PEELS = 64
-
-
-def tree_entries(content: bytes) -> Iterator[tuple[bytes, int, bytes]]:
-    """(name, mode, 20-byte id) of each entry of a tree."""
-    for name, mode, object_id in parse_tree(content, 20):
-        yield name, mode, bytes.fromhex(object_id.decode())
-
-
-def commit_tree(content: bytes) -> bytes:
-    """The 20-byte id of the tree of a commit's content."""
-    return bytes.fromhex(content[5:45].decode())
-
-
-def commit_parents(content: bytes) -> tuple[bytes, ...]:
-    """The 20-byte ids of the parents of a commit's content."""
-    header = content.split(b"\n\n", 1)[0].split(b"\n")
-    return tuple(bytes.fromhex(line[7:47].decode()) for line in header if line.startswith(b"parent "))
 
 
 @define
@@ -45,7 +26,7 @@ class History:
             if kind != TAG:
                 return kind, object_id
             _, content = self.packs.read(object_id)
-            object_id = bytes.fromhex(content[7:47].decode())
+            object_id = tag_target(content)
             kind = self.packs.kind(object_id)
         raise KeyError(object_id)
 

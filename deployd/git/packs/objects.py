@@ -19,10 +19,10 @@ from deployd.git.packs.charting import chart_pack
 from deployd.git.packs.contents import Contents
 from deployd.git.packs.drawing import Lookup
 from deployd.git.packs.graph import Graph
+from deployd.git.packs.links import tree_children, tree_modes
 from deployd.git.packs.loose import loose_ids, loose_pack
 from deployd.git.packs.rows import NUMBER, PackRows, map_file
 from deployd.git.packs.store import Packs
-from deployd.git.packs.survey import tree_children, tree_modes
 from deployd.git.problems import BadPack
 
 _ROW = (1 << NUMBER) - 1
