@@ -14,7 +14,6 @@ import sys
 import tempfile
 import zlib
 from array import array
-from bisect import bisect_left
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
@@ -114,22 +113,6 @@ class Chart:
             if ids[row * ID : row * ID + ID] == object_id:
                 return row
         return None
-
-    def starting_with(self, prefix: bytes, until: bytes) -> list[bytes]:
-        """The ids from ``prefix`` up to ``until``, both 20 bytes long."""
-        found = []
-        ids, order = self.ids, self.order
-
-        def id_at(place: int) -> bytes:
-            start = order[place] * ID
-            return bytes(ids[start : start + ID])
-
-        for place in range(bisect_left(range(len(order)), prefix, key=id_at), len(order)):
-            object_id = id_at(place)
-            if object_id > until:
-                break
-            found.append(object_id)
-        return found
 
 
 def chart_path(pack: Path) -> Path:

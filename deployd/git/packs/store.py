@@ -100,28 +100,37 @@ class Packs:
             raise KeyError(object_id)
         return found
 
-    def holding(self, object_id: bytes) -> list[Path]:
-        """The pack files that have this object."""
-        return [pack.path for pack, _ in self._packed(object_id)]
-
     def starting_with(self, prefix: str) -> set[bytes]:
         """The ids that begin with the hex digits of ``prefix``, of which there are two or more."""
         whole_bytes = bytes.fromhex(prefix[: len(prefix) & ~1])
-        found = set(loose_ids(self.objects))
-        for pack in self._all():
-            found.update(bytes(name) for name in pack.index.iter_prefix(whole_bytes))
-        return {name for name in found if name.hex().startswith(prefix)}
+
+        def look() -> set[bytes]:
+            found = set(loose_ids(self.objects))
+            for pack in self._all():
+                found.update(bytes(name) for name in pack.index.iter_prefix(whole_bytes))
+            return {name for name in found if name.hex().startswith(prefix)}
+
+        return self._patiently(look)
 
     def _ask(self, object_id: bytes, question: Callable[[_OnePack, int], _T]) -> _T | None:
         """The answer of a pack that has the object; None when none has, not even one that came meanwhile."""
+
+        def look() -> _T | None:
+            for pack, offset in self._packed(object_id):
+                return question(pack, offset)
+            if self._listed != self._mark():
+                raise FileNotFoundError
+            return None
+
+        return self._patiently(look)
+
+    def _patiently(self, look: Callable[[], _T]) -> _T:
+        """Look again with other packs when one is gone: then another has what it had."""
         for _ in range(_TRIES):
             with suppress(FileNotFoundError):
-                for pack, offset in self._packed(object_id):
-                    return question(pack, offset)
-                if self._listed == self._mark():
-                    return None
+                return look()
             self._forget()
-        return None
+        return look()
 
     def _packed(self, object_id: bytes) -> Iterator[tuple[_OnePack, int]]:
         for number, pack in enumerate(self._all()):

@@ -15,6 +15,7 @@ from deployd.git.kinds import BLOB, COMMIT, NAMES
 from deployd.git.packs.chart import chart_path
 from deployd.git.packs.objects import Objects
 from deployd.git.packs.reach import Reach
+from deployd.git.packs.store import Packs
 from deployd.git.problems import BadPack
 from tests.git.packs.histories import History, history, repository, store
 
@@ -129,6 +130,23 @@ class ComingAndGoingTests(RepositoryCase):
         self.assertIsNot(objects.graph, graph)
         self.assertEqual(len(objects.packs), 1)
         self.assert_whole(objects)
+
+    def test_a_store_that_is_asked_meanwhile_looks_again(self) -> None:
+        """With packs that were listed, and some that were opened, and all gone since."""
+        olds = [self.store_commit(number) for number in range(3)]
+        with Packs(self.where / "objects") as packs:
+            self.assertIsNotNone(packs.kind(bytes.fromhex(self.made.commits[2])))
+            self.store_all()
+            for old in olds:
+                old.with_suffix(".idx").unlink()
+                old.unlink()
+            for name, (kind, content) in self.made.objects.items():
+                self.assertEqual(packs.starting_with(name[:39]), {bytes.fromhex(name)})
+                self.assertEqual(packs.kind_and_size(bytes.fromhex(name)), (kind, len(content)))
+                self.assertEqual(packs.read(bytes.fromhex(name)), (kind, content))
+            self.assertIsNone(packs.kind(b"1" * 20))
+            with self.assertRaises(KeyError):
+                packs.read(b"1" * 20)
 
     def test_new_packs_leave_places_and_numbers_as_they_are(self) -> None:
         """And nothing new leaves the version, too."""
