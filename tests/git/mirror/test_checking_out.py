@@ -57,6 +57,29 @@ class WritingTests(CheckoutTests):
         self.assertFalse((self.target / "src/x").stat().st_mode & 0o111)
         self.assertEqual((self.target / "new\nline").read_bytes(), b"odd")
 
+    def test_many_files_are_written_by_several_processes(self) -> None:
+        """Each file once, and what one of them refuses is refused."""
+        for name in (b"z", b"large"):
+            objects = Objects()
+            lfs = objects.blob(LFS) if name == b"large" else objects.blob(b"x")
+            inner = [
+                objects.tree(*(("100644", b"%03d" % n, objects.blob(b"%d %d" % (part, n))) for n in range(90)))
+                for part in range(3)
+            ]
+            trees = [("40000", b"d%d" % part, tree) for part, tree in enumerate(inner)]
+            last = objects.tree(("100644", name, lfs), ("120000", b"zz", objects.blob(b"../d0/000")))
+            tree = objects.tree(*trees, ("40000", b"last", last))
+            if name == b"large":
+                remove(self.target)
+                self.refused("'last/large' is a Git LFS", objects, tree)
+                return
+            self.write(objects, objects.commit(tree))
+            found = {
+                (part, n): (self.target / f"d{part}" / f"{n:03}").read_text() for part in range(3) for n in range(90)
+            }
+            self.assertEqual(found, {(part, n): f"{part} {n}" for part in range(3) for n in range(90)})
+            self.assertEqual((self.target / "last" / "zz").read_text(), "0 0")
+
     def test_a_second_checkout_of_the_same_changes_nothing(self) -> None:
         """What is there stays."""
         objects = Objects()
