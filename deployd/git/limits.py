@@ -19,7 +19,9 @@ class GitLimits:
 
     ``pack_bytes``: the body of one push, and the pack of one fetch. ``object_bytes``: one inflated blob or delta;
     ``meta_bytes``: one commit, tree or tag, which is held in memory. ``inflated_bytes``: all objects of one pack
-    together, work on deltas included. ``request_bytes``: the wants and haves of one fetch, after gunzip.
+    together, work on deltas included; of a small pack, no more than ``inflated_free`` and ``inflation`` for each of its
+    bytes (a repository's objects are some 20 to 100 times larger than its pack). ``request_bytes``: the wants and
+    haves of one fetch, after gunzip.
     ``body_seconds``: how long the body of one request may take to arrive; ``stall_seconds``: how long a reader may take
     nothing; ``answer_seconds``: how long one request may take in all, once its body is there. ``question_seconds``,
     ``fetch_seconds`` and ``push_seconds``: how long a worker may think about a request, make a pack, take a push.
@@ -37,6 +39,8 @@ class GitLimits:
     object_bytes: int = 100_000_000
     meta_bytes: int = 16 << 20
     inflated_bytes: int = 4 << 30
+    inflated_free: int = 512 << 20
+    inflation: int = 200
     delta_depth: int = 4096
     commands: int = 20_000
     push_options: int = 100

@@ -15,7 +15,7 @@ from deployd.git.limits import GitLimits
 from tests.git import forge
 from tests.git.forge import Hub, ZERO
 kind, root = sys.argv[1:]
-hub = Hub(Path(root), GitLimits(inflated_bytes=1 << 28))
+hub = Hub(Path(root), GitLimits(inflated_bytes=1 << 29))
 
 def raw(data, flush):
     deflate = zlib.compressobj(9, zlib.DEFLATED, -15)
@@ -34,7 +34,25 @@ blob = forge.whole(3, b"x" * 65536)
 copy = b"\\xb0\\x00\\x00"  # the whole base of 64 KiB
 deltas = forge.varint(65536) + forge.varint(GIB) + copy * (GIB >> 16)
 lying = forge.varint(65536) + forge.varint(1000) + copy * (GIB >> 16)
+ALL = b"".join(  # of 90 MiB but the last eight bytes
+    b"\\xff" + (at << 23).to_bytes(4, "little") + min(1 << 23, (90 << 20) - 8 - (at << 23)).to_bytes(3, "little")
+    for at in range(12)
+)
+def large(number):
+    size = 90 << 20
+    if not number:
+        return forge.varint(65536) + forge.varint(size) + copy * (size >> 16)
+    return forge.varint(size) + forge.varint(size) + ALL + bytes([8]) + b"%08d" % number
+
+def chain(length):
+    entries = [blob]
+    for number in range(length):
+        entries.append(forge.ofs_delta(len(entries[-1]), large(number)))
+    return forge.pack(entries)
+
 packs = {
+    "large deltas": lambda: chain(3),
+    "many large deltas": lambda: chain(40),
     "nothing": lambda: forge.pack([blob]),
     "blob": lambda: forge.pack([forge.entry_header(3, GIB) + zeros(GIB)]),
     "blob that lies": lambda: forge.pack([forge.entry_header(3, 1000) + zeros(GIB)]),
@@ -59,7 +77,7 @@ _ROOM_MIB = 50
 class BombTests(SynchronousTestCase):
     """Each in a process of its own, whose memory can be measured."""
 
-    def push(self, kind: str) -> str:
+    def push(self, kind: str, room: int = _ROOM_MIB) -> str:
         """Push a bomb; return the report once it cost little, was refused, and left nothing."""
         done = subprocess.run(
             [sys.executable, "-c", _PUSH, kind, str(Path(self.mktemp()).absolute())],
@@ -71,7 +89,7 @@ class BombTests(SynchronousTestCase):
         )
         self.assertEqual(done.returncode, 0, done.stderr)
         mebibytes, size, refused, left, report = done.stdout.split(" ", 4)
-        self.assertLess(int(mebibytes), _ROOM_MIB, report)
+        self.assertLess(int(mebibytes), room, report)
         self.assertLess(int(size), 6_000_000)
         self.assertEqual((refused, left), ("True", "0"), report)
         return report
@@ -89,6 +107,11 @@ class BombTests(SynchronousTestCase):
         ):
             with self.subTest(kind=kind):
                 self.assertIn(reason, self.push(kind))
+
+    def test_a_chain_of_large_blobs_is_made_in_files(self) -> None:
+        """Of which what was read last is in memory; a longer one is refused by what it would cost."""
+        self.assertIn("not sent", self.push("large deltas", 2 * 90 + 10))
+        self.assertIn("inflates to more", self.push("many large deltas"))
 
     def test_an_ordinary_pack_is_measured_the_same_way(self) -> None:
         """So that the test above can fail."""

@@ -37,10 +37,11 @@ class PackScan:
 
     ``sizes`` are of the object (a delta's result), ``stored`` of the inflated entry; ``data`` are positions. ``bases``
     are the rows of deltas' bases, -1 for what is whole or has its base ``named`` by id. ``kept`` are inflated deltas.
-    ``spent`` is what inflating cost.
+    ``spent`` bytes were inflated so far, work on deltas included, of ``most`` that may be.
     """
 
     end: int
+    most: int
     offsets: array[int] = Factory(lambda: array("Q"))
     data: array[int] = Factory(lambda: array("Q"))
     sizes: array[int] = Factory(lambda: array("Q"))
@@ -56,11 +57,11 @@ class PackScan:
     def __len__(self) -> int:
         return len(self.offsets)
 
-    def spend(self, size: int, limits: GitLimits) -> None:
+    def spend(self, size: int) -> None:
         """Count ``size`` inflated bytes; raise BadPack over the limit."""
         self.spent += size
-        if self.spent > limits.inflated_bytes:
-            raise BadPack(f"the pack inflates to more than {limits.inflated_bytes} bytes")
+        if self.spent > self.most:
+            raise BadPack(f"the pack inflates to more than {self.most} bytes")
 
     def rows(self) -> dict[bytes, int]:
         """The row of each id, once all are known; raise BadPack when the pack holds an object twice."""
@@ -79,7 +80,8 @@ def object_id(kind: int, content: bytes) -> bytes:
 
 def scan(buffer: Buffer, limits: GitLimits, seen: Seen, step: Step = lambda done: None) -> PackScan:
     """Read the pack in ``buffer`` from end to end; raise BadPack at the first thing that is wrong."""
-    found = PackScan(len(buffer) - TRAILER)
+    most = min(limits.inflated_bytes, limits.inflated_free + limits.inflation * len(buffer))
+    found = PackScan(len(buffer) - TRAILER, most)
     count = entry_count(buffer, limits)
     with memoryview(buffer) as view, view[: found.end] as body:
         if hashlib.sha1(body).digest() != buffer[found.end :]:
@@ -118,7 +120,7 @@ def _entry(buffer: Buffer, position: int, row: int, found: PackScan, limits: Git
     limit = limits.object_bytes if kind in DELTAS or kind == BLOB else limits.meta_bytes
     if size > limit:
         raise BadPack(f"an object of the pack has {size} bytes; the limit is {limit}")
-    found.spend(size, limits)
+    found.spend(size)
     if kind not in DELTAS:
         found.bases.append(-1)
         return _whole(buffer, data, kind, size, found, seen)
@@ -166,7 +168,7 @@ def _delta(buffer: Buffer, data: int, row: int, size: int, found: PackScan, limi
     _, result = delta_sizes(head)
     if result > limits.object_bytes:
         raise BadPack(f"a delta of the pack makes {result} bytes; the limit is {limits.object_bytes}")
-    found.spend(result, limits)
+    found.spend(result)
     found.sizes.append(result)
     return after
 

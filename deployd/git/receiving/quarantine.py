@@ -10,7 +10,6 @@ import mmap
 import os
 import shutil
 import tempfile
-from collections.abc import Set
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO
@@ -82,15 +81,6 @@ class Quarantine:
     def check(self) -> None:
         """Raise BadObject unless everything that the new objects need is in quarantine or in the repository."""
         self.census.check(self.kind)
-
-    def check_alone(self, but: Set[bytes]) -> None:
-        """Raise BadObject unless the pack has everything that its objects need, ``but`` those commits."""
-
-        def kind_of(object_id: bytes) -> int | None:
-            row = self._rows.get(object_id)
-            return self._kinds[row] if row is not None else COMMIT if object_id in but else None
-
-        self.census.check(kind_of)
 
     def release(self) -> None:
         """Move the pack into the repository, durably; the index last, because it makes the pack visible."""
