@@ -6,7 +6,7 @@ which more will be (``shallow``), and which no longer (``unshallow``), because w
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Set
 
 from attrs import frozen
 
@@ -31,7 +31,7 @@ class Cut:
     lines: bytes = b""
 
 
-def cut_history(objects: Objects, offer: Offer, request: FetchRequest, wants: Iterable[int]) -> Cut:
+def cut_history(objects: Objects, offer: Offer, request: FetchRequest, wants: Set[int]) -> Cut:
     """Where the reader's history will be cut; raise NotOurs when it asks for an impossible cut."""
     graph = objects.graph
     theirs = {number for name in request.shallow if (number := graph.number(name)) is not None}
@@ -54,7 +54,7 @@ def cut_history(objects: Objects, offer: Offer, request: FetchRequest, wants: It
     return Cut(frozenset(theirs | border), frozenset(opened), said)
 
 
-def _selected(objects: Objects, offer: Offer, request: FetchRequest, wants: Iterable[int]) -> tuple[set[int], set[int]]:
+def _selected(objects: Objects, offer: Offer, request: FetchRequest, wants: Set[int]) -> tuple[set[int], set[int]]:
     """(the commits since a time and not in refs that are left out, but for those at the cut, which are the second)."""
     graph = objects.graph
     since = request.since or 0
@@ -70,7 +70,9 @@ def _selected(objects: Objects, offer: Offer, request: FetchRequest, wants: Iter
     if not selected:
         raise NotOurs("upload-pack: no commits selected for shallow requests")
     border = {number for number in selected if not selected.issuperset(graph.parents[number])}
-    return selected - border, border
+    # Of what is only behind the cut a reader must hear nothing: it does not get it (C git says it, and then fails).
+    reached = graph.ancestors(selected.intersection(wants), cut=border)
+    return reached - border, reached & border
 
 
 def _commit_of(objects: Objects, offer: Offer, name: bytes) -> int:

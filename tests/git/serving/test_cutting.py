@@ -94,6 +94,15 @@ class Cutting(SynchronousTestCase):
         self.assertIn("no commits selected", self.refusal("deepen-not main", "deepen-not o"))
         self.assertIn("ambiguous deepen-not: nothing", self.refusal("deepen-not nothing"))
 
+    def test_nothing_is_said_of_what_is_only_behind_the_cut(self) -> None:
+        """The merge is at the cut, so the other side of it does not come, though it is new enough."""
+        late = at(self.made, self.made.commit({}, []), 1000)
+        merge = at(self.made, self.made.commit({}, [self.line[0], late]), 1100)
+        store(self.server.path, self.made, self.made.reachable([late, merge]))
+        self.server.set_refs({"refs/heads/main": merge}, self.made)
+        reply = told(self.server.ask(f"want {merge}", "deepen-since 900", "done").reply)
+        self.assertEqual(reply, ["shallow-info", f"shallow {merge}", "", "packfile"])
+
     def test_a_reader_cannot_see_behind_a_commit_that_it_only_claims_to_have(self) -> None:
         before = self.made.commit({("secret",): ("100644", 77)}, [])
         hidden = self.made.commit({("secret",): ("100644", 78)}, [before])
