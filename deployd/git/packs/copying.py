@@ -2,7 +2,7 @@
 
 Neighbours whose deltas stay right are one piece, so a whole pack is one copy. A delta names its base by how far back it
 is: where entries between the two are left out, or the base comes from another pack, the delta gets a new header. What
-has lost its base becomes whole.
+has lost its base becomes a delta of its base's base, or whole.
 
 Note [Back only]: every delta that is written points back at what has been written before it, unless its pack is copied
 whole. So no cycle can come up, although two packs may have the same two objects, each the other's base. A base that is
@@ -13,17 +13,23 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Iterable
+from functools import reduce
 from itertools import compress
 from typing import BinaryIO
 
 from attrs import define, field, frozen
 
+from deployd.git.packs.bridging import bridge, delta_bytes, read_delta
+from deployd.git.packs.contents import entry_content
+from deployd.git.packs.entries import header_at
 from deployd.git.packs.objects import Objects
 from deployd.git.packs.rows import NUMBER, PackRows
 from deployd.git.packs.writing import PackWriter, delta_header
 
 _ROW = (1 << NUMBER) - 1
 _WHOLE = -1
+_BRIDGE, _SHORT = 8, 1 << 20
+"""So many lost bases in a row are bridged, by deltas of no more than so many bytes."""
 _CHAIN = 50
 """A delta gets no base in another pack whose own chain is this long: each link costs whoever reads the object."""
 
@@ -209,18 +215,38 @@ class _Copy:
         if base < 0:
             return start
         pointer = self._pointer(source, row, base)
-        if pointer is None:
-            self._moved[source.pack.first | row] = _WHOLE
-            kind, content = self.objects.read(source.pack.first | row)
+        if pointer is not None:
+            head, rest = delta_header(pack.content, start, pointer)
+            writer.put(head)
+            return rest
+        if not self._bridge(source, row, base):
+            self._moved[pack.first + row] = _WHOLE
+            kind, content = self.objects.read(pack.first + row)
             writer.whole(kind, content)
-            return pack.offsets[row + 1]
-        head, rest = delta_header(pack.content, start, pointer)
-        writer.put(head)
-        return rest
+        return pack.offsets[row + 1]
+
+    def _bridge(self, source: _Source, row: int, base: int) -> bool:
+        """Write a delta on what its lost base was a delta of, or on what that was one of; return whether it can be."""
+        pack = source.pack
+        lost, pointer = [row, base], None
+        while pointer is None and len(lost) <= _BRIDGE and (base := pack.bases[base]) >= 0:
+            pointer = self._pointer(source, row, base)
+            lost.append(base)
+        if pointer is not None and all(_stored(pack, each) <= _SHORT for each in lost[:-1]):
+            deltas = (read_delta(entry_content(pack.content, pack.offsets, each)) for each in lost[:-1])
+            delta = reduce(bridge, deltas)
+            data = delta_bytes(delta)
+            # git takes no delta of less than four bytes.
+            if 4 <= len(data) <= delta.size // 2:
+                self.writer.delta(pointer, data)
+                return True
+        return False
 
     def _pointer(self, source: _Source, row: int, base: int) -> int | bytes | None:
         """What a delta in the new pack says of its base; None when it has none any more."""
         position = source.position(base)
+        if position is not None and base != source.pack.bases[row]:
+            self._moved[source.pack.first + row] = source.pack.first + base
         if position is None:
             name = source.pack.id(base)
             spot = self._spot(name)
@@ -247,3 +273,8 @@ class _Copy:
             return moved
         row = self._sources[place >> NUMBER].pack.bases[place & _ROW]
         return _WHOLE if row < 0 else place & ~_ROW | row
+
+
+def _stored(pack: PackRows, row: int) -> int:
+    """The bytes of an entry, inflated: of an object or of a delta."""
+    return header_at(pack.content, pack.offsets[row], pack.offsets[row + 1]).size

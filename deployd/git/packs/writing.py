@@ -94,6 +94,11 @@ class PackWriter:
                 self.put(deflater.compress(view[begin : begin + _PIECE]))
         self.put(deflater.flush())
 
+    def delta(self, base: int | bytes, data: bytes) -> None:
+        """Write a delta of the entry so far back, or of the object with this 20-byte id."""
+        kind, pointer = _base(base)
+        self.put(entry_header(kind, len(data)) + pointer + isal_zlib.compress(data, _LEVEL))
+
     def end(self) -> bytes:
         """Write the trailer, and return it: the SHA-1 of all before."""
         self._flush()
@@ -130,5 +135,9 @@ def delta_header(content: Buffer, start: int, base: int | bytes) -> tuple[bytes,
         position += 1
     else:
         position += 20
-    kind, pointer = (OFS_DELTA, distance_bytes(base)) if isinstance(base, int) else (REF_DELTA, base)
+    kind, pointer = _base(base)
     return bytes((size[0] & 0x8F | kind << 4,)) + size[1:] + pointer, position
+
+
+def _base(base: int | bytes) -> tuple[int, bytes]:
+    return (OFS_DELTA, distance_bytes(base)) if isinstance(base, int) else (REF_DELTA, base)

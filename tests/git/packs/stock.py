@@ -32,11 +32,13 @@ def blob_id(content: bytes) -> bytes:
 
 
 def delta(base: bytes, content: bytes) -> bytes:
-    """A delta that makes ``content`` of ``base`` without copying any of it."""
-    inserts = [content[start : start + 127] for start in range(0, len(content), 127)]
+    """A delta that makes ``content`` of ``base``; what both begin with is copied."""
+    common = next((at for at, pair in enumerate(zip(base, content, strict=False)) if pair[0] != pair[1]), 0) % 60_000
+    inserts = [content[start : start + 127] for start in range(common, len(content), 127)]
     return (
         forge.varint(len(base))
         + forge.varint(len(content))
+        + (b"\xb0" + common.to_bytes(2, "little") if common else b"")
         + b"".join(bytes([len(piece)]) + piece for piece in inserts)
     )
 

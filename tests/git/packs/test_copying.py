@@ -19,7 +19,7 @@ from deployd.git.packs.objects import Objects
 from deployd.git.repositories import Repositories
 from tests.git.packs.stock import Entry, blob_id, read_pack, store_pack
 
-CONTENTS = [b"%d " % number * (1 + number * 37 % 90) for number in range(9)]
+CONTENTS = [b"as all " * 20 + b"%d " % number * (1 + number * 37 % 90) for number in range(9)]
 
 
 @frozen
@@ -109,6 +109,17 @@ class CopyTests(SynchronousTestCase):
         """It is named, and not sent."""
         objects = self.open([Entry(CONTENTS[0]), Entry(CONTENTS[1], 0)])
         self.assertEqual(kinds(self.copy(objects, [1], frozenset({blob_id(CONTENTS[0])}))), [REF_DELTA])
+
+    def test_a_lost_base_that_is_a_delta(self) -> None:
+        """What stood on it stands on its base, in the pack or with the reader."""
+        objects = self.open([Entry(CONTENTS[0]), Entry(CONTENTS[1], 0), Entry(CONTENTS[2], 1), Entry(CONTENTS[3], 2)])
+        pack = self.copy(objects, [0, 3])
+        self.assertEqual(kinds(pack), [3, OFS_DELTA])
+        self.assertEqual(read_pack(pack).keys(), {blob_id(CONTENTS[0]), blob_id(CONTENTS[3])})
+        had = {blob_id(CONTENTS[0]): CONTENTS[0]}
+        pack = self.copy(objects, [3], frozenset(had))
+        self.assertEqual(kinds(pack), [REF_DELTA])
+        self.assertEqual(read_pack(pack, had), {blob_id(CONTENTS[3]): CONTENTS[3]})
 
     def test_a_base_that_nobody_has(self) -> None:
         """What stood on it becomes whole, and what stands on that is copied."""
