@@ -98,8 +98,22 @@ async def test_who_eats_memory_is_killed_by_the_kernel_and_the_reason_is_known(a
 async def test_memory_counts_for_all_processes_together(app: App, groups: Groups) -> None:
     needs(groups, "memory")
     limits, isolation = Limits(memory=100 * M), Isolation(groups)
-    eat = f"python3 -c 'import time; x = b\"x\" * {45 * M}; time.sleep(2)'"
-    await run(app, isolation, limits, f"{eat} & {eat} & {eat} & wait")
+    # Forked, so that they are there together however slowly a program starts.
+    eat = f"""exec python3 -c '
+import os
+import time
+children = []
+for _ in range(3):
+    child = os.fork()
+    if child == 0:
+        held = b"x" * {45 * M}
+        time.sleep(2)
+        os._exit(0)
+    children.append(child)
+for child in children:
+    os.waitpid(child, 0)
+'"""
+    await run(app, isolation, limits, eat)
     assert groups.killed(app.instance) >= 1
 
 
@@ -114,7 +128,7 @@ try:
     for _ in range(50):
         child = os.fork()
         if child == 0:
-            time.sleep(5)
+            time.sleep(60)
             os._exit(0)
         children.append(child)
 except OSError as error:
