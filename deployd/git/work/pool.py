@@ -16,15 +16,17 @@ from deployd.git.work.spawning import Spawn, spawner
 # Bytes of data that one worker may have.
 MEMORY = 1 << 30
 _NICE = 10
+# Seconds: what a worker knows of its repositories is worth some memory for as long.
+_IDLE = 1800.0
 
 
 def lanes() -> dict[str, Terms]:
     """As many workers as this machine has use for."""
     processors = os.cpu_count() or 1
     return {
-        QUICK: Terms(workers=2, waiting=1000),
-        HEAVY: Terms(workers=processors + 1, waiting=200, patience=300.0),
-        UPKEEP: Terms(workers=1, waiting=1000, patience=3600.0, nice=_NICE),
+        QUICK: Terms(workers=2, waiting=1000, idle=_IDLE),
+        HEAVY: Terms(workers=processors + 1, waiting=200, patience=300.0, idle=_IDLE),
+        UPKEEP: Terms(workers=1, waiting=1000, patience=3600.0, nice=_NICE, idle=_IDLE),
     }
 
 
