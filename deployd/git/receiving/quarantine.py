@@ -6,10 +6,12 @@ too. Nothing in it can be found through the repository; leaving the ``with`` blo
 
 from __future__ import annotations
 
+import fcntl
 import mmap
 import os
 import shutil
 import tempfile
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO
@@ -33,6 +35,7 @@ from deployd.git.receiving.here import Here
 from deployd.git.receiving.progress import Progress
 
 PREFIX = "tmp_objdir-incoming-"
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _PIECE = 1 << 20
 _LARGE = 4 << 20
 
@@ -48,16 +51,26 @@ class Quarantine:
     progress: Progress = field(factory=Progress)
     census: Census = field(init=False, factory=Census)
     _directory: Path = field(init=False)
+    _lock: int = field(init=False)
     _name: str = field(init=False, default="")
     _rows: dict[bytes, int] = field(init=False, factory=dict)
     _kinds: bytearray = field(init=False, factory=bytearray)
 
     def __enter__(self) -> Quarantine:
-        self._directory = Path(tempfile.mkdtemp(prefix=PREFIX, dir=self.objects))
-        return self
+        sweep(self.objects)
+        while True:
+            self._directory = Path(tempfile.mkdtemp(prefix=PREFIX, dir=self.objects))
+            with suppress(FileNotFoundError):
+                self._lock = os.open(self._directory, _DIRECTORY)
+                fcntl.flock(self._lock, fcntl.LOCK_EX)
+                # Somebody may have taken it for a leftover before it was locked.
+                if self._directory.exists():
+                    return self
+                os.close(self._lock)
 
     def __exit__(self, *_: object) -> None:
         shutil.rmtree(self._directory, ignore_errors=True)
+        os.close(self._lock)
 
     def take(self, stream: BinaryIO) -> None:
         """Copy the rest of ``stream``, check each object, index it, make it durable. Raise BadPack or BadObject."""
@@ -170,3 +183,15 @@ class Quarantine:
 
     def _look(self, object_id: bytes) -> tuple[int, bytes] | None:
         return self.here.read(object_id) if self.here.kind(object_id) in (COMMIT, TREE) else None
+
+
+def sweep(objects: Path) -> None:
+    """Remove the quarantines of processes that were killed: those that nobody has locked."""
+    for leftover in objects.glob(PREFIX + "*"):
+        with suppress(OSError):
+            lock = os.open(leftover, _DIRECTORY)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(leftover, ignore_errors=True)
+            finally:
+                os.close(lock)
