@@ -279,6 +279,24 @@ async def test_clients_that_do_not_read_hold_no_worker(service: Service) -> None
 
 
 @pytest_twisted.ensureDeferred
+async def test_a_pack_that_somebody_else_made_is_served(service: Service) -> None:
+    """Its chart is made first, by a worker for large work."""
+    objects = Objects()
+    tip = objects.commit(objects.tree(("100644", b"big", objects.blob(os.urandom(9 << 20)))))
+    pushed = forge.push([("refs/heads/master", ZERO, tip)], objects.pack())
+    assert (await ask(service, post("/webapp/git-receive-pack", RECEIVE, pushed)))[0] == 200
+    other = service.repositories.path("other")
+    service.repositories.path("webapp").rename(other)
+    for chart in (other / "deployd").glob("*.chart"):
+        chart.unlink()
+    want = forge.pktlines.line(f"want {tip} side-band-64k thin-pack ofs-delta\n".encode())
+    request = post("/other/git-upload-pack", UPLOAD, want + b"0000" + forge.pktlines.line(b"done\n"))
+    _, _, answer = await ask(service, request)
+    assert len(answer) > 9 << 20
+    assert list((other / "deployd").glob("*.chart"))
+
+
+@pytest_twisted.ensureDeferred
 async def test_a_client_that_leaves_early_costs_nothing(service: Service, webapp: str) -> None:
     """In the middle of a fetch, and in the middle of its own body."""
     for cut in (20, 200):

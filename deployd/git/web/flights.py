@@ -158,6 +158,7 @@ class Flights:
 
     def close(self) -> None:
         """Keep nothing."""
+        self._log.debug("{made} packs were made, and joined {shared} times.", made=self.made, shared=self.shared)
         for flight in [*self._flights.values(), *self._alone]:
             if not flight.readers:
                 self._drop(flight)

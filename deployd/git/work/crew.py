@@ -79,6 +79,7 @@ class Crew:
         if self._closing:
             errand.end(Busy(_STOPPING))
         elif len(self._waiting) >= self._terms.waiting:
+            self._log.debug("{jobs} jobs of git are being done and {more} wait.", jobs=self.busy, more=self.waiting)
             errand.end(Busy(_BUSY))
         else:
             self._waiting.append(errand)
