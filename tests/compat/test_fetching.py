@@ -146,3 +146,21 @@ async def test_single_objects_can_be_had_by_id(service: Service, git: Git) -> No
         await stage.git(empty, "cat-file", "-e", name)
     hidden = await stage.git.commit(work, {"secret": "x"})
     assert f"not our ref {hidden}" in await stage(empty, "fetch", stage.url, hidden, ok=False)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_partial_clone_fetches_files_when_it_needs_them(service: Service, git: Git) -> None:
+    """Without files, or trees, at first; then they come by their ids, and what is pushed later."""
+    stage = Stage(service, git, "2")
+    work = await stage.set()
+    for name, spec in (("blobless", "blob:none"), ("treeless", "tree:0"), ("small", "blob:limit=1")):
+        clone = await stage.clone(name, f"--filter={spec}", "--no-checkout")
+        listed = await git(clone, "rev-list", "--objects", "--missing=print", "origin/master")
+        assert "\n?" in listed, "what is missing has a question mark"
+        await stage(clone, "checkout", "-q", "master")
+        assert (clone / "src" / "app.txt").read_text() == "after 1\n"
+    await stage.git.commit(work, {"src/app.txt": "news\n"})
+    await stage.git(work, "push", "-q", stage.url, "master")
+    for name in ("blobless", "treeless"):
+        await stage(git.home / name, "pull", "-q")
+        assert (git.home / name / "src" / "app.txt").read_text() == "news\n"

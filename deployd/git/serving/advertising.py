@@ -15,14 +15,14 @@ ZERO = b"0" * 40
 _NO_REFS = (b"capabilities^{}", ZERO)
 _WORDS = (
     b"multi_ack thin-pack side-band-64k ofs-delta shallow deepen-since deepen-not deepen-relative no-progress "
-    b"include-tag multi_ack_detailed allow-tip-sha1-in-want allow-reachable-sha1-in-want no-done "
+    b"include-tag multi_ack_detailed allow-tip-sha1-in-want allow-reachable-sha1-in-want no-done filter "
     b"object-format=sha1 " + AGENT
 )
 _VERSION_2 = (
     b"version 2\n",
     AGENT + b"\n",
     b"ls-refs=unborn\n",
-    b"fetch=shallow wait-for-done\n",
+    b"fetch=shallow wait-for-done filter\n",
     b"object-format=sha1\n",
 )
 

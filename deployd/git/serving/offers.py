@@ -13,6 +13,8 @@ from pathlib import Path
 
 from attrs import define, field
 
+from deployd.git.packs.objects import Objects
+from deployd.git.packs.reach import Reach
 from deployd.git.refs import TAGS, Refs, WatchedRefs
 
 _ANSWERS = 16
@@ -28,6 +30,7 @@ class Offer:
     refs: Sequence[tuple[bytes, bytes]]
     peeled: Mapping[bytes, bytes]
     head: bytes
+    _reach: tuple[int, Reach] | None = field(init=False, default=None)
     _answers: OrderedDict[Hashable, bytes] = field(init=False, factory=OrderedDict)
 
     @classmethod
@@ -51,6 +54,12 @@ class Offer:
         """(20-byte id of a tag object, that of what it points at in the end), of each tag that is an object."""
         pairs = ((value, self.peeled.get(name)) for name, value in self.refs if name.startswith(TAGS))
         return [(bytes.fromhex(value.decode()), bytes.fromhex(end.decode())) for value, end in pairs if end]
+
+    def reach(self, objects: Objects) -> Reach:
+        """What the refs lead to."""
+        if self._reach is None or self._reach[0] != objects.version:
+            self._reach = objects.version, Reach(objects, self.tips)
+        return self._reach[1]
 
     def answer(self, key: Hashable, make: Callable[[], bytes]) -> bytes:
         """What ``make`` makes of this offer, which is kept under ``key`` for the next who asks."""

@@ -81,7 +81,7 @@ def prepare(objects: Objects, recipe: Recipe, target: Path, note: Callable[[int]
 
 def _is_everything(objects: Objects, recipe: Recipe) -> bool:
     """Whether all that the packs have is wanted, and the reader understands it as it is."""
-    if recipe.held or recipe.cut or not recipe.distances:
+    if recipe.held or recipe.cut or recipe.filter or not recipe.distances:
         return False
     return Reach(objects, map(bytes.fromhex, (*recipe.tips, *recipe.others))).everything
 

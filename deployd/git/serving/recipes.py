@@ -15,6 +15,7 @@ from attrs import asdict, frozen
 from deployd.git.packs.graph import Graph
 from deployd.git.packs.objects import Objects
 from deployd.git.serving.cutting import Cut
+from deployd.git.serving.filtering import Filter
 from deployd.git.serving.offers import Offer
 from deployd.git.serving.request import FetchRequest
 from deployd.git.serving.wanting import Wanted, visible
@@ -25,6 +26,7 @@ class Recipe:
     """Ids in 40 hex digits, in order. The pack has the commits that ``tips`` lead to and ``held`` do not, none of them
     through a commit of ``cut``, and what belongs to them; and ``others``: tags, trees and files.
 
+    ``filter`` says what of all that is left out again, unless it is one of ``others`` itself.
     ``thin``: a delta may have a base that the reader has; ``distances``: it may say how far back its base is.
     """
 
@@ -32,6 +34,7 @@ class Recipe:
     held: tuple[str, ...] = ()
     cut: tuple[str, ...] = ()
     others: tuple[str, ...] = ()
+    filter: str = ""
     thin: bool = False
     distances: bool = True
 
@@ -62,12 +65,15 @@ def write_recipe(
             tips, held = new - behind, behind - new
     elif graph.heads <= tips and not cut.at:
         tips = graph.heads
-    thin = b"thin-pack" in request.options and bool(held)
+    left_out = str(Filter.parse(request.filter))
+    # A reader that leaves something out may not have the base.
+    thin = b"thin-pack" in request.options and bool(held) and not left_out
     return Recipe(
         _names(graph, tips),
         _names(graph, held),
         _names(graph, cut.at),
         tuple(sorted(name.hex() for name in others)),
+        left_out,
         thin,
         b"ofs-delta" in request.options,
     )

@@ -20,10 +20,11 @@ _NOT_A_FETCH = "the request has a line that is not part of a fetch"
 _LINE = re.compile(
     rb"(?:(?P<word>want|have|shallow) (?P<id>[0-9a-f]{40})"
     rb"|(?P<bound>deepen|deepen-since) (?P<number>[0-9]{1,18})"
-    rb"|deepen-not (?P<ref>[^\0\n ]{1,1000}))"
+    rb"|deepen-not (?P<ref>[^\0\n ]{1,1000})"
+    rb"|filter (?P<filter>[!-~]{1,200}))"
 )
 _FIRST = re.compile(rb"(want [0-9a-f]{40})(?: ([ -~]*))?")
-_NEEDS = (b"want", b"shallow", b"deepen")
+_NEEDS = (b"want", b"shallow", b"deepen", b"filter")
 _OPTIONS = frozenset({b"thin-pack", b"ofs-delta", b"no-progress", b"include-tag", b"deepen-relative"})
 _ARGUMENTS = _OPTIONS | {b"done", b"wait-for-done"}
 _KEY = re.compile(rb"(?:agent=|command=)[!-~]{1,1000}|object-format=sha1")
@@ -41,8 +42,9 @@ class Acks(Enum):
 class FetchRequest:
     """``depth`` 0, ``since`` None and no ``excluded`` refs: history is not cut; ``shallow``: where the reader's is.
 
-    ``options`` are git's words, version 0's capabilities and version 2's arguments alike. ``asks`` is false when a
-    reader of version 0 only wants to know where history will be cut, and comes again.
+    ``filter`` is git's word for what is left out; ``options`` are its other words, version 0's capabilities and
+    version 2's arguments alike. ``asks`` is false when a reader of version 0 only wants to know where history will be
+    cut, and comes again.
     """
 
     wants: tuple[bytes, ...] = ()
@@ -51,6 +53,7 @@ class FetchRequest:
     depth: int = 0
     since: int | None = None
     excluded: tuple[bytes, ...] = ()
+    filter: str = ""
     options: frozenset[bytes] = frozenset()
     done: bool = False
     asks: bool = True
@@ -126,6 +129,7 @@ class _Gathered:
     shallow: set[bytes] = Factory(set)
     excluded: list[bytes] = Factory(list)
     options: set[bytes] = Factory(set)
+    filter: str = ""
     depth: int = 0
     since: int | None = None
     done: bool = False
@@ -150,6 +154,8 @@ class _Gathered:
             self._take_id(match["word"], bytes.fromhex(match["id"].decode()))
         elif match["ref"]:
             self.excluded.append(match["ref"])
+        elif match["filter"]:
+            self.filter = match["filter"].decode()
         elif match["bound"] == b"deepen-since":
             self.since = int(match["number"])
         else:
@@ -175,6 +181,7 @@ class _Gathered:
             self.depth,
             self.since,
             tuple(sorted(set(self.excluded))),
+            self.filter,
             frozenset(self.options),
             self.done,
             self.asks,

@@ -17,6 +17,7 @@ from deployd.git.packs.graph import Graph
 from deployd.git.packs.introducing import introduced
 from deployd.git.packs.objects import Objects
 from deployd.git.problems import NotOurs
+from deployd.git.serving.filtering import Filter
 from deployd.git.serving.recipes import Recipe
 
 _COMPARED = 32
@@ -47,8 +48,12 @@ class Selection:
         alone = {number for number in self._new & self._cut if graph.parents[number]}
         places = graph.introduced_by(self._new - alone)
         places |= self._whole(alone)
-        places |= self._others()
-        return places
+        wanted = {self._place(name) for name in self.recipe.others}
+        for place in wanted:
+            places |= self._less(place, ())
+        if self.recipe.filter:
+            places = {*Filter.parse(self.recipe.filter).kept(self.objects, places)}
+        return places | wanted
 
     def bases(self) -> set[bytes]:
         """The ids of some objects that the reader has and that what it gets has come from: the old versions of it."""
@@ -71,14 +76,11 @@ class Selection:
             olds = [*olds[:_COMPARED], tree]
         return places
 
-    def _others(self) -> set[int]:
-        objects, places = self.objects, set[int]()
-        for name in self.recipe.others:
-            place = objects.place(bytes.fromhex(name))
-            if place is None:
-                raise NotOurs(f"upload-pack: {name} is not here any more")
-            places |= self._less(place, ())
-        return places
+    def _place(self, name: str) -> int:
+        place = self.objects.place(bytes.fromhex(name))
+        if place is None:
+            raise NotOurs(f"upload-pack: {name} is not here any more")
+        return place
 
     def _less(self, tree: int, olds: Iterable[int]) -> Set[int]:
         """The places of what is in ``tree``, itself included, and not in the trees ``olds``."""

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Set
 from attrs import Factory, define, field
 
 from deployd.git.packs.objects import Objects
-from deployd.git.packs.reach import Reach
 from deployd.git.problems import NotOurs
 from deployd.git.serving.ancestry import within
 from deployd.git.serving.offers import Offer
@@ -69,7 +68,7 @@ class _Search:
         if alien := self._commits - visible(self.objects, self.offer, self._commits):
             raise _not_ours(*map(self.objects.graph.ids.__getitem__, alien))
         if self._others:
-            reach = Reach(self.objects, self.offer.tips)
+            reach = self.offer.reach(self.objects)
             if hidden := [name for name in self._others if name not in reach]:
                 raise _not_ours(*hidden)
 

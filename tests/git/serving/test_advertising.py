@@ -81,7 +81,9 @@ class Advertising(SynchronousTestCase):
     def test_version_2_tells_no_refs(self) -> None:
         lines = told(advertise(OFFER, UPLOAD, 2))
         self.assertEqual(lines[0], "version 2")
-        self.assertLessEqual({"ls-refs=unborn", "fetch=shallow wait-for-done", "object-format=sha1", ""}, set(lines))
+        self.assertLessEqual(
+            {"ls-refs=unborn", "fetch=shallow wait-for-done filter", "object-format=sha1", ""}, set(lines)
+        )
         self.assertEqual(advertise(OFFER, UPLOAD, 7), advertise(None, UPLOAD, 2))
 
 

@@ -6,9 +6,11 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from deployd.git.kinds import BLOB, COMMIT, TREE
 from deployd.git.problems import NotOurs
 from deployd.git.serving.parcels import Parcel, prepare
 from deployd.git.serving.recipes import Recipe
+from tests.git.forge import WHO, object_id
 from tests.git.packs.histories import Files, History, repository, store
 from tests.git.serving.clients import Client, Server, read_pack
 
@@ -125,3 +127,37 @@ class Parcels(SynchronousTestCase):
         self.store(*self.made.commits)
         client = Client({name: self.made.objects[name] for name in self.made.reachable(self.made.commits)})
         self.assertEqual(client.fetch(self.server, self.made.commits[-1:], version=0), {})
+
+    def filtered(self, spec: str, *wants: str) -> set[str]:
+        asked = self.server.ask(*(f"want {want}" for want in wants), f"filter {spec}", "ofs-delta", "done")
+        return set(read_pack(self.server.parcel(asked)[1], {}))
+
+    def test_a_reader_leaves_out_what_it_will_ask_for_later(self) -> None:
+        large = self.made.add(BLOB, b"x" * 2000)
+        tree = self.made.add(
+            TREE, b"100644 large\0" + bytes.fromhex(large) + b"100644 small\0" + bytes.fromhex(self.blob(9))
+        )
+        tip = self.made.add(COMMIT, f"tree {tree}\nauthor {WHO.decode()}\ncommitter {WHO.decode()}\n\nm".encode())
+        store(self.path, self.made, self.made.objects)
+        self.server.set_refs({"refs/heads/main": tip}, self.made)
+        for spec, expected in (
+            ("blob:none", {tip, tree}),
+            ("blob:limit=0", {tip, tree}),
+            ("blob:limit=1k", {tip, tree, self.blob(9)}),
+            ("blob:limit=2000", {tip, tree, self.blob(9)}),
+            ("blob:limit=2001", {tip, tree, self.blob(9), large}),
+            ("tree:0", {tip}),
+        ):
+            self.assertEqual(self.filtered(spec, tip), expected)
+        self.assertEqual(self.filtered("blob:none", large, self.blob(9)), {large, self.blob(9)})
+        self.assertEqual(self.filtered("tree:0", tree), {tree})
+        self.assertEqual(self.filtered("blob:none", tree), {tree})
+
+    def test_a_filter_that_is_not_to_be_had_is_refused(self) -> None:
+        self.store(*self.made.commits)
+        for spec in ("tree:1", "blob:limit=x", "sparse:oid=x", "combine:blob:none+tree:0"):
+            asked = self.server.ask(f"want {self.made.commits[-1]}", f"filter {spec}", "done")
+            self.assertEqual((asked.refusal, asked.recipe), (f"filter '{spec}' not supported", None))
+
+    def blob(self, number: int) -> str:
+        return object_id(BLOB, b"blob %d" % number)

@@ -28,6 +28,7 @@ class Version0(SynchronousTestCase):
         self.assertEqual((request.shallow, request.depth), ({bytes.fromhex(TWO)}, 3))
         self.assertLessEqual({b"side-band-64k", b"ofs-delta", b"agent=git/2.20"}, request.options)
         self.assertTrue(request.done and request.asks and request.deepens)
+        self.assertEqual(parse(lines(WANT, "filter blob:none", "")).filter, "blob:none")
         request = parse(lines(WANT, "deepen-since 1700000000", "deepen-not refs/tags/v", "deepen-not x", ""))
         self.assertEqual((request.since, request.excluded), (1700000000, (b"refs/tags/v", b"x")))
         self.assertFalse(request.asks)
@@ -60,7 +61,8 @@ class Version0(SynchronousTestCase):
             [WANT, "deepen 2147483648"],
             [WANT, "deepen-since"],
             [WANT, "deepen-not a b"],
-            [WANT, "filter blob:none"],
+            [WANT, "filter"],
+            [WANT, "filter a b"],
             [WANT + "\0x"],
         ):
             self.refused(*body)
@@ -97,7 +99,7 @@ class Version2(SynchronousTestCase):
         self.assertLessEqual({b"thin-pack", b"deepen-relative", b"wait-for-done"}, request.options)
 
     def test_what_was_not_advertised_is_refused(self) -> None:
-        for argument in ("want-ref refs/heads/main", "sideband-all", "packfile-uris https", "filter blob:none", ""):
+        for argument in ("want-ref refs/heads/main", "sideband-all", "packfile-uris https", "filter", ""):
             self.assertRaises(BadRequest, parse_arguments, [argument.encode()])
 
     def test_nothing_said_is_nothing_wanted(self) -> None:
