@@ -38,7 +38,7 @@ class GitLimits:
     objects: int = 1_000_000
     object_bytes: int = 100_000_000
     meta_bytes: int = 16 << 20
-    inflated_bytes: int = 4 << 30
+    inflated_bytes: int = 16 << 30
     inflated_free: int = 512 << 20
     inflation: int = 200
     delta_depth: int = 4096
