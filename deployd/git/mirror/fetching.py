@@ -29,11 +29,12 @@ from deployd.git.packs.store import Packs
 from deployd.git.problems import GitProblem
 from deployd.git.receiving.quarantine import Quarantine
 from deployd.git.refs import DEPLOY, Move, move_refs, read_refs
-from deployd.git.repositories import Repositories, clean_repository
+from deployd.git.repositories import clean_repository
 
 _IN_MEMORY = 1 << 20
 _MAX_HAVES = 256
 _LOCK = "fetch-lock"
+_CONFIG = b"[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = true\n"
 
 
 class _Wrong(Exception):
@@ -80,21 +81,23 @@ def commits(mirror: Path) -> tuple[str, ...]:
 
 
 def create_mirror(mirror: Path) -> None:
-    """Make an empty mirror unless it is there."""
+    """Make an empty mirror unless it is there. Nobody waits for the disk: after a power cut it is made again."""
     if (mirror / "HEAD").is_file():
         return
     mirror.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    holder = Path(tempfile.mkdtemp(prefix=MIRROR, dir=mirror.parent))
+    new = Path(tempfile.mkdtemp(prefix=MIRROR, dir=mirror.parent))
     try:
-        fresh = Repositories(holder)
-        fresh.create("fresh")
+        for name in ("objects/info", "objects/pack", "refs/heads", "refs/tags"):
+            (new / name).mkdir(parents=True)
+        (new / "config").write_bytes(_CONFIG)
+        (new / "HEAD").write_bytes(b"ref: refs/heads/master\n")
         try:
-            fresh.path("fresh").rename(mirror)
+            new.rename(mirror)
         except OSError:
             if not (mirror / "HEAD").is_file():
                 raise
     finally:
-        shutil.rmtree(holder, ignore_errors=True)
+        shutil.rmtree(new, ignore_errors=True)
 
 
 def keep(mirror: Path, kept: Collection[str]) -> None:
