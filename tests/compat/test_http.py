@@ -320,11 +320,13 @@ async def test_a_body_that_drips_is_cut_off(tmp_path: Path) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_too_many_requests_at_once_are_told_to_come_again(tmp_path: Path) -> None:
-    """503, not a queue without end."""
-    service = Service(tmp_path / "hub", GitLimits(requests=0))
-    service.start()
-    assert (await ask(service, head("GET", f"/webapp/info/refs?service={RECEIVE}")))[0] == 503
-    await service.stop()
+    """503, not a queue without end: of all, and of one address."""
+    for limits, said in ((GitLimits(requests=0), b"the hub has"), (GitLimits(client_requests=0), b"from your address")):
+        service = Service(tmp_path / "hub", limits)
+        service.start()
+        status, _, body = await ask(service, head("GET", f"/webapp/info/refs?service={RECEIVE}"))
+        assert (status, said in body) == (503, True)
+        await service.stop()
 
 
 @pytest_twisted.ensureDeferred
