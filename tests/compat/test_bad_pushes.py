@@ -14,6 +14,7 @@ from twisted.internet.defer import ensureDeferred, gatherResults
 
 from deployd.git.kinds import BLOB, COMMIT, TREE
 from deployd.git.limits import GitLimits
+from deployd.git.packs.consolidating import RUNNING
 from deployd.git.refs import read_refs
 from tests.compat.service import Git, Service
 from tests.compat.test_http import RECEIVE, ask, post
@@ -264,8 +265,9 @@ class Scene:
     service: Service
 
     def files(self) -> set[str]:
-        """All files of the app, and in the spool."""
-        return {str(path.relative_to(self.service.root)) for path in self.service.root.rglob("*")}
+        """All files of the app, and in the spool, but for the lock of the upkeep, which begins when it likes."""
+        found = {path for path in self.service.root.rglob("*") if path.name != RUNNING}
+        return {str(path.relative_to(self.service.root)) for path in found}
 
     def workers(self) -> dict[int, int]:
         """The descriptors that each worker holds, by its pid."""

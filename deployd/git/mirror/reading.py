@@ -40,6 +40,7 @@ _WRONG: tuple[type[Exception], ...] = (
     IndexError,
     OverflowError,
     struct.error,
+    TypeError,
 )
 
 Place = tuple["MirrorPack", int]
