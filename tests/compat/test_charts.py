@@ -7,6 +7,7 @@ import random
 import subprocess
 from pathlib import Path
 
+from deployd.git.packs.ancestry import between, within
 from deployd.git.packs.objects import Objects
 from deployd.git.packs.reach import Reach
 
@@ -90,19 +91,19 @@ def agree(objects: Objects, draw: random.Random) -> None:
     ]
     everything = listed(objects.repository, ["--all"])
     reach = Reach(objects, refs)
-    places = graph.introduced_by(reach.commits) | set(reach.others)
+    places = graph.introduced(reach.commits) | set(reach.others)
     assert {objects.id(place) for place in places} == everything
     for _ in range(4):
         want, have = draw.sample(sorted(reach.commits), 2)
         wanted, there = graph.ids[want].hex(), graph.ids[have].hex()
-        new = graph.ancestors([want], [have])
+        new = between(graph, [have], [want])
         needed = listed(objects.repository, [wanted, f"^{there}"])
-        sent = {objects.id(place) for place in graph.introduced_by(new)}
+        sent = {objects.id(place) for place in graph.introduced(new)}
         assert needed <= sent <= listed(objects.repository, [wanted])
         ancestor = subprocess.run(
             ["git", "-C", str(objects.repository), "merge-base", "--is-ancestor", there, wanted], check=False
         )
-        assert graph.is_ancestor(have, want) == (ancestor.returncode == 0)
+        assert bool(within(graph, [want], {have})) == (ancestor.returncode == 0)
 
 
 def listed(where: Path, tips: list[str]) -> set[bytes]:

@@ -23,10 +23,9 @@ from deployd.git.packs.bridging import bridge, delta_bytes, read_delta
 from deployd.git.packs.contents import entry_content
 from deployd.git.packs.entries import header_at
 from deployd.git.packs.objects import Objects
-from deployd.git.packs.rows import NUMBER, PackRows
+from deployd.git.packs.rows import NUMBER, ROW, PackRows
 from deployd.git.packs.writing import PackWriter, delta_header
 
-_ROW = (1 << NUMBER) - 1
 _WHOLE = -1
 _BRIDGE, _SHORT = 8, 1 << 20
 """So many lost bases in a row are bridged, by deltas of no more than so many bytes."""
@@ -123,11 +122,11 @@ class _Copy:
         places, offsets = (array("Q", map(column.__getitem__, order)) for column in (places, offsets))
         rows = {number: array("i", bytes(4 * len(source.pack))) for number, source in self._sources.items()}
         for row, place in enumerate(places):
-            rows[place >> NUMBER][place & _ROW] = row
+            rows[place >> NUMBER][place & ROW] = row
         bases = array("i")
         for place in places:
             base = self._base(place)
-            bases.append(_WHOLE if base == _WHOLE else rows[base >> NUMBER][base & _ROW])
+            bases.append(_WHOLE if base == _WHOLE else rows[base >> NUMBER][base & ROW])
         offsets.append(self.writer.position - len(trailer))
         return Copied(trailer, places, offsets, bases)
 
@@ -139,7 +138,7 @@ class _Copy:
                 if number not in self._sources:
                     self._sources[number] = _Source(self.objects.packs[number])
                 chosen = self._sources[number].chosen
-            chosen[place & _ROW] = 1
+            chosen[place & ROW] = 1
         # The older packs first, as they have the bases of what was pushed later.
         self._sources = dict(sorted(self._sources.items()))
 
@@ -271,8 +270,8 @@ class _Copy:
         moved = self._moved.get(place)
         if moved is not None:
             return moved
-        row = self._sources[place >> NUMBER].pack.bases[place & _ROW]
-        return _WHOLE if row < 0 else place & ~_ROW | row
+        row = self._sources[place >> NUMBER].pack.bases[place & ROW]
+        return _WHOLE if row < 0 else place & ~ROW | row
 
 
 def _stored(pack: PackRows, row: int) -> int:

@@ -1,20 +1,16 @@
-"""The commits of a repository by number, what each brought, and walks over them that read no object."""
+"""The commits of a repository by number: what each brought, and from which others it comes (see ``ancestry``)."""
 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterable, Sequence, Set
-from heapq import heapify, heappop, heappush
+from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 
 from attrs import define, field
 
 from deployd.git.packs.chart import ID, Chart
 from deployd.git.packs.introducing import Children, Trees, introduced
-from deployd.git.packs.rows import NUMBER, PackRows
-
-_ROW = (1 << NUMBER) - 1
-_WANTED, _LEFT_OUT = 1, 2
+from deployd.git.packs.rows import NUMBER, ROW, PackRows
 
 
 @define(eq=False)
@@ -46,11 +42,6 @@ class Graph:
     def __len__(self) -> int:
         return len(self.ids)
 
-    @property
-    def boundary(self) -> set[int]:
-        """The commits that have a parent which is not here."""
-        return set[int]().union(*self._awaited.values())
-
     def number(self, object_id: bytes) -> int | None:
         """The number of a commit by its 20-byte id; None: no commit of this repository."""
         return self._numbers.get(object_id)
@@ -61,17 +52,13 @@ class Graph:
         reference = pack.chart.trees[index]
         return pack.first + reference if reference >= 0 else self._outside(pack.chart, reference)
 
-    def introduced(self, number: int) -> Sequence[int]:
-        """The places of the commit and of what its tree has and its parents' trees do not (perhaps a little more)."""
-        return list(self.introduced_by((number,)))
-
-    def introduced_by(self, numbers: Iterable[int]) -> set[int]:
-        """The places of what any of these commits introduced."""
+    def introduced(self, numbers: Iterable[int]) -> set[int]:
+        """The places of these commits, and of what their trees have and their parents' do not, or a little more."""
         references: dict[int, set[int]] = {}
         unlisted = []
         for number in numbers:
             source = self._sources[number]
-            chart, index = self._packs[source >> NUMBER].chart, source & _ROW
+            chart, index = self._packs[source >> NUMBER].chart, source & ROW
             start, end = chart.introduced_starts[index], chart.introduced_starts[index + 1]
             if start == end:
                 unlisted.append(number)
@@ -100,66 +87,9 @@ class Graph:
                 self._add(later.pop(0)[0])
             waiting = later
 
-    def ancestors(self, tips: Iterable[int], without: Iterable[int] = (), cut: Set[int] = frozenset()) -> set[int]:
-        """``tips`` and all before them, less ``without`` and all before those. Nothing is before one of ``cut``."""
-        left_out = set(without)
-        if left_out:
-            return self._difference(set(tips), left_out, cut)
-        known = set(tips)
-        waiting, parents = list(known), self.parents
-        while waiting:
-            number = waiting.pop()
-            if number in cut:
-                continue
-            for parent in parents[number]:
-                if parent not in known:
-                    known.add(parent)
-                    waiting.append(parent)
-        return known
-
-    def is_ancestor(self, old: int, new: int) -> bool:
-        """Whether commit ``old`` is ``new`` or before it."""
-        known, waiting = {new}, [new]
-        parents, levels, low = self.parents, self.levels, self.levels[old]
-        while waiting:
-            number = waiting.pop()
-            if number == old:
-                return True
-            for parent in parents[number]:
-                if parent not in known and levels[parent] >= low:
-                    known.add(parent)
-                    waiting.append(parent)
-        return False
-
-    def _difference(self, tips: set[int], without: set[int], cut: Set[int]) -> set[int]:
-        """A commit's descendants are on higher levels, so when none of those waits, it is known who reaches it."""
-        marks = dict.fromkeys(tips, _WANTED)
-        marks.update(dict.fromkeys(without, _LEFT_OUT))
-        levels, parents = self.levels, self.parents
-        waiting = [-levels[number] << NUMBER | number for number in marks]
-        heapify(waiting)
-        wanted = sum(mark == _WANTED for mark in marks.values())
-        found = set()
-        while wanted:
-            number = heappop(waiting) & _ROW
-            mark = marks[number]
-            if mark == _WANTED:
-                wanted -= 1
-                found.add(number)
-            for parent in parents[number] if number not in cut else ():
-                before = marks.get(parent)
-                if before is None:
-                    heappush(waiting, -levels[parent] << NUMBER | parent)
-                    wanted += mark == _WANTED
-                    marks[parent] = mark
-                elif before < mark:
-                    wanted -= 1
-                    marks[parent] = mark
-        return found
-
     def _source(self, number: int) -> tuple[PackRows, int]:
         source = self._sources[number]
-        return self._packs[source >> NUMBER], source & _ROW
+        return self._packs[source >> NUMBER], source & ROW
 
     def _outside(self, chart: Chart, reference: int) -> int:
         place = self.place(chart.outside_id(reference))

@@ -9,7 +9,6 @@ from dulwich.objects import parse_tree
 
 _ENTRY = re.compile(rb"[^\0]*\0(.{20})", re.DOTALL)
 _ENTRY_OR_SUBMODULE = re.compile(rb"160000 [^\0]*\0.{20}|[^\0]*\0(.{20})", re.DOTALL)
-_MODE = re.compile(rb"([0-7]{1,7}) [^\0]*\0(.{20})", re.DOTALL)
 _HEAD = re.compile(rb"tree ([0-9a-f]{40})\n((?:parent [0-9a-f]{40}\n)*)")
 _COMMITTER = re.compile(rb"\ncommitter [^\n]*> (-?[0-9]{1,18})(?: |\n)")
 
@@ -25,11 +24,6 @@ def tree_children(content: bytes) -> list[bytes]:
     if b"160000 " in content:
         return [object_id for object_id in _ENTRY_OR_SUBMODULE.findall(content) if object_id]
     return _ENTRY.findall(content)
-
-
-def tree_modes(content: bytes) -> list[tuple[int, bytes]]:
-    """(mode, 20-byte id) of each entry of a tree."""
-    return [(int(mode, 8), object_id) for mode, object_id in _MODE.findall(content)]
 
 
 def commit_head(content: bytes) -> tuple[bytes, tuple[bytes, ...], int]:

@@ -10,9 +10,7 @@ from attrs import define, field
 from deployd.git.kinds import COMMIT, TAG
 from deployd.git.packs.chart import Chart, chart_of
 from deployd.git.packs.objects import Objects
-from deployd.git.packs.rows import NUMBER, PackRows
-
-_ROW = (1 << NUMBER) - 1
+from deployd.git.packs.rows import NUMBER, ROW, PackRows
 
 
 def merge_charts(objects: Objects, places: array[int], offsets: array[int], bases: array[int]) -> Chart:
@@ -54,7 +52,7 @@ class _Merging:
         return chart_of(whole, len(kinds))
 
     def _source(self, place: int) -> tuple[PackRows, int]:
-        return self.objects.packs[place >> NUMBER], place & _ROW
+        return self.objects.packs[place >> NUMBER], place & ROW
 
     def _number_rows(self) -> None:
         """By old pack: the new row of each of its rows, or -1 for one that does not go along."""
@@ -64,7 +62,7 @@ class _Merging:
             for rows in (pack.chart.commits, pack.chart.tags):
                 self._indexes.setdefault(number, {}).update((row, index) for index, row in enumerate(rows))
         for new, place in enumerate(self.places):
-            self._rows[place >> NUMBER][place & _ROW] = new
+            self._rows[place >> NUMBER][place & ROW] = new
 
     def _reference(self, pack: PackRows, reference: int) -> int:
         """What ``reference`` in the chart of an old pack is in the new one's."""
@@ -81,8 +79,8 @@ class _Merging:
     def _look(self, object_id: bytes) -> int:
         for place in self.objects.places(object_id):
             rows = self._rows.get(place >> NUMBER)
-            if rows is not None and rows[place & _ROW] >= 0:
-                return rows[place & _ROW]
+            if rows is not None and rows[place & ROW] >= 0:
+                return rows[place & ROW]
         return ~self._outside.setdefault(object_id, len(self._outside))
 
     def _commits(self, rows: list[int]) -> dict[str, array[int]]:

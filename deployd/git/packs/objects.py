@@ -19,16 +19,14 @@ from deployd.git.packs.charting import chart_pack
 from deployd.git.packs.contents import Contents
 from deployd.git.packs.drawing import Lookup
 from deployd.git.packs.graph import Graph
-from deployd.git.packs.links import tree_children, tree_modes
+from deployd.git.packs.links import tree_children
 from deployd.git.packs.loose import loose_ids, loose_pack
-from deployd.git.packs.rows import NUMBER, PackRows, map_file
+from deployd.git.packs.rows import NUMBER, ROW, PackRows, map_file
 from deployd.git.packs.store import Packs
 from deployd.git.problems import BadPack
 
-_ROW = (1 << NUMBER) - 1
 _TRAILER = 20
 _TRIES = 5
-_SUBMODULE = 0o160000
 _COMMIT_BYTES, _PACK_BYTES = 400, 8000
 
 
@@ -91,29 +89,20 @@ class Objects:
 
     def id(self, place: int) -> bytes:
         """The id of the object at a place."""
-        return self.packs[place >> NUMBER].id(place & _ROW)
+        return self.packs[place >> NUMBER].id(place & ROW)
 
     def kind(self, place: int) -> int:
         """The kind of the object at a place (deltas resolved)."""
-        return self.packs[place >> NUMBER].kinds[place & _ROW]
+        return self.packs[place >> NUMBER].kinds[place & ROW]
 
     def size(self, place: int) -> int:
         """The size of the object at a place in bytes; next to nothing is read for it."""
-        return self.packs[place >> NUMBER].object_size(place & _ROW)
+        return self.packs[place >> NUMBER].object_size(place & ROW)
 
     def read(self, place: int) -> tuple[int, bytes]:
         """(kind, content) of the object at a place. Raise BadPack when the pack is damaged."""
-        pack, row = self.packs[place >> NUMBER], place & _ROW
+        pack, row = self.packs[place >> NUMBER], place & ROW
         return pack.kinds[row], pack.read(row, self._contents)
-
-    def children(self, place: int) -> list[tuple[int, int | bytes]]:
-        """(mode, place) of each entry of a tree; the id instead of a place for a submodule and for what is not here."""
-        found: list[tuple[int, int | bytes]] = []
-        near = self.packs[place >> NUMBER]
-        for mode, object_id in tree_modes(self.read(place)[1]):
-            inner = None if mode == _SUBMODULE else self._near(near, object_id)
-            found.append((mode, object_id if inner is None else inner))
-        return found
 
     def tree_set(self, place: int) -> Set[int]:
         """The places of what a tree has in it, submodules left out, and what is not here."""

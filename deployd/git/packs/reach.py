@@ -7,10 +7,9 @@ from collections.abc import Iterable, Set
 from functools import cached_property
 
 from deployd.git.kinds import TAG
+from deployd.git.packs.ancestry import ancestors
 from deployd.git.packs.objects import Objects
-from deployd.git.packs.rows import NUMBER
-
-_ROW = (1 << NUMBER) - 1
+from deployd.git.packs.rows import NUMBER, ROW
 
 
 class Reach:
@@ -46,7 +45,7 @@ class Reach:
     def commits(self) -> Set[int]:
         """The numbers of all commits that are reached."""
         graph = self._objects.graph
-        return set(range(len(graph))) if graph.heads <= self._starts else graph.ancestors(self._starts)
+        return set(range(len(graph))) if graph.heads <= self._starts else ancestors(graph, self._starts)
 
     @cached_property
     def others(self) -> Set[int]:
@@ -83,12 +82,12 @@ class Reach:
 
     @cached_property
     def _places(self) -> Set[int]:
-        return self._objects.graph.introduced_by(self.commits) | self.others
+        return self._objects.graph.introduced(self.commits) | self.others
 
     def _introduced_elsewhere(self, object_id: bytes) -> bool:
         """Whether a commit of another pack brought this object, as it did where a thin pack was completed."""
         for place in self._objects.places(object_id):
-            pack, row = self._objects.packs[place >> NUMBER], place & _ROW
+            pack, row = self._objects.packs[place >> NUMBER], place & ROW
             rest = pack.chart.rest
             at = bisect_left(rest, row)
             if pack.kinds[row] != TAG and (at == len(rest) or rest[at] != row):

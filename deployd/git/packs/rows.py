@@ -16,7 +16,8 @@ from deployd.git.packs.contents import Contents, object_content
 from deployd.git.packs.entries import Buffer, delta_sizes, header_at, peek
 
 NUMBER = 32
-"""A place is a pack's number shifted left by this, and a row."""
+ROW = (1 << NUMBER) - 1
+"""A place is a pack's number shifted left by the one, and a row, which is what the other leaves of it."""
 
 
 @define(eq=False)
@@ -33,11 +34,6 @@ class PackRows:
 
     def __len__(self) -> int:
         return len(self.chart)
-
-    @property
-    def closed(self) -> bool:
-        """Whether whoever has the commits and tags in this pack has everything in it."""
-        return not len(self.chart.rest)
 
     @property
     def offsets(self) -> Ints:

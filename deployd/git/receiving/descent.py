@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from deployd.git.packs.ancestry import between
 from deployd.git.packs.graph import Graph
 
 
@@ -26,4 +27,4 @@ def descends(new: bytes, old: bytes, fresh: Mapping[bytes, tuple[bytes, ...]], g
                 known.add(parent)
                 waiting.append(parent)
     before = graph.number(old)
-    return before is not None and not graph.ancestors((before,), border)
+    return before is not None and not between(graph, border, (before,))

@@ -11,9 +11,9 @@ from collections.abc import Set
 from attrs import frozen
 
 from deployd.git import pktlines
+from deployd.git.packs.ancestry import ancestors, between, near
 from deployd.git.packs.objects import Objects
 from deployd.git.problems import NotOurs
-from deployd.git.serving.ancestry import near
 from deployd.git.serving.offers import Offer
 from deployd.git.serving.request import INFINITE_DEPTH, FetchRequest
 from deployd.git.serving.wanting import visible
@@ -59,7 +59,7 @@ def _selected(objects: Objects, offer: Offer, request: FetchRequest, wants: Set[
     graph = objects.graph
     since = request.since or 0
     left_out = [_commit_of(objects, offer, name) for name in request.excluded]
-    eligible = {number for number in graph.ancestors(wants, left_out) if graph.times[number] >= since}
+    eligible = {number for number in between(graph, left_out, wants) if graph.times[number] >= since}
     selected = {want for want in wants if want in eligible}
     waiting = list(selected)
     while waiting:
@@ -71,7 +71,7 @@ def _selected(objects: Objects, offer: Offer, request: FetchRequest, wants: Set[
         raise NotOurs("upload-pack: no commits selected for shallow requests")
     border = {number for number in selected if not selected.issuperset(graph.parents[number])}
     # Of what is only behind the cut a reader must hear nothing: it does not get it (C git says it, and then fails).
-    reached = graph.ancestors(selected.intersection(wants), cut=border)
+    reached = ancestors(graph, selected.intersection(wants), border)
     return reached - border, reached & border
 
 

@@ -11,8 +11,8 @@ from collections.abc import Collection, Iterable, Set
 from attrs import frozen
 
 from deployd.git import pktlines
+from deployd.git.packs.ancestry import all_reach
 from deployd.git.packs.graph import Graph
-from deployd.git.serving.ancestry import all_reach
 from deployd.git.serving.request import Acks, FetchRequest
 
 _COMMON = {Acks.ONE: b"", Acks.MULTI: b" continue", Acks.DETAILED: b" common"}

@@ -12,6 +12,7 @@ from hashlib import sha1
 
 from attrs import asdict, frozen
 
+from deployd.git.packs.ancestry import between
 from deployd.git.packs.graph import Graph
 from deployd.git.packs.objects import Objects
 from deployd.git.serving.cutting import Cut
@@ -53,7 +54,7 @@ def write_recipe(
     tips = wanted.commits.union(*map(graph.parents.__getitem__, cut.opened))
     tags = [pair for pair in offer.annotated if pair[0] not in others] if b"include-tag" in request.options else []
     if held or tags:
-        new = graph.ancestors(tips, held, cut.at)
+        new = between(graph, held, tips, cut.at)
         for tag, end in tags:
             if graph.number(end) in new:
                 others.update(_chain(objects, tag))

@@ -13,6 +13,7 @@ from itertools import islice
 
 from attrs import define, field
 
+from deployd.git.packs.ancestry import between
 from deployd.git.packs.graph import Graph
 from deployd.git.packs.introducing import introduced
 from deployd.git.packs.objects import Objects
@@ -40,13 +41,13 @@ class Selection:
         self._tips, self._held, self._cut = (_numbers(graph, names) for names in (recipe.tips, recipe.held, recipe.cut))
         if len(self._tips) < len(recipe.tips):
             raise NotOurs("upload-pack: what was wanted is not here any more")
-        self._new = graph.ancestors(self._tips, self._held, self._cut)
+        self._new = between(graph, self._held, self._tips, self._cut)
 
     def places(self) -> set[int]:
         """The places of all objects; one that is in several packs may have more than one."""
         graph = self.objects.graph
         alone = {number for number in self._new & self._cut if graph.parents[number]}
-        places = graph.introduced_by(self._new - alone)
+        places = graph.introduced(self._new - alone)
         places |= self._whole(alone)
         wanted = {self._place(name) for name in self.recipe.others}
         for place in wanted:

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Set
 
 from attrs import Factory, define, field
 
+from deployd.git.packs.ancestry import within
 from deployd.git.packs.objects import Objects
 from deployd.git.problems import NotOurs
-from deployd.git.serving.ancestry import within
 from deployd.git.serving.offers import Offer
 
 

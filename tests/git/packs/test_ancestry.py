@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from deployd.git.serving.ancestry import all_reach, ancestors, near, within
+from deployd.git.packs.ancestry import all_reach, ancestors, near, within
 
 
 @frozen

@@ -1,14 +1,21 @@
-"""Questions of a fetch about which commits lead to which, answered on numbers alone.
+"""Which commits lead to which: walks over history by numbers alone, that read no object.
 
 Commits are numbers of a ``Graph``: ``parents[n]`` are those of commit n that are here, and ``levels[n]`` is one more
 than the highest level of its parents. Whatever leads to a commit has a higher level than it: so nothing depends on
 the clocks of those who made them, and no answer costs more than the commits between the ones that it is about.
+
+History ends at the commits ``cut``, which are met, and behind which nobody goes on.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence, Set
+from heapq import heapify, heappop, heappush
 from typing import Protocol
+
+_NUMBER = 32
+_MASK = (1 << _NUMBER) - 1
+_WANTED, _LEFT_OUT = 1, 2
 
 
 class Lineage(Protocol):
@@ -22,7 +29,7 @@ class Lineage(Protocol):
 
 
 def ancestors(graph: Lineage, tips: Iterable[int], cut: Set[int] = frozenset(), floor: int = 0) -> set[int]:
-    """``tips`` and all before them, not through a commit of ``cut``, down to the level ``floor``."""
+    """``tips`` and all before them, down to the level ``floor``."""
     parents, levels = graph.parents, graph.levels
     found = {tip for tip in tips if levels[tip] >= floor}
     waiting = list(found)
@@ -37,8 +44,41 @@ def ancestors(graph: Lineage, tips: Iterable[int], cut: Set[int] = frozenset(), 
     return found
 
 
+def between(graph: Lineage, held: Iterable[int], tips: Iterable[int], cut: Set[int] = frozenset()) -> set[int]:
+    """``tips`` and all before them, less ``held`` and all before those: git's ``held..tips``.
+
+    A commit's descendants are on higher levels, so when none of those waits, it is known who reaches it.
+    """
+    marks = dict.fromkeys(tips, _WANTED)
+    left_out = dict.fromkeys(held, _LEFT_OUT)
+    if not left_out:
+        return ancestors(graph, marks, cut)
+    marks |= left_out
+    levels, parents = graph.levels, graph.parents
+    waiting = [-levels[number] << _NUMBER | number for number in marks]
+    heapify(waiting)
+    wanted = sum(mark == _WANTED for mark in marks.values())
+    found = set()
+    while wanted:
+        number = heappop(waiting) & _MASK
+        mark = marks[number]
+        if mark == _WANTED:
+            wanted -= 1
+            found.add(number)
+        for parent in parents[number] if number not in cut else ():
+            before = marks.get(parent)
+            if before is None:
+                heappush(waiting, -levels[parent] << _NUMBER | parent)
+                wanted += mark == _WANTED
+                marks[parent] = mark
+            elif before < mark:
+                wanted -= 1
+                marks[parent] = mark
+    return found
+
+
 def all_reach(graph: Lineage, tips: Iterable[int], goals: Set[int], cut: Set[int] = frozenset()) -> bool:
-    """Whether each of ``tips`` is one of ``goals`` or leads to one, not through a commit of ``cut``."""
+    """Whether each of ``tips`` is one of ``goals`` or leads to one."""
     if not goals:
         return False
     parents, levels = graph.parents, graph.levels
