@@ -12,18 +12,15 @@ from pathlib import Path
 from attrs import field, frozen
 
 from deployd.errors import Refused, UnknownApp, UnknownCommit
-from deployd.git.disk import locked, replace_file, sync_directory
+from deployd.git.bare import clear_bare, is_bare, make_bare
+from deployd.git.disk import locked, replace_file
 from deployd.git.kinds import BLOB, COMMIT
 from deployd.git.limits import GitLimits
-from deployd.git.packs.chart import DIRECTORY, TEMPORARY
 from deployd.git.packs.history import History
-from deployd.git.packs.replacing import UNFINISHED
 from deployd.git.packs.store import Packs
-from deployd.git.receiving.quarantine import PREFIX
 from deployd.git.refs import DEPLOY, HEADS, LOCK, TAGS, Move, Refs, move_refs, read_refs
 from deployd.model.names import app_name, is_commit, shown
 
-_CONFIG = b"[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = true\n"
 _NEW = ".new-"
 _MIN_PREFIX = 4
 _REGULAR = (0o100644, 0o100755, 0o100664)
@@ -42,7 +39,7 @@ class Repositories:
 
     def exists(self, app: str) -> bool:
         """Whether ``app`` has a repository. Raise Invalid when it is no app name."""
-        return (self.path(app) / "HEAD").is_file()
+        return is_bare(self.path(app))
 
     def path(self, app: str) -> Path:
         """Where the repository of ``app`` is or would be. Raise Invalid when it is no app name."""
@@ -53,25 +50,7 @@ class Repositories:
         path = self.path(app)
         if self.exists(app):
             return False
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        new = Path(tempfile.mkdtemp(prefix=_NEW, dir=self.root))
-        try:
-            for name in ("objects/info", "objects/pack", "refs/heads", "refs/tags"):
-                (new / name).mkdir(parents=True)
-            (new / "config").write_bytes(_CONFIG)
-            (new / "HEAD").write_bytes(b"ref: refs/heads/master\n")
-            _sync_tree(new)
-            try:
-                new.rename(path)
-            except OSError:
-                # Someone else's creation came first.
-                if not self.exists(app):
-                    raise
-                return False
-            sync_directory(path.parent)
-            return True
-        finally:
-            shutil.rmtree(new, ignore_errors=True)
+        return make_bare(path, self.root, _NEW, durable=True)
 
     def discard_empty(self, app: str) -> None:
         """Take back a ``create`` whose push brought nothing. Does nothing when there are refs."""
@@ -162,7 +141,7 @@ class Repositories:
         for leftover in self.root.glob(_NEW + "*"):
             shutil.rmtree(leftover, ignore_errors=True)
         for app in self.apps():
-            clean_repository(self.path(app))
+            clear_bare(self.path(app))
 
     def _known(self, app: str) -> Path:
         if not self.exists(app):
@@ -175,22 +154,8 @@ class Repositories:
             names[:] = [name for name in inner if not name.endswith(".git")]
             for name in inner:
                 path = Path(directory, name)
-                if name.endswith(".git") and (path / "HEAD").is_file():
+                if name.endswith(".git") and is_bare(path):
                     yield str(path.relative_to(self.root))[: -len(".git")]
-
-
-def clean_repository(path: Path) -> None:
-    """Remove the quarantines, locks, half-moved packs and half-written files that a kill left in one repository."""
-    objects = path / "objects"
-    for unfinished in (*(objects / "pack").glob(UNFINISHED + "*"), *(path / DIRECTORY).glob(TEMPORARY + "*")):
-        unfinished.unlink(missing_ok=True)
-    for leftover in objects.glob(PREFIX + "*"):
-        shutil.rmtree(leftover, ignore_errors=True)
-    for lock in (*path.glob("*.lock"), *(path / "refs").rglob("*.lock")):
-        lock.unlink(missing_ok=True)
-    for pack in (objects / "pack").glob("*.pack"):
-        if not pack.with_suffix(".idx").exists():
-            pack.unlink(missing_ok=True)
 
 
 def _named(refs: Refs, text: str) -> bytes | None:
@@ -214,11 +179,3 @@ def _by_id(packs: Packs, app: str, text: str) -> bytes | None:
     if len(found) > 1:
         raise UnknownCommit(f"{len(found)} commits of {app} begin with {digits}; give more of its id")
     return found.pop() if found else None
-
-
-def _sync_tree(top: Path) -> None:
-    for directory, _, files in os.walk(top):
-        for name in files:
-            with Path(directory, name).open("rb") as file:
-                os.fsync(file.fileno())
-        sync_directory(Path(directory))

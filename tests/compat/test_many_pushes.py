@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 
 from deployd.git import pktlines
+from deployd.git.bare import clear_bare
 from deployd.git.limits import GitLimits
 from deployd.git.packs.consolidating import consolidate
 from deployd.git.packs.objects import Objects
 from deployd.git.receiving.reception import receive
-from deployd.git.repositories import Repositories, clean_repository
+from deployd.git.repositories import Repositories
 from tests.git.forge import ZERO
 
 PUSHES = 1000 if os.environ.get("DEPLOYD_SOAK") else 24
@@ -144,7 +145,7 @@ def test_a_kill_at_any_moment(hub: Path, source: Path, tmp_path: Path) -> None:
     assert len(killed) > 20
     for repository in killed:
         fsck(repository)
-        clean_repository(repository)
+        clear_bare(repository)
         consolidate(Objects(repository), LIMITS)
         assert len(list((repository / "objects/pack").iterdir())) == 2 * packs(repository) == 4
         assert len(list((repository / "deployd").iterdir())) == 2

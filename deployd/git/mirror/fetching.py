@@ -7,7 +7,6 @@ it needs was found. A mirror is only a copy: one that is damaged is emptied, and
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 import time
 from collections.abc import Collection, Iterable
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from deployd.errors import Refused
+from deployd.git.bare import clear_bare, is_bare, make_bare
 from deployd.git.disk import locked, replace_file
 from deployd.git.kinds import COMMIT
 from deployd.git.limits import GitLimits
@@ -29,12 +29,10 @@ from deployd.git.packs.store import Packs
 from deployd.git.problems import GitProblem
 from deployd.git.receiving.quarantine import Quarantine
 from deployd.git.refs import DEPLOY, Move, move_refs, read_refs
-from deployd.git.repositories import clean_repository
 
 _IN_MEMORY = 1 << 20
 _MAX_HAVES = 256
 _LOCK = "fetch-lock"
-_CONFIG = b"[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = true\n"
 
 
 class _Wrong(Exception):
@@ -53,7 +51,7 @@ def fetch(mirror: Path, source: Source, commit: str, timeout: float, limits: Git
     with locked(mirror / _LOCK, timeout):
         if has(mirror, commit):
             return
-        clean_repository(mirror)
+        clear_bare(mirror)
         try:
             try:
                 _bring(mirror, Request(source, commit, *_here(mirror), deadline), limits)
@@ -82,22 +80,8 @@ def commits(mirror: Path) -> tuple[str, ...]:
 
 def create_mirror(mirror: Path) -> None:
     """Make an empty mirror unless it is there. Nobody waits for the disk: after a power cut it is made again."""
-    if (mirror / "HEAD").is_file():
-        return
-    mirror.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    new = Path(tempfile.mkdtemp(prefix=MIRROR, dir=mirror.parent))
-    try:
-        for name in ("objects/info", "objects/pack", "refs/heads", "refs/tags"):
-            (new / name).mkdir(parents=True)
-        (new / "config").write_bytes(_CONFIG)
-        (new / "HEAD").write_bytes(b"ref: refs/heads/master\n")
-        try:
-            new.rename(mirror)
-        except OSError:
-            if not (mirror / "HEAD").is_file():
-                raise
-    finally:
-        shutil.rmtree(new, ignore_errors=True)
+    if not is_bare(mirror):
+        make_bare(mirror, mirror.parent, MIRROR, durable=False)
 
 
 def keep(mirror: Path, kept: Collection[str]) -> None:
@@ -108,7 +92,7 @@ def keep(mirror: Path, kept: Collection[str]) -> None:
     if not mirror.is_dir():
         return
     with locked(mirror / _LOCK):
-        clean_repository(mirror)
+        clear_bare(mirror)
         _drop(mirror, set(commits(mirror)) - set(kept))
         _prune(mirror)
 
