@@ -9,7 +9,6 @@ its pack, since what has no index is nothing and is cleaned up after a kill.
 
 from __future__ import annotations
 
-import mmap
 import os
 import shutil
 import tempfile
@@ -26,7 +25,8 @@ from deployd.git.disk import sync_directory
 from deployd.git.kinds import DELTAS
 from deployd.git.mirror.closure import closure
 from deployd.git.mirror.reading import MirrorPack, MirrorReader, Place, sound
-from deployd.git.packs.scanning import TRAILER
+from deployd.git.packs.entries import TRAILER
+from deployd.git.packs.mapping import map_file
 from deployd.git.packs.writing import PackWriter, delta_header
 from deployd.git.receiving.quarantine import PREFIX
 
@@ -128,7 +128,7 @@ class _Copy:
     def _entries(self, file: BinaryIO) -> list[tuple[RawObjectID, int, int]]:
         """(id, offset, check) of each."""
         starts = sorted((start, id) for id, start in self._starts.items())
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content, memoryview(content) as view:
+        with map_file(file) as content, memoryview(content) as view:
             ends = [start for start, _ in starts[1:]] + [len(content) - TRAILER]
             return [
                 (RawObjectID(id), start, zlib.crc32(view[start:end]))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import mmap
 import struct
-import tempfile
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -23,16 +22,18 @@ from dulwich.pack import PackIndex, apply_delta, load_pack_index
 from isal import isal_zlib
 
 from deployd.git.kinds import DELTAS, REF_DELTA
-from deployd.git.mirror.deltas import apply_large, result_size
+from deployd.git.packs.deltas import delta_pieces, made_size
+from deployd.git.packs.mapping import in_file, map_path
+from deployd.git.problems import BadPack
 
 CACHE_BYTES = 32 << 20
 LARGE = 4 << 20
 """An object of more bytes is not held in memory whole, nor is what it is made of."""
 _PIECE = 1 << 20
-_HEAD = 32
 _WRONG: tuple[type[Exception], ...] = (
     cast(type[Exception], isal_zlib.error),
     ApplyDeltaError,
+    BadPack,
     AssertionError,
     FileNotFoundError,
     KeyError,
@@ -96,25 +97,16 @@ class MirrorPack:
             raise ValueError("an object has another size than it says")
         return content
 
-    def head(self, position: int) -> bytes:
-        """The first bytes of what is deflated at ``position``, enough for the sizes in a delta."""
-        head = b""
-        for piece in self.pieces(position, 512, _HEAD):
-            head += piece
-            if len(head) >= _HEAD:
-                break
-        return head
-
-    def pieces(self, position: int, step: int = _PIECE, most: int = _PIECE) -> Iterator[bytes]:
-        """What is deflated at ``position``, ``most`` bytes at a time; ``step`` are read at once."""
+    def pieces(self, position: int) -> Iterator[bytes]:
+        """What is deflated at ``position``, a piece at a time."""
         inflater, waiting = isal_zlib.decompressobj(), b""
         while not inflater.eof:
             if not waiting:
-                waiting = self.content[position : position + step]
-                position += step
+                waiting = self.content[position : position + _PIECE]
+                position += _PIECE
                 if not waiting:
                     raise ValueError("the pack ends in the middle of an entry")
-            piece = inflater.decompress(waiting, most)
+            piece = inflater.decompress(waiting, _PIECE)
             waiting = inflater.unconsumed_tail
             if piece:
                 yield piece
@@ -138,7 +130,11 @@ class MirrorReader:
             for path in (self.objects / "pack").glob("*.idx"):
                 index = load_pack_index(str(path), DEFAULT_OBJECT_FORMAT)
                 stack.callback(index.close)
-                self.packs.append(MirrorPack(path.with_suffix(".pack"), index, _map(path.with_suffix(".pack"), stack)))
+                self.packs.append(
+                    MirrorPack(
+                        path.with_suffix(".pack"), index, stack.enter_context(map_path(path.with_suffix(".pack")))
+                    )
+                )
             self._stack = stack.pop_all()
         return self
 
@@ -177,7 +173,7 @@ class MirrorReader:
             kind, size, position = pack.entry(offset)
             if kind in DELTAS:
                 base, position = pack.base(kind, offset, position)
-                return self.kind((pack, base)), result_size(pack.head(position))
+                return self.kind((pack, base)), made_size(pack.content, position, len(pack.content))
             return kind, size
 
     def read(self, place: Place) -> tuple[int, bytes]:
@@ -223,26 +219,23 @@ class MirrorReader:
             _, (_, gone) = self._cache.popitem(last=False)
             self._cached -= len(gone)
 
-    def _unfolded(self, pack: MirrorPack, whole: int, chain: list[int]) -> Iterator[memoryview]:
+    def _unfolded(self, pack: MirrorPack, whole: int, chain: list[int]) -> Iterator[bytes | memoryview]:
         base = self._mapped(pack.pieces(whole))
         try:
             while chain:
                 with closing(self._mapped(pack.pieces(chain.pop()))) as delta:
                     if not chain:
-                        yield from apply_large(base, delta)
+                        yield from delta_pieces(base, delta)
                         return
-                    made = self._mapped(apply_large(base, delta))
+                    made = self._mapped(delta_pieces(base, delta))
                 base.close()
                 base = made
         finally:
             base.close()
 
     def _mapped(self, pieces: Iterable[bytes | memoryview]) -> mmap.mmap:
-        """``pieces`` in a file that has no name, mapped."""
-        with tempfile.TemporaryFile(dir=self.objects) as file:
-            file.writelines(pieces)
-            file.flush()
-            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        """``pieces`` in a file that has no name."""
+        return in_file(lambda file: file.writelines(pieces), self.objects)
 
 
 @contextmanager
@@ -252,8 +245,3 @@ def sound() -> Iterator[None]:
         yield
     except _WRONG as error:
         raise Damaged(f"an object is damaged: {error}") from error
-
-
-def _map(path: Path, stack: ExitStack) -> mmap.mmap:
-    with path.open("rb") as file:
-        return stack.enter_context(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))

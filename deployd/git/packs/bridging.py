@@ -8,7 +8,7 @@ from itertools import accumulate
 
 from attrs import frozen
 
-from deployd.git.packs.entries import delta_sizes
+from deployd.git.packs.deltas import delta_sizes, instruction
 
 Step = tuple[int, int] | bytes
 """Of a delta: (where in the base, how many bytes) to copy, or bytes to insert."""
@@ -27,30 +27,11 @@ class Delta:
 
 def read_delta(data: bytes) -> Delta:
     """Take a delta apart that has been applied before."""
-    base, size = delta_sizes(data)
-    position = 0
-    for _ in range(2):
-        while data[position] & 0x80:
-            position += 1
-        position += 1
+    base, size, position = delta_sizes(data)
     steps: list[Step] = []
     while position < len(data):
-        code = data[position]
-        position += 1
-        if not code & 0x80:
-            steps.append(data[position : position + code])
-            position += code
-            continue
-        offset = length = 0
-        for bit in range(4):
-            if code & 1 << bit:
-                offset |= data[position] << 8 * bit
-                position += 1
-        for bit in range(3):
-            if code & 0x10 << bit:
-                length |= data[position] << 8 * bit
-                position += 1
-        steps.append((offset, length or 0x10000))
+        start, length, position = instruction(data, position)
+        steps.append(data[position - length : position] if start < 0 else (start, length))
     return Delta(base, size, steps)
 
 

@@ -18,11 +18,12 @@ from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from itertools import accumulate
-from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import BinaryIO, Literal, cast
 
 from attrs import frozen
+
+from deployd.git.packs.mapping import map_path
 
 DIRECTORY, SUFFIX, TEMPORARY = "deployd", ".chart", ".chart-"
 ID = 20
@@ -148,8 +149,7 @@ def save_chart(path: Path, chart: Chart, size: int, checksum: bytes) -> None:
 def open_chart(path: Path, size: int, checksum: bytes) -> Chart | None:
     """Map the chart of the pack of this ``size`` and ``checksum``; None when it is missing, damaged or another's."""
     try:
-        with path.open("rb") as file:
-            content = memoryview(mmap(file.fileno(), 0, access=ACCESS_READ))
+        content = memoryview(map_path(path))
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
     if len(content) < _HEAD.size:

@@ -19,12 +19,11 @@ from deployd.git.kinds import BLOB, DELTAS, OFS_DELTA, kind_name
 from deployd.git.packs.chart import Chart
 from deployd.git.packs.contents import Contents, object_content
 from deployd.git.packs.drawing import Lookup, Rows, draw_chart
-from deployd.git.packs.entries import Buffer, header_at
+from deployd.git.packs.entries import TRAILER, Buffer, header_at
 from deployd.git.packs.survey import Survey
 from deployd.git.problems import BadPack
 
 _CONTENTS = 32 << 20
-_TRAILER = 20
 
 
 def chart_pack(path: Path, pack: Buffer, lookup: Lookup) -> Chart:
@@ -58,7 +57,7 @@ class _Charting:
         # Every row's number in the survey is the row itself.
         for name in self.ids:
             self.survey.numbers[name]
-        self.offsets.append(len(self.pack) - _TRAILER)
+        self.offsets.append(len(self.pack) - TRAILER)
         self._kinds = bytearray(len(self.ids))
         self._bases = array("i", [-1]) * len(self.ids)
         self._read_headers()

@@ -1,7 +1,7 @@
 """One entry of a pack file: its header, its deflated content, and never more memory than was agreed.
 
 A header is a kind and a size, then for deltas the base: an offset back or a 20-byte id. Positions count from the start
-of the pack; ``end`` is where the 20-byte trailer begins.
+of the pack; ``end`` is where its trailer begins.
 """
 
 from __future__ import annotations
@@ -13,17 +13,18 @@ from typing import NamedTuple, cast
 
 from isal import isal_zlib
 
-from deployd.git.kinds import COMMIT, DELTAS, OFS_DELTA, REF_DELTA, TAG
+from deployd.git.kinds import COMMIT, OFS_DELTA, REF_DELTA, TAG
 from deployd.git.problems import BadPack
 
 Buffer = bytes | mmap.mmap
+HEADER, TRAILER = 12, 20
+"""Bytes before the first entry of a pack, and behind the last one: the SHA-1 of all before."""
 CHUNK = 65536
 _LONGEST_HEADER = 48
-_DELTA_HEAD = 32
 # What is smaller is inflated sooner by zlib, what is larger three times as fast by isal.
 _SMALL = 256
 _AT_ONCE = 1 << 20
-_DAMAGED = (zlib.error, cast("type[Exception]", isal_zlib.error))
+DAMAGED = (zlib.error, cast("type[Exception]", isal_zlib.error))
 
 
 class Header(NamedTuple):
@@ -87,7 +88,7 @@ def inflate_into(buffer: Buffer, position: int, end: int, size: int, take: Calla
             if produced > size:
                 raise BadPack("an object of the pack is larger than it says")
             take(piece)
-    except _DAMAGED as error:
+    except DAMAGED as error:
         raise BadPack("an object of the pack is damaged") from error
     if produced != size:
         raise BadPack("an object of the pack is smaller than it says")
@@ -101,7 +102,7 @@ def inflate(buffer: Buffer, position: int, end: int, size: int) -> tuple[bytes, 
         until = min(position + size + (size >> 6) + 64, end)
         try:
             content = inflater.decompress(buffer[position:until], size + 1)
-        except _DAMAGED as error:
+        except DAMAGED as error:
             raise BadPack("an object of the pack is damaged") from error
         if inflater.eof and len(content) == size:
             return content, until - len(inflater.unused_data)
@@ -116,44 +117,6 @@ def inflated(buffer: Buffer, position: int, end: int, size: int) -> bytes:
     return inflate(buffer, position, end, size)[0]
 
 
-def delta_sizes(head: bytes) -> tuple[int, int]:
-    """(base size, result size) from the first bytes of a delta; raise BadPack when they are not there."""
-    base, position = _varint(head, 0)
-    result, _ = _varint(head, position)
-    return base, result
-
-
-def peek(buffer: Buffer, position: int, end: int) -> bytes:
-    """The first bytes of an entry's content, enough for ``delta_sizes``."""
-    inflater, head = zlib.decompressobj(), b""
-    try:
-        # The tables before the first byte may be longer than many a delta.
-        while len(head) < _DELTA_HEAD and not inflater.eof and position < end:
-            piece = buffer[position : min(position + 256, end)]
-            position += len(piece)
-            head += inflater.decompress(piece, _DELTA_HEAD - len(head))
-    except zlib.error as error:
-        raise BadPack("an object of the pack is damaged") from error
-    return head
-
-
-def kind_and_size(buffer: Buffer, offset: int, end: int, offset_of: Callable[[bytes], int]) -> tuple[int, int]:
-    """Kind and inflated size of the object at ``offset``, following its deltas by their headers only.
-
-    ``offset_of`` finds a base by id in the same pack and raises KeyError.
-    """
-    header = header_at(buffer, offset, end)
-    size = header.size if header.kind not in DELTAS else delta_sizes(peek(buffer, header.data, end))[1]
-    while header.kind in DELTAS:
-        base = header.base_offset if header.kind == OFS_DELTA else offset_of(header.base_id)
-        if base <= 0 or base == offset:
-            raise BadPack("a delta has no base")
-        offset = base
-        header = header_at(buffer, offset, end)
-    assert header.kind >= COMMIT
-    return header.kind, size
-
-
 def _distance(head: bytes, at: int) -> tuple[int, int]:
     byte = head[at]
     at += 1
@@ -165,15 +128,3 @@ def _distance(head: bytes, at: int) -> tuple[int, int]:
         if distance > 1 << 62:
             raise BadPack("the pack has an entry with an impossible base")
     return distance, at
-
-
-def _varint(data: bytes, position: int) -> tuple[int, int]:
-    value = shift = 0
-    while position < len(data) and shift < 63:
-        byte = data[position]
-        position += 1
-        value |= (byte & 0x7F) << shift
-        shift += 7
-        if not byte & 0x80:
-            return value, position
-    raise BadPack("a delta of the pack has no sizes")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import tempfile
 import zlib
 from array import array
 from collections.abc import Iterable
@@ -19,9 +18,11 @@ from attrs import Factory, define
 
 from deployd.git.kinds import BLOB, NUMBERS
 from deployd.git.packs.drawing import Lookup, Rows, draw_chart
-from deployd.git.packs.rows import PackRows, map_file
+from deployd.git.packs.entries import TRAILER
+from deployd.git.packs.mapping import in_file
+from deployd.git.packs.rows import PackRows
 from deployd.git.packs.survey import Survey
-from deployd.git.packs.writing import entry_header
+from deployd.git.packs.writing import entry_header, pack_header
 
 _HEADER = re.compile(rb"(commit|tree|blob|tag) ([0-9]{1,18})\0")
 
@@ -52,28 +53,29 @@ def loose_object(objects: Path, object_id: bytes) -> tuple[int, bytes] | None:
 
 def loose_pack(repository: Path, ids: Iterable[bytes], number: int, lookup: Lookup) -> PackRows:
     """Pack ``number``, of these loose objects; a damaged one counts as missing."""
-    with tempfile.TemporaryFile(dir=repository) as file:
-        gathered = _Gathered(file)
-        file.write(b"PACK\0\0\0\2\0\0\0\0")
+    gathered = _Gathered()
+
+    def fill(file: BinaryIO) -> None:
+        file.write(pack_header(0))
         for object_id in sorted(ids):
-            gathered.take(repository / "objects", object_id)
+            gathered.take(repository / "objects", object_id, file)
         gathered.offsets.append(file.tell())
-        file.write(bytes(20))
-        file.flush()
-        bases = array("i", [-1]) * len(gathered.ids)
-        rows = Rows(gathered.ids, gathered.offsets, gathered.kinds, bases)
-        return PackRows(None, number, draw_chart(gathered.survey, rows, lookup), map_file(file))
+        file.write(bytes(TRAILER))
+
+    content = in_file(fill, repository)
+    bases = array("i", [-1]) * len(gathered.ids)
+    rows = Rows(gathered.ids, gathered.offsets, gathered.kinds, bases)
+    return PackRows(None, number, draw_chart(gathered.survey, rows, lookup), content)
 
 
 @define
 class _Gathered:
-    file: BinaryIO
     survey: Survey = Factory(Survey)
     ids: list[bytes] = Factory(list)
     offsets: array[int] = Factory(lambda: array("Q"))
     kinds: bytearray = Factory(bytearray)
 
-    def take(self, objects: Path, object_id: bytes) -> None:
+    def take(self, objects: Path, object_id: bytes, file: BinaryIO) -> None:
         found = loose_object(objects, object_id)
         if found is None:
             return
@@ -82,5 +84,5 @@ class _Gathered:
             return
         self.ids.append(object_id)
         self.kinds.append(kind)
-        self.offsets.append(self.file.tell())
-        self.file.write(entry_header(kind, len(content)) + zlib.compress(content, 1))
+        self.offsets.append(file.tell())
+        file.write(entry_header(kind, len(content)) + zlib.compress(content, 1))

@@ -18,14 +18,15 @@ from deployd.git.packs.chart import chart_path, open_chart, save_chart
 from deployd.git.packs.charting import chart_pack
 from deployd.git.packs.contents import Contents
 from deployd.git.packs.drawing import Lookup
+from deployd.git.packs.entries import TRAILER
 from deployd.git.packs.graph import Graph
 from deployd.git.packs.links import tree_children
 from deployd.git.packs.loose import loose_ids, loose_pack
-from deployd.git.packs.rows import NUMBER, ROW, PackRows, map_file
+from deployd.git.packs.mapping import map_path
+from deployd.git.packs.rows import NUMBER, ROW, PackRows
 from deployd.git.packs.store import Packs
 from deployd.git.problems import BadPack
 
-_TRAILER = 20
 _TRIES = 5
 _COMMIT_BYTES, _PACK_BYTES = 400, 8000
 
@@ -175,11 +176,10 @@ class Objects:
         return anew
 
     def _open(self, path: Path, lookup: Lookup) -> PackRows:
-        with path.open("rb") as file:
-            content = map_file(file)
-        if len(content) < _TRAILER:
+        content = map_path(path)
+        if len(content) < TRAILER:
             raise BadPack("a stored pack is cut short")
-        side, mark = chart_path(path), bytes(content[-_TRAILER:])
+        side, mark = chart_path(path), bytes(content[-TRAILER:])
         chart = open_chart(side, len(content), mark)
         if chart is None:
             chart = chart_pack(path, content, lookup)

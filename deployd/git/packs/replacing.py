@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import mmap
 import os
 import shutil
 import tempfile
@@ -17,7 +16,9 @@ from typing import BinaryIO
 from deployd.git.disk import sync_directory
 from deployd.git.packs.chart import DIRECTORY, SUFFIX, TEMPORARY, chart_path, save_chart
 from deployd.git.packs.copying import copy_to_pack
+from deployd.git.packs.entries import TRAILER
 from deployd.git.packs.index import entry_checks, write_index
+from deployd.git.packs.mapping import map_file
 from deployd.git.packs.merging import merge_charts
 from deployd.git.packs.objects import Objects
 from deployd.git.packs.rows import PackRows
@@ -25,7 +26,6 @@ from deployd.git.problems import BadPack
 
 UNFINISHED = "tmp_deployd_"
 _STALE = 3600.0
-_TRAILER = 20
 
 
 def write_pack(objects: Objects, sources: Sequence[PackRows], places: Collection[int]) -> Path:
@@ -46,7 +46,7 @@ def write_pack(objects: Objects, sources: Sequence[PackRows], places: Collection
         if path.with_suffix(".idx").exists():
             return path
         chart = merge_charts(objects, copied.places, copied.offsets, copied.bases)
-        with mmap.mmap(pack_file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        with map_file(pack_file) as content:
             size = len(content)
             write_index(index_file, chart, entry_checks(content, copied.offsets), copied.trailer)
         # Its age is that of what is in it, since deltas look for their bases in older packs first.
@@ -66,7 +66,7 @@ def age(pack: PackRows) -> int:
 def check_pack(pack: PackRows) -> None:
     """Raise BadPack when a pack is not what was written once."""
     with memoryview(pack.content) as view:
-        if pack.path and hashlib.sha1(view[:-_TRAILER]).digest() != view[-_TRAILER:]:
+        if pack.path and hashlib.sha1(view[:-TRAILER]).digest() != view[-TRAILER:]:
             raise BadPack(f"{pack.path.name} is damaged")
 
 

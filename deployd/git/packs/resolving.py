@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from array import array
-from collections import OrderedDict, defaultdict, deque
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from typing import cast
 
@@ -19,8 +19,9 @@ from dulwich.pack import apply_delta
 
 from deployd.git.kinds import BLOB, DELTAS
 from deployd.git.limits import GitLimits
+from deployd.git.packs.deltas import delta_pieces
 from deployd.git.packs.entries import Buffer, inflated
-from deployd.git.packs.large import LARGE, content_of, delta_pieces, in_file
+from deployd.git.packs.mapping import LARGE, content_of, in_file
 from deployd.git.packs.scanning import STEP, PackScan, Seen, Step, object_id
 from deployd.git.problems import BadPack
 
@@ -147,7 +148,7 @@ class Resolver:
             for piece in self._pieces(base, row):
                 made += piece
             return bytes(made)
-        return in_file(lambda write: deque(map(write, self._pieces(base, row)), maxlen=0))
+        return in_file(lambda file: file.writelines(self._pieces(base, row)))
 
     def _name_large(self, base: Buffer, row: int) -> bytes:
         hasher = hashlib.sha1(b"blob %d\0" % self.found.sizes[row])
@@ -158,7 +159,7 @@ class Resolver:
     def _pieces(self, base: Buffer, row: int) -> Iterator[bytes | memoryview]:
         found = self.found
         delta = content_of(self.buffer, found.data[row], found.end, found.stored[row])
-        return delta_pieces(base, delta, found.sizes[row], lambda: found.spend(_INSTRUCTION))
+        return delta_pieces(base, delta, lambda: found.spend(_INSTRUCTION))
 
     def _apply(self, base: Buffer, row: int) -> bytes:
         found = self.found

@@ -5,15 +5,14 @@ Both stay mapped as long as this lives, also when the files are deleted meanwhil
 
 from __future__ import annotations
 
-import mmap
 from pathlib import Path
-from typing import BinaryIO
 
 from attrs import define, field
 
 from deployd.git.packs.chart import Chart, Ints
 from deployd.git.packs.contents import Contents, object_content
-from deployd.git.packs.entries import Buffer, delta_sizes, header_at, peek
+from deployd.git.packs.deltas import made_size
+from deployd.git.packs.entries import Buffer, header_at
 
 NUMBER = 32
 ROW = (1 << NUMBER) - 1
@@ -67,13 +66,8 @@ class PackRows:
         """The size of an object in bytes, found without inflating it."""
         content, end = self.content, self.offsets[row + 1]
         header = header_at(content, self.offsets[row], end)
-        return header.size if self.bases[row] < 0 else delta_sizes(peek(content, header.data, end))[1]
+        return header.size if self.bases[row] < 0 else made_size(content, header.data, end)
 
     def read(self, row: int, contents: Contents) -> bytes:
         """The object of a row. Raise BadPack when the file is damaged."""
         return object_content(self.content, self.offsets, self.bases, row, contents, self.first)
-
-
-def map_file(file: BinaryIO) -> mmap.mmap:
-    """A file, mapped to be read; it may be closed and deleted then."""
-    return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)

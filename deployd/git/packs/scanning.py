@@ -16,14 +16,14 @@ from attrs import Factory, define
 
 from deployd.git.kinds import BLOB, DELTAS, NAMES, OFS_DELTA
 from deployd.git.limits import GitLimits
-from deployd.git.packs.entries import Buffer, delta_sizes, header_at, inflate, inflate_into
+from deployd.git.packs.deltas import delta_sizes
+from deployd.git.packs.entries import HEADER, TRAILER, Buffer, header_at, inflate, inflate_into
 from deployd.git.problems import BadPack
 
 Seen = Callable[[int, bytes, bytes], None]
 """Told (kind, 20-byte id, content) of every commit, tree and tag."""
 Step = Callable[[int], object]
 """Told from time to time how many objects are done."""
-TRAILER = 20
 STEP = 1024
 _HELD_WHOLE = 1 << 20
 # What git's own programs take; such an entry would be sent on to them as it is.
@@ -86,7 +86,7 @@ def scan(buffer: Buffer, limits: GitLimits, seen: Seen, step: Step = lambda done
     with memoryview(buffer) as view, view[: found.end] as body:
         if hashlib.sha1(body).digest() != buffer[found.end :]:
             raise BadPack("the pack's checksum is wrong: it was damaged or cut short on the way")
-    position = 12
+    position = HEADER
     for row in range(count):
         if not row % STEP:
             step(row)
@@ -99,7 +99,7 @@ def scan(buffer: Buffer, limits: GitLimits, seen: Seen, step: Step = lambda done
 
 def entry_count(buffer: Buffer, limits: GitLimits) -> int:
     """How many objects the pack says it has; raise BadPack when it is none, or has more than it may."""
-    if len(buffer) < 12 + TRAILER:
+    if len(buffer) < HEADER + TRAILER:
         raise BadPack("the pack is cut short")
     if len(buffer) > limits.pack_bytes:
         raise BadPack(f"the pack has more than {limits.pack_bytes} bytes")
@@ -165,7 +165,7 @@ def _delta(buffer: Buffer, data: int, row: int, size: int, found: PackScan, limi
         head = bytes(start)
     if size < _SHORTEST_DELTA:
         raise BadPack("a delta of the pack is too short for git")
-    _, result = delta_sizes(head)
+    _, result, _ = delta_sizes(head)
     if result > limits.object_bytes:
         raise BadPack(f"a delta of the pack makes {result} bytes; the limit is {limits.object_bytes}")
     found.spend(result)

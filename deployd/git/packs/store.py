@@ -18,9 +18,11 @@ from dulwich.objects import RawObjectID
 from dulwich.pack import PackIndex, apply_delta, load_pack_index
 
 from deployd.git.kinds import DELTAS, OFS_DELTA
-from deployd.git.packs.entries import header_at, inflated, kind_and_size
+from deployd.git.packs.deltas import made_size
+from deployd.git.packs.entries import HEADER, TRAILER, Header, header_at, inflated
 from deployd.git.packs.loose import loose_ids, loose_object
-from deployd.git.packs.scanning import TRAILER
+from deployd.git.packs.mapping import map_path
+from deployd.git.problems import BadPack
 
 _T = TypeVar("_T")
 _TRIES = 5
@@ -39,14 +41,18 @@ class _OnePack:
 
     def content(self) -> mmap.mmap:
         if self._content is None:
-            with self.path.open("rb") as file:
-                self._content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            self._content = map_path(self.path)
             self._stack.callback(self._content.close)
         return self._content
 
     def kind_and_size(self, offset: int) -> tuple[int, int]:
         content = self.content()
-        return kind_and_size(content, offset, len(content) - TRAILER, self.offset)
+        end = len(content) - TRAILER
+        header = header_at(content, offset, end)
+        size = header.size if header.kind not in DELTAS else made_size(content, header.data, end)
+        while header.kind in DELTAS:
+            header = header_at(content, self._base(header), end)
+        return header.kind, size
 
     def read(self, offset: int) -> tuple[int, bytes]:
         content, deltas = self.content(), []
@@ -54,12 +60,17 @@ class _OnePack:
         header = header_at(content, offset, end)
         while header.kind in DELTAS:
             deltas.append(inflated(content, header.data, end, header.size))
-            offset = header.base_offset if header.kind == OFS_DELTA else self.offset(header.base_id)
-            header = header_at(content, offset, end)
+            header = header_at(content, self._base(header), end)
         result = inflated(content, header.data, end, header.size)
         for delta in reversed(deltas):
             result = b"".join(apply_delta(result, delta))
         return header.kind, result
+
+    def _base(self, header: Header) -> int:
+        offset = header.base_offset if header.kind == OFS_DELTA else self.offset(header.base_id)
+        if offset < HEADER:
+            raise BadPack("a delta of a stored pack has no base")
+        return offset
 
 
 @define

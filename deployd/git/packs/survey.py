@@ -9,13 +9,13 @@ from __future__ import annotations
 import tempfile
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from mmap import ACCESS_READ, mmap
 from typing import BinaryIO
 
 from attrs import define, field
 
 from deployd.git.kinds import COMMIT, TREE
 from deployd.git.packs.links import commit_head, tag_target, tree_children
+from deployd.git.packs.mapping import map_file
 
 _IN_MEMORY = 1 << 22
 
@@ -128,6 +128,6 @@ class _Ints:
             self._file = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as this, and has no name
         self.tail.tofile(self._file)
         self._file.flush()
-        self.mapped = memoryview(mmap(self._file.fileno(), 0, access=ACCESS_READ)).cast("i")
+        self.mapped = memoryview(map_file(self._file)).cast("i")
         self.spilled += len(self.tail)
         self.tail = array("i")

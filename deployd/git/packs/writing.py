@@ -18,6 +18,11 @@ _LEVEL = 2
 """Of deflating: as small as zlib's first level, in less than half the time."""
 
 
+def pack_header(count: int) -> bytes:
+    """The beginning of a pack of ``count`` entries."""
+    return b"PACK" + (2).to_bytes(4, "big") + count.to_bytes(4, "big")
+
+
 def entry_header(kind: int, size: int) -> bytes:
     """The kind and inflated size of an entry, as a pack has them."""
     byte, size = (kind << 4) | (size & 15), size >> 4
@@ -60,7 +65,7 @@ class PackWriter:
 
     def begin(self, count: int) -> None:
         """Write the pack's header."""
-        self.put(b"PACK" + (2).to_bytes(4, "big") + count.to_bytes(4, "big"))
+        self.put(pack_header(count))
 
     def put(self, piece: bytes) -> None:
         """Write ``piece``."""

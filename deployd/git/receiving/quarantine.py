@@ -7,7 +7,6 @@ too. Nothing in it can be found through the repository; leaving the ``with`` blo
 from __future__ import annotations
 
 import fcntl
-import mmap
 import os
 import shutil
 import tempfile
@@ -26,9 +25,11 @@ from deployd.git.kinds import COMMIT, TREE
 from deployd.git.limits import GitLimits
 from deployd.git.packs.chart import chart_path, save_chart
 from deployd.git.packs.drawing import Rows, draw_chart
+from deployd.git.packs.entries import TRAILER
 from deployd.git.packs.index import entry_checks, write_index
+from deployd.git.packs.mapping import map_file
 from deployd.git.packs.resolving import Resolver
-from deployd.git.packs.scanning import TRAILER, PackScan, entry_count, scan
+from deployd.git.packs.scanning import PackScan, entry_count, scan
 from deployd.git.problems import BadPack
 from deployd.git.receiving.census import Census
 from deployd.git.receiving.here import Here
@@ -125,7 +126,7 @@ class Quarantine:
             raise BadPack("the pack is missing")
 
     def _examine(self, file: BinaryIO) -> PackScan:
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as buffer:
+        with map_file(file) as buffer:
             count = entry_count(buffer, self.limits)
             found = scan(buffer, self.limits, self.census.add, self.progress.of("Checking objects", count))
             deltas = sum(base >= 0 for base in found.bases) + len(found.named)
@@ -173,7 +174,7 @@ class Quarantine:
 
     def _describe(self, file: BinaryIO, found: PackScan, index: BinaryIO) -> None:
         chart = draw_chart(self.census.survey, Rows(found.ids, found.offsets, found.kinds, found.bases), self._look)
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as buffer:
+        with map_file(file) as buffer:
             size, checksum, checks = len(buffer), buffer[-TRAILER:], entry_checks(buffer, found.offsets)
         self._name = "pack-" + checksum.hex()
         write_index(index, chart, checks, checksum)

@@ -15,14 +15,15 @@ from weakref import WeakKeyDictionary
 from attrs import frozen
 
 from deployd.git.packs.copying import copy_entries
+from deployd.git.packs.entries import HEADER, TRAILER
 from deployd.git.packs.graph import Graph
 from deployd.git.packs.objects import Objects
 from deployd.git.packs.reach import Reach
 from deployd.git.packs.rows import PackRows
+from deployd.git.packs.writing import pack_header
 from deployd.git.serving.recipes import Recipe
 from deployd.git.serving.selecting import Selection
 
-_HEADER, _TRAILER = 12, 20
 _PIECE = 1 << 20
 
 
@@ -92,10 +93,10 @@ def _as_it_is(objects: Objects) -> Parcel:
         size = len(packs[0].content)
         return Parcel((Piece(str(packs[0].path), 0, size),), size, len(packs[0]))
     total = sum(map(len, packs))
-    header = b"PACK" + (2).to_bytes(4, "big") + total.to_bytes(4, "big")
+    header = pack_header(total)
     trailer = _trailer(objects.graph, packs, header)
-    slices = [Piece(str(pack.path), _HEADER, len(pack.content) - _TRAILER) for pack in packs]
-    size = _HEADER + sum(piece.end - piece.start for piece in slices) + _TRAILER
+    slices = [Piece(str(pack.path), HEADER, len(pack.content) - TRAILER) for pack in packs]
+    size = HEADER + sum(piece.end - piece.start for piece in slices) + TRAILER
     return Parcel((Piece(literal=header.hex()), *slices, Piece(literal=trailer.hex())), size, total)
 
 
@@ -119,13 +120,13 @@ It costs as much as reading them all, and is the same for all who clone until so
 
 def _trailer(graph: Graph, packs: Sequence[PackRows], header: bytes) -> bytes:
     """The checksum of ``packs`` one after the other."""
-    mark = b"".join(pack.content[-_TRAILER:] for pack in packs)
+    mark = b"".join(pack.content[-TRAILER:] for pack in packs)
     known, trailer = _trailers.get(graph, (b"", b""))
     if known != mark:
         digest = sha1(header, usedforsecurity=False)
         for pack in packs:
-            end = len(pack.content) - _TRAILER
-            for start in range(_HEADER, end, _PIECE):
+            end = len(pack.content) - TRAILER
+            for start in range(HEADER, end, _PIECE):
                 digest.update(pack.content[start : min(start + _PIECE, end)])
         trailer = digest.digest()
         _trailers[graph] = mark, trailer

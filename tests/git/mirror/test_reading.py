@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from deployd.git.kinds import BLOB
 from deployd.git.mirror import reading
-from deployd.git.mirror.deltas import apply_large, result_size
 from deployd.git.mirror.reading import Damaged, MirrorReader
 from tests.git.forge import append_delta, object_id, ofs_delta, varint, whole
 from tests.git.mirror.mirrors import MirrorTestCase, put
@@ -97,20 +96,3 @@ class ReadingTests(MirrorTestCase):
         put(self.mirror, self.chain(b"x")).unlink()
         with self.assertRaises(Damaged), MirrorReader(self.mirror / "objects"):
             pass
-
-
-class DeltaTests(MirrorTestCase):
-    @given(st.binary(max_size=100), st.binary(max_size=60))
-    def test_a_delta_that_does_not_fit_is_a_value_error_and_goes_not_beyond_its_size(
-        self, base: bytes, delta: bytes
-    ) -> None:
-        try:
-            made = b"".join(map(bytes, apply_large(base, varint(len(base)) + delta)))
-        except (ValueError, IndexError):
-            return
-        self.assertEqual(len(made), result_size(varint(len(base)) + delta))
-
-    def test_a_copy_of_64_kilobytes_has_no_length(self) -> None:
-        base = bytes(range(256)) * 300
-        delta = varint(len(base)) + varint(0x10000) + b"\x80"
-        self.assertEqual(b"".join(map(bytes, apply_large(base, delta))), base[:0x10000])
