@@ -13,7 +13,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-QUIET, IMPATIENT = 2.0, 60.0
+QUIET, IMPATIENT = 2.0, 5.0
 """Seconds without a push after which an app's turn comes, and how long it waits for them at most."""
 FIRST_RETRY, LAST_RETRY = 60.0, 3600.0
 
