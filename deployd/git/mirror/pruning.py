@@ -12,20 +12,18 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-import zlib
 from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import BinaryIO
 
 from attrs import define, field
-from dulwich.objects import RawObjectID
-from dulwich.pack import write_pack_index_v2
 
 from deployd.git.disk import sync_directory
 from deployd.git.kinds import DELTAS
 from deployd.git.mirror.closure import closure
 from deployd.git.mirror.reading import MirrorPack, MirrorReader, Place, sound
 from deployd.git.packs.entries import TRAILER
+from deployd.git.packs.index import IndexRows, entry_checks, write_index
 from deployd.git.packs.mapping import map_file
 from deployd.git.packs.writing import PackWriter, delta_header
 from deployd.git.receiving.quarantine import PREFIX
@@ -80,6 +78,7 @@ class _Copy:
     needed: dict[bytes, Place]
     extents: dict[MirrorPack, dict[int, int]]
     _starts: dict[bytes, int] = field(init=False, factory=dict)
+    """Where each object begins in the new pack, in that order."""
 
     def write(self, objects: Path) -> Path:
         """Make it durable among the packs; return its path."""
@@ -89,9 +88,9 @@ class _Copy:
                 trailer = self._fill(file)
                 file.flush()
                 os.fsync(file.fileno())
-                entries = self._entries(file)
+                rows = self._rows(file)
             with (directory / "idx").open("wb") as index:
-                write_pack_index_v2(index, sorted(entries), trailer)
+                write_index(index, rows, trailer)
                 index.flush()
                 os.fsync(index.fileno())
             path = objects / "pack" / f"pack-{trailer.hex()}.pack"
@@ -125,12 +124,8 @@ class _Copy:
             self._starts[id] = start
         return writer.end()
 
-    def _entries(self, file: BinaryIO) -> list[tuple[RawObjectID, int, int]]:
-        """(id, offset, check) of each."""
-        starts = sorted((start, id) for id, start in self._starts.items())
-        with map_file(file) as content, memoryview(content) as view:
-            ends = [start for start, _ in starts[1:]] + [len(content) - TRAILER]
-            return [
-                (RawObjectID(id), start, zlib.crc32(view[start:end]))
-                for (start, id), end in zip(starts, ends, strict=True)
-            ]
+    def _rows(self, file: BinaryIO) -> IndexRows:
+        offsets = list(self._starts.values())
+        with map_file(file) as content:
+            checks = entry_checks(content, [*offsets, len(content) - TRAILER])
+        return IndexRows.of(list(self._starts), offsets, checks)

@@ -30,12 +30,11 @@ ID = 20
 Ints = memoryview
 """Of whole numbers."""
 _Code = Literal["B", "I", "i", "Q", "q"]
-_MAGIC = b"deployd chart\0\0\3"
+_MAGIC = b"deployd chart\0\0\4"
 _COLUMNS = {
     "offsets": "Q",
     "ids": "B",
     "order": "I",
-    "fan": "I",
     "slots": "I",
     "kinds": "B",
     "bases": "i",
@@ -57,9 +56,8 @@ _HEAD = struct.Struct(f"=16sIIQ20s4x{len(_COLUMNS)}Q")
 @frozen(eq=False)
 class Chart:
     """``offsets``: where each entry begins, and where the last one ends; ``ids``: 20 bytes a row; ``order``: the rows
-    by id, and ``fan``, as in a pack's index: how many ids begin with a byte up to this; ``slots`` is finer: where the
-    ids with certain first bits begin in ``order``. ``kinds``: of the objects, deltas resolved; ``bases``: the row of a
-    delta's base, or -1.
+    by id; ``slots``: where the ids with certain first bits begin in ``order``. ``kinds``: of the objects, deltas
+    resolved; ``bases``: the row of a delta's base, or -1.
 
     The pack's commits come parents first: ``commits`` are their rows, ``trees`` references, ``times`` the committers'.
     ``parents[parent_starts[c]:parent_starts[c + 1]]`` are commits of this pack, by their number in it, or ``~k``.
@@ -73,7 +71,6 @@ class Chart:
     offsets: Ints
     ids: memoryview
     order: Ints
-    fan: Ints
     slots: Ints
     kinds: Ints
     bases: Ints
@@ -183,7 +180,6 @@ def _write(file: BinaryIO, chart: Chart, size: int, checksum: bytes) -> None:
 
 def _by_id(ids: bytes, length: int) -> dict[str, array[int]]:
     names = [ids[start : start + ID] for start in range(0, length * ID, ID)]
-    counts = Counter(ids[::ID])
     # The first two bytes of each id, as a number.
     pairs = bytearray(2 * length)
     pairs[::2], pairs[1::2] = (ids[1::ID], ids[::ID]) if sys.byteorder == "little" else (ids[::ID], ids[1::ID])
@@ -194,6 +190,5 @@ def _by_id(ids: bytes, length: int) -> dict[str, array[int]]:
         slots[pair >> bits] += count
     return {
         "order": array("I", sorted(range(length), key=names.__getitem__)),
-        "fan": array("I", accumulate(counts[first] for first in range(256))),
         "slots": array("I", accumulate(slots, initial=0)),
     }

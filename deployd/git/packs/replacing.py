@@ -17,7 +17,7 @@ from deployd.git.disk import sync_directory
 from deployd.git.packs.chart import DIRECTORY, SUFFIX, TEMPORARY, chart_path, save_chart
 from deployd.git.packs.copying import copy_to_pack
 from deployd.git.packs.entries import TRAILER
-from deployd.git.packs.index import entry_checks, write_index
+from deployd.git.packs.index import IndexRows, entry_checks, write_index
 from deployd.git.packs.mapping import map_file
 from deployd.git.packs.merging import merge_charts
 from deployd.git.packs.objects import Objects
@@ -48,7 +48,8 @@ def write_pack(objects: Objects, sources: Sequence[PackRows], places: Collection
         chart = merge_charts(objects, copied.places, copied.offsets, copied.bases)
         with map_file(pack_file) as content:
             size = len(content)
-            write_index(index_file, chart, entry_checks(content, copied.offsets), copied.trailer)
+            checks = entry_checks(content, copied.offsets)
+        write_index(index_file, IndexRows(chart.ids, chart.offsets, checks, chart.order), copied.trailer)
         # Its age is that of what is in it, since deltas look for their bases in older packs first.
         _put(pack_file, path, max(map(age, sources)))
         save_chart(chart_path(path), chart, size, copied.trailer)

@@ -26,7 +26,7 @@ from deployd.git.limits import GitLimits
 from deployd.git.packs.chart import chart_path, save_chart
 from deployd.git.packs.drawing import Rows, draw_chart
 from deployd.git.packs.entries import TRAILER
-from deployd.git.packs.index import entry_checks, write_index
+from deployd.git.packs.index import IndexRows, entry_checks, write_index
 from deployd.git.packs.mapping import map_file
 from deployd.git.packs.resolving import Resolver
 from deployd.git.packs.scanning import PackScan, entry_count, scan
@@ -177,7 +177,7 @@ class Quarantine:
         with map_file(file) as buffer:
             size, checksum, checks = len(buffer), buffer[-TRAILER:], entry_checks(buffer, found.offsets)
         self._name = "pack-" + checksum.hex()
-        write_index(index, chart, checks, checksum)
+        write_index(index, IndexRows(chart.ids, chart.offsets, checks, chart.order), checksum)
         index.flush()
         if self.charted:
             save_chart(self._directory / (self._name + ".chart"), chart, size, checksum)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from array import array
 
 from dulwich.objects import RawObjectID
 from dulwich.pack import write_pack_index_v2
@@ -11,10 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from deployd.git.packs.chart import chart_of
-from deployd.git.packs.index import entry_checks, write_index
-
-NOTHING = ("trees", "times", "parents", "introduced", "tags", "targets", "rest", "outside", "commits")
+from deployd.git.packs.index import IndexRows, entry_checks, write_index
 
 
 class IndexTests(SynchronousTestCase):
@@ -28,17 +24,9 @@ class IndexTests(SynchronousTestCase):
     def test_as_dulwich_writes_it(self, entries: dict[bytes, tuple[int, int]]) -> None:
         """Byte for byte, however far the objects are from the beginning."""
         rows = sorted((offset, name, check) for name, (offset, check) in entries.items())
-        columns: dict[str, array[int] | bytes] = dict.fromkeys(NOTHING, b"")
-        columns |= {
-            "ids": b"".join(name for _, name, _ in rows),
-            "offsets": array("Q", [*(offset for offset, _, _ in rows), 1 << 36]),
-            "kinds": bytes(len(rows)),
-            "bases": array("i", [-1] * len(rows)),
-            "parent_starts": array("I", [0]),
-            "introduced_starts": array("Q", [0]),
-        }
+        names, offsets, checks = ([row[column] for row in rows] for column in (1, 0, 2))
         own, others = io.BytesIO(), io.BytesIO()
-        write_index(own, chart_of(columns, len(rows)), array("I", [check for _, _, check in rows]), b"t" * 20)
+        write_index(own, IndexRows.of(names, offsets, checks), b"t" * 20)
         write_pack_index_v2(
             others, sorted((RawObjectID(name), offset, check) for offset, name, check in rows), b"t" * 20
         )

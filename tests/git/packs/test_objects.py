@@ -121,7 +121,7 @@ class ChartTests(SynchronousTestCase):
             assert place is not None
             places.append(place)
         merged = merge_charts(objects, places, array("Q", anew.offsets), array("i", anew.bases))
-        for name in ("offsets", "ids", "order", "fan", "slots", "kinds", "bases", "rest", "outside"):
+        for name in ("offsets", "ids", "order", "slots", "kinds", "bases", "rest", "outside"):
             self.assertEqual(list(getattr(merged, name)), list(getattr(anew, name)), name)
         for chart in (merged, anew):
             place_of = {row: index for index, row in enumerate(chart.commits)}
