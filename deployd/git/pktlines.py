@@ -11,6 +11,7 @@ from deployd.git.problems import BadRequest
 MAX_LINE = 65520
 FLUSH, DELIMITER = b"0000", b"0001"
 SIDEBAND_DATA, SIDEBAND_PROGRESS, SIDEBAND_ERROR = 1, 2, 3
+_CUT_SHORT = "the request ends in the middle of a line"
 
 
 class Mark(Enum):
@@ -34,17 +35,12 @@ def sideband(channel: int, content: bytes) -> bytes:
 def read_line(stream: BinaryIO) -> bytes | None:
     """The next pkt-line's content; None for a flush. Raise BadRequest when there is no pkt-line."""
     head = stream.read(4)
-    try:
-        size = int(head, 16) if len(head) == 4 and head.isalnum() else -1
-    except ValueError:
-        size = -1
-    if size == 0:
+    if head == FLUSH:
         return None
-    if size < 4 or size > MAX_LINE:
-        raise BadRequest("the request is not in git's pkt-line format")
+    size = _size(head)
     content = stream.read(size - 4)
     if len(content) != size - 4:
-        raise BadRequest("the request ends in the middle of a line")
+        raise BadRequest(_CUT_SHORT)
     return content
 
 
@@ -60,13 +56,19 @@ def read_lines(data: bytes) -> Iterator[bytes | Mark]:
             yield Mark(head)
             position += 4
             continue
-        try:
-            size = int(head, 16) if len(head) == 4 and head.isalnum() else -1
-        except ValueError:
-            size = -1
-        if size < 4 or size > MAX_LINE:
-            raise BadRequest("the request is not in git's pkt-line format")
+        size = _size(head)
         if position + size > end:
-            raise BadRequest("the request ends in the middle of a line")
+            raise BadRequest(_CUT_SHORT)
         yield data[position + 4 : position + size].removesuffix(b"\n")
         position += size
+
+
+def _size(head: bytes) -> int:
+    """The bytes of the line that begins with ``head``, these four included."""
+    try:
+        size = int(head, 16) if len(head) == 4 and head.isalnum() else -1
+    except ValueError:
+        size = -1
+    if not 4 <= size <= MAX_LINE:
+        raise BadRequest("the request is not in git's pkt-line format")
+    return size

@@ -64,4 +64,4 @@ def _listed(refs: Iterable[tuple[bytes, bytes]], words: bytes) -> bytes:
     """Refs as pkt-lines, the first with the capabilities."""
     lines = [value + b" " + name for name, value in refs]
     lines[0] += b"\0" + words
-    return b"".join([b"%04x%b\n" % (len(line) + 5, line) for line in lines]) + pktlines.FLUSH
+    return b"".join([pktlines.line(line + b"\n") for line in lines]) + pktlines.FLUSH

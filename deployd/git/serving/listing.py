@@ -77,7 +77,7 @@ def _lines(offer: Offer, query: RefQuery) -> Iterator[bytes]:
             line = value + b" " + name
             if query.peel and name in offer.peeled:
                 line += b" peeled:" + offer.peeled[name]
-            yield b"%04x%b\n" % (len(line) + 5, line)
+            yield pktlines.line(line + b"\n")
 
 
 def _head(offer: Offer, query: RefQuery) -> Iterator[bytes]:

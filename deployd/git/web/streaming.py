@@ -25,7 +25,7 @@ WINDOW = 256 << 10
 AHEAD = WINDOW // 2
 # As git's own server does, so that nothing on the way thinks the connection dead.
 KEEPALIVE = 5.0
-_NOTHING = pktlines.line(bytes([pktlines.SIDEBAND_DATA]))
+NOTHING = pktlines.line(bytes([pktlines.SIDEBAND_DATA]))
 _HEAD = 5
 _MOST = pktlines.MAX_LINE - _HEAD
 
@@ -190,7 +190,7 @@ class Stream:
     def _keep_alive(self) -> None:
         self._keeping = self._reactor.callLater(KEEPALIVE, self._keep_alive)
         if not self._paused:
-            self._request.write(_NOTHING)
+            self._request.write(NOTHING)
 
 
 def _read(piece: Slice) -> bytes:

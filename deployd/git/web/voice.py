@@ -17,13 +17,10 @@ from zope.interface import implementer
 
 from deployd.git import pktlines
 from deployd.git.receiving.reception import Receipt
-from deployd.git.web.streaming import abort
+from deployd.git.web.streaming import KEEPALIVE, NOTHING, abort
 
 LINES = 300
 MAX_LINE = 1000
-# As git's own server does, so that nothing on the way thinks the connection dead.
-KEEPALIVE = 5.0
-_NOTHING = pktlines.line(bytes([pktlines.SIDEBAND_DATA]))
 
 
 @implementer(IPushProducer)
@@ -124,7 +121,7 @@ class Voice:
     def _keep_alive(self) -> None:
         self._keepalive = self.clock.callLater(KEEPALIVE, self._keep_alive)
         if not self._paused:
-            self.request.write(_NOTHING)
+            self.request.write(NOTHING)
 
     def _stalled(self) -> None:
         self._deadline = None
