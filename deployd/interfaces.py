@@ -9,6 +9,7 @@ from attrs import frozen
 from twisted.internet.defer import Deferred
 
 from deployd.model.desired import Changes, Desired, Event
+from deployd.model.intent import Intent
 from deployd.model.registration import Registration
 from deployd.model.row_change import RowChange
 
@@ -128,6 +129,8 @@ class Repositories(Protocol):
     def read_file(self, app: str, commit: str, name: str, limit: int) -> bytes | None: ...
     def absent(self, app: str, commit: str, names: Sequence[str]) -> list[str]: ...
     def clean(self) -> None: ...
+    def intents(self, app: str, id: str = "*") -> list[Intent]: ...
+    def forget(self, app: str, id: str) -> None: ...
 
 
 class InThread(Protocol):

@@ -56,7 +56,7 @@ def clear_bare(path: Path) -> None:
         unfinished.unlink(missing_ok=True)
     for leftover in objects.glob(PREFIX + "*"):
         shutil.rmtree(leftover, ignore_errors=True)
-    for lock in (*path.glob("*.lock"), *(path / "refs").rglob("*.lock")):
+    for lock in (*path.glob("*.lock"), *(path / DIRECTORY).glob("*.lock"), *(path / "refs").rglob("*.lock")):
         lock.unlink(missing_ok=True)
     for pack in (objects / "pack").glob("*.pack"):
         if not pack.with_suffix(".idx").exists():

@@ -10,6 +10,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 
 from attrs import Factory, define, field, frozen
@@ -83,12 +84,16 @@ class WatchedRefs:
 
 
 def move_refs(
-    repository: Path, moves: Sequence[Move], *, atomic: bool = False, before: Callable[[], None] = lambda: None
+    repository: Path,
+    moves: Sequence[Move],
+    *,
+    atomic: bool = False,
+    before: Callable[[frozenset[bytes]], object] = lambda names: None,
 ) -> list[str]:
     """Make ``moves`` whose old value is still right, in one step; return for each why it lost, or "".
 
-    ``before`` runs under the lock when at least one move will be made, and must leave everything that the new refs need
-    durable. With ``atomic``, one loser makes all lose.
+    ``before`` runs under the lock with the names of the refs that will move, when there is one, and must leave
+    everything that their new values need durable. With ``atomic``, one loser makes all lose.
     """
     with locked(repository / LOCK):
         refs = read_refs(repository)
@@ -99,7 +104,8 @@ def move_refs(
         if all(verdicts):
             return verdicts
         _follow_first_branch(repository, refs, table.values, moves)
-        replace_file(repository / "packed-refs", table.text(), before)
+        names = frozenset(move.name for move, verdict in zip(moves, verdicts, strict=True) if not verdict)
+        replace_file(repository / "packed-refs", table.text(), partial(before, names))
         _drop_loose(repository, refs.values)
         return verdicts
 

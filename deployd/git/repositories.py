@@ -14,11 +14,13 @@ from attrs import field, frozen
 from deployd.errors import Refused, UnknownApp, UnknownCommit
 from deployd.git.bare import clear_bare, is_bare, make_bare
 from deployd.git.disk import locked, replace_file
+from deployd.git.intents import forget_intent, moved_intents
 from deployd.git.kinds import BLOB, COMMIT
 from deployd.git.limits import GitLimits
 from deployd.git.packs.history import History
 from deployd.git.packs.store import Packs
 from deployd.git.refs import DEPLOY, HEADS, LOCK, TAGS, Move, Refs, move_refs, read_refs
+from deployd.model.intent import Intent
 from deployd.model.names import app_name, is_commit, shown
 
 _NEW = ".new-"
@@ -107,7 +109,18 @@ class Repositories:
         name = DEPLOY + commit.encode()
         if name not in read_refs(path).values:
             # Once more, under the lock: see Note [Dropping beside pushes] in deployd/git/packs/dropping.py.
-            move_refs(path, [Move(name, None, commit.encode())], before=look)
+            move_refs(path, [Move(name, None, commit.encode())], before=lambda _: look())
+
+    def intents(self, app: str, id: str = "*") -> list[Intent]:
+        """The deploys that pushes ask for which have moved their refs, and nobody has forgotten; or only that one.
+
+        Raise Busy, OSError.
+        """
+        return moved_intents(self.path(app), id)
+
+    def forget(self, app: str, id: str) -> None:
+        """What an intent was for is saved, or refused. Raise OSError."""
+        forget_intent(self.path(app), id)
 
     def read_file(self, app: str, commit: str, name: str, limit: int) -> bytes | None:
         """The content of the file ``name`` (``/`` between directories) in ``commit``; None when there is none.

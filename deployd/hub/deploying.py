@@ -31,7 +31,7 @@ class Said:
 class Asked:
     """One deploy: ``commit`` is a full id; ``release`` that of the release where it was named itself (``v12``).
 
-    ``config`` is the revision of the app's config as it is now.
+    ``config`` is the revision of the app's config as it is now, ``intent`` the id of a push's.
     """
 
     app: str
@@ -43,6 +43,7 @@ class Asked:
     said: Said
     config: int = 0
     patient: bool = False
+    intent: str = ""
 
 
 @frozen
@@ -110,6 +111,7 @@ def _started(desired: Desired, release: Release, asked: Asked) -> Decided:
         asked=asked.selector,
         reason="",
         outcome=(),
+        intent=asked.intent,
     )
     _check(desired, release, asked)
     return Decided(release, Changes(releases=(release,), orders=_resumed(desired, release)))
@@ -126,6 +128,7 @@ def _widened(desired: Desired, before: Release, asked: Asked, views: Mapping[str
         roles=before.roles if before.roles is not None else asked.said.manifest.roles,
         reason="",
         outcome=(),
+        intent=asked.intent,
     )
     if deploying:
         wider = evolve(wider, need=_stricter(desired, wider, before.need, asked.need))

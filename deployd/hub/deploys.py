@@ -23,7 +23,10 @@ MAX_NAMES = 10_000
 
 @frozen
 class Request:
-    """A deploy as it was asked for; nothing of it is checked yet. ``timeout`` 0: the usual one, and patience."""
+    """A deploy as it was asked for; nothing of it is checked yet. ``timeout`` 0: the usual one, and patience.
+
+    ``intent`` is the id of one that a push asks for.
+    """
 
     app: str
     commit: str
@@ -31,6 +34,7 @@ class Request:
     where: tuple[str, ...] = ()
     need: str = "all"
     timeout: float = 120.0
+    intent: str = ""
 
 
 @frozen
@@ -75,6 +79,7 @@ class Deploys:
             patient=not timeout,
             said=await self._commits.said(app, found.commit),
             config=config.number if config else 0,
+            intent=request.intent,
         )
         # A refusal must leave nothing behind; and a release that is saved must never lose its commit.
         self._decide(self._ledger.desired, asked)

@@ -46,6 +46,11 @@ class Ledger:
     def epoch(self) -> str:
         return self._numbers.epoch
 
+    @property
+    def closed(self) -> bool:
+        """Whether it refuses everything, as the hub is stopping."""
+        return self._closed
+
     async def open(self) -> None:
         """Read what is saved; raise Refused."""
         why = "its database is older than it was at its last start"

@@ -32,12 +32,12 @@ class PushDeploys:
         self._deploys = deploys
         self._news = news
 
-    async def deploy(self, app: str, update: RefUpdate, options: PushOptions) -> Told:
+    async def deploy(self, app: str, update: RefUpdate, options: PushOptions, intent: str = "") -> Told:
         """Deploy what ``update`` brought. Raise nothing that the pusher could do something about."""
         assert update.new is not None
         # A tag may be an object of its own.
         commit = update.ref if update.ref.startswith(TAGS) else update.new
-        asked = Request(app, commit, options.drones, options.where, options.need, options.timeout)
+        asked = Request(app, commit, options.drones, options.where, options.need, options.timeout, intent)
         try:
             decided = await self._deploys.deploy(asked, PUSHER)
         except (DeploydError, Invalid) as error:
@@ -86,10 +86,9 @@ def target(policy: Policy, receipt: Receipt) -> tuple[RefUpdate | None, Sequence
         if receipt.target in arrived:
             return arrived[receipt.target], ()
         return None, (f"deployd: not deployed: {short_name(receipt.target)!a} was not taken",)
-    found = arrived.get(HEADS + policy.deploy_branch) if policy.deploy_branch else None
-    if found is not None and receipt.options.skip:
+    if receipt.options.skip and policy.deploy_branch and HEADS + policy.deploy_branch in arrived:
         return None, (f"deployd: not deployed, though {policy.deploy_branch} is the app's deploy-branch: -o no-deploy",)
-    return found, ()
+    return None, ()
 
 
 def _told(*lines: str) -> Told:

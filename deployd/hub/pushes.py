@@ -14,6 +14,7 @@ from deployd.git.receiving.reception import Receipt, RefUpdate
 from deployd.git.web.pushing import Told
 from deployd.hub.commits import Commits
 from deployd.hub.fleet import Fleet
+from deployd.hub.intents import Intents
 from deployd.hub.ledger import Ledger
 from deployd.hub.push_deploys import PUSHER, PushDeploys, target
 from deployd.model.branches import HEADS, TAGS
@@ -34,13 +35,20 @@ class Pushes:
     _log = Logger()
 
     def __init__(
-        self, clock: IReactorTime, ledger: Ledger, fleet: Fleet, commits: Commits, deploys: PushDeploys
+        self,
+        clock: IReactorTime,
+        ledger: Ledger,
+        fleet: Fleet,
+        commits: Commits,
+        deploys: PushDeploys,
+        intents: Intents,
     ) -> None:
         self._clock = clock
         self._ledger = ledger
         self._fleet = fleet
         self._commits = commits
         self._deploys = deploys
+        self._intents = intents
 
     def policy(self, app: str) -> Policy:
         """What decides whether a push may rewrite or delete something."""
@@ -61,12 +69,19 @@ class Pushes:
                 ),
             )
 
-        await self._ledger.change(decide)
         found, lines = target(self.policy(app), receipt)
-        # Before the check: a later push to the same branch must not be deployed before it.
-        told = await self._deploys.deploy(app, found, receipt.options) if found is not None else Told()
+        try:
+            await self._ledger.change(decide)
+            # Before the check: a later push to the same branch must not be deployed before it.
+            told = await self._deploys.deploy(app, found, receipt.options, receipt.intent) if found else Told()
+        finally:
+            await self._intents.forget(app, receipt.intent)
         remarked = await self._checked(app, updates, found)
         return evolve(told, lines=[*arrivals(updates), *remarked, *lines, *told.lines])
+
+    async def cut_off(self, app: str, intent: str) -> None:
+        """A push ended without a word: what it asked for goes on if its refs have moved. Raise nothing."""
+        await self._intents.go_on(app, intent)
 
     async def _checked(self, app: str, updates: Sequence[RefUpdate], found: RefUpdate | None) -> list[str]:
         checking = Deferred.fromCoroutine(self._check(app, updates, found)).addTimeout(CHECK_SECONDS, self._clock)

@@ -21,6 +21,7 @@ from deployd.hub.extras import Extras
 from deployd.hub.fitness import Fitness
 from deployd.hub.fleet import Fleet
 from deployd.hub.instances import Instances
+from deployd.hub.intents import Intents
 from deployd.hub.ledger import Ledger
 from deployd.hub.listing import Listing
 from deployd.hub.logs import Logs
@@ -93,7 +94,8 @@ class Hub:
         self.tokens = Tokens(clock)
         self.news = News(clock)
         deploys = PushDeploys(self.deploys, self.news)
-        self.pushes = Pushes(clock, self.ledger, self.fleet, self.commits, deploys)
+        self.intents = Intents(self.ledger, deploys, means.repositories, means.in_thread)
+        self.pushes = Pushes(clock, self.ledger, self.fleet, self.commits, deploys, self.intents)
         self._clock = clock
         self._repositories = means.repositories
         self._in_thread = means.in_thread
@@ -113,6 +115,8 @@ class Hub:
         apps = await self._in_thread(self._repositories.apps)
         # A push whose telling was cut off by a kill.
         await self.ledger.change(lambda desired: Changes(apps=tuple(sorted(set(apps) - desired.apps))))
+        for app in apps:
+            await self.intents.go_on(app)
         self._touch_all()
 
     async def close(self) -> None:

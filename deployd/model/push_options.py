@@ -67,13 +67,15 @@ class PushOptions:
             return evolve(self, deploy=True, timeout=_seconds(value))
         raise Invalid(f"there is no push option {shown(word)}; there are {', '.join(_WORDS)}")
 
-    def target(self, arriving: Mapping[str, str]) -> str:
-        """The ref that ``deploy`` is about, of what a push brings (ref -> new id): its one branch, else its one tag.
+    def target(self, arriving: Mapping[str, str], deploy_branch: str = "") -> str:
+        """The ref that is to be deployed, of what a push brings (ref -> new id); "" when none is.
 
-        "" when nothing is asked for. Raise Invalid when there is not one: nobody could tell which is meant.
+        That is for ``deploy`` its one branch, else its one tag, and otherwise the app's ``deploy_branch``, unless
+        ``skip`` says no. Raise Invalid when there is not one for ``deploy``: nobody could tell which is meant.
         """
         if not self.deploy:
-            return ""
+            ref = HEADS + deploy_branch
+            return ref if deploy_branch and ref in arriving and not self.skip else ""
         for kind, prefix in (("branches", HEADS), ("tags", TAGS)):
             refs = [ref for ref in arriving if ref.startswith(prefix)]
             if len({arriving[ref] for ref in refs}) > 1:

@@ -113,7 +113,8 @@ class Release:
     deployed once more: a failure goes back to that instead of taking down what ran. ``asked`` are the drones that the
     last deploy of it asked for, by which it is judged (None: all of ``selector``). ``reason`` and ``outcome`` tell of
     the last deploy of it that failed. ``good`` is when a deploy of it succeeded last (seconds since 1970; None: never).
-    ``pinned``: it is not retired, until that is taken back.
+    ``pinned``: it is not retired, until that is taken back. ``intent`` is that of the push that asked for it last
+    (Note [Refs, then the deploy] in deployd.git.intents).
     """
 
     app: str
@@ -137,6 +138,7 @@ class Release:
     build: tuple[BuildStep, ...] = ()
     hook: Hook | None = None
     config: int = 0
+    intent: str = ""
 
     @property
     def name(self) -> str:

@@ -8,6 +8,7 @@ from hashlib import sha1
 from attrs import Factory, define
 
 from deployd.errors import Refused, UnknownApp, UnknownCommit
+from deployd.model.intent import Intent
 from deployd.model.names import app_name, is_commit, shown
 
 
@@ -17,23 +18,33 @@ class _Repository:
     commits: dict[str, dict[str, bytes]] = Factory(dict)
     kept: set[str] = Factory(set)
     head: str = "refs/heads/master"
+    intents: list[Intent] = Factory(list)
 
 
 class FakeRepositories:
-    """``push`` stands for git. ``full`` makes ``keep`` fail, as a full disk does."""
+    """``push`` stands for git. ``full`` makes ``keep`` fail, as a full disk does, ``stuck`` makes ``forget`` fail."""
 
     def __init__(self) -> None:
-        self.full = False
+        self.full = self.stuck = False
         self._all: dict[str, _Repository] = {}
 
-    def push(self, app: str, files: dict[str, bytes] | None = None, ref: str = "refs/heads/master") -> str:
-        """A new commit with ``files`` at the tip of ``ref``; return its id."""
+    def push(
+        self,
+        app: str,
+        files: dict[str, bytes] | None = None,
+        ref: str = "refs/heads/master",
+        intent: str = "",
+        options: Sequence[str] = ("deploy",),
+    ) -> str:
+        """A new commit with ``files`` at the tip of ``ref``; return its id. ``intent``: the id of what it asks for."""
         repository = self._all.setdefault(app_name(app), _Repository())
         parent = repository.refs.get(ref, "")
         content = repr((app, parent, ref, len(repository.commits), sorted((files or {}).items())))
         commit = sha1(content.encode()).hexdigest()
         repository.commits[commit] = dict(files or {})
         repository.refs[ref] = commit
+        if intent:
+            repository.intents.append(Intent(intent, ref, parent or None, commit, options))
         return commit
 
     def kept(self, app: str) -> set[str]:
@@ -85,6 +96,16 @@ class FakeRepositories:
     def absent(self, app: str, commit: str, names: Sequence[str]) -> list[str]:
         files = self._known(app).commits.get(commit, {})
         return [name for name in names if name not in files]
+
+    def intents(self, app: str, id: str = "*") -> list[Intent]:
+        repository = self._all.get(app, _Repository())
+        return [intent for intent in repository.intents if id in ("*", intent.id)]
+
+    def forget(self, app: str, id: str) -> None:
+        if self.stuck:
+            raise OSError(5, "Input/output error")
+        repository = self._known(app)
+        repository.intents = [intent for intent in repository.intents if intent.id != id]
 
     def clean(self) -> None:
         """Nothing is ever left behind here."""

@@ -42,7 +42,7 @@ class SecretAccess:
 @define(slots=False)
 class Service:
     """A git service at ``url`` with its repositories below ``root``; ``pushes`` is what it told the hub, ``remarks``
-    what that has to say of each, ``follow`` what after that."""
+    what that has to say of each, ``follow`` what after that; ``cut_off_apps`` had pushes that ended without a word."""
 
     root: Path
     limits: GitLimits = Factory(lambda: GitLimits(refusal_seconds=0.0))
@@ -50,6 +50,7 @@ class Service:
     remarks: list[str] = Factory(list)
     policies: dict[str, Policy] = Factory(dict)
     follow: Follow | None = None
+    cut_off_apps: list[str] = Factory(list)
 
     def start(self) -> None:
         self.repositories = Repositories(self.root / "repositories", self.limits)
@@ -78,6 +79,9 @@ class Service:
     async def pushed(self, app: str, receipt: Receipt) -> Told:
         self.pushes.append((app, receipt.updates))
         return Told(self.remarks, self.follow)
+
+    async def cut_off(self, app: str, intent: str) -> None:
+        self.cut_off_apps.append(app)
 
     def readers(self) -> int:
         """How many clients a pack is being sent to."""

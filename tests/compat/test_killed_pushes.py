@@ -46,6 +46,7 @@ async def test_a_push_whose_worker_is_killed_is_there_or_not(service: Service, g
         assert moved or f"{old} refs/heads/master" in refs
         assert moved == (f"{new} refs/heads/b{number}" in refs)
         assert moved or code, said
+        assert not code or service.cut_off_apps.pop() == "webapp"
         await git(path, "fsck", "--full", "--strict")
         old = new if moved else old
     await git(work, "push", "-q", f"{service.url}/webapp", "master")

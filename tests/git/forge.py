@@ -80,14 +80,18 @@ def pack(entries: list[bytes], count: int | None = None) -> bytes:
 
 
 def push(
-    commands: list[tuple[str | bytes, str, str]], pack_bytes: bytes = b"", caps: bytes = b"report-status"
+    commands: list[tuple[str | bytes, str, str]],
+    pack_bytes: bytes = b"",
+    caps: bytes = b"report-status",
+    options: tuple[bytes, ...] | None = None,
 ) -> bytes:
-    """A push request: (ref, old, new) lines, then a pack."""
+    """A push request: (ref, old, new) lines, options if ``caps`` say so, then a pack."""
     lines = []
     for number, (name, old, new) in enumerate(commands):
         raw = name if isinstance(name, bytes) else name.encode()
         lines.append(pktlines.line(f"{old} {new} ".encode() + raw + (b"\0" + caps if number == 0 else b"")))
-    return b"".join(lines) + pktlines.FLUSH + pack_bytes
+    words = b"" if options is None else b"".join(map(pktlines.line, options)) + pktlines.FLUSH
+    return b"".join(lines) + pktlines.FLUSH + words + pack_bytes
 
 
 @define

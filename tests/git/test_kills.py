@@ -40,7 +40,7 @@ def count(event, arguments):
 if what == "push":
     request = Path(argument).read_bytes()
     sys.addaudithook(count)
-    receive(root / "webapp.git", io.BytesIO(request), GitLimits())
+    receive(root / "webapp.git", io.BytesIO(request), GitLimits(), intent="1a")
 elif what == "create":
     sys.addaudithook(count)
     Repositories(root).create("team/other")
@@ -75,7 +75,10 @@ class KillTests(SynchronousTestCase):
         return done.returncode == 9
 
     def test_a_push_is_there_or_not(self) -> None:
-        """After a clean start the branch has its old tip or the new one, which is complete, and the next push works."""
+        """After a clean start the branch has its old tip or the new one, which is complete, and the next push works.
+
+        The deploy that it asks for is there when the refs have moved, and only then.
+        """
         step, killed = 0, True
         while killed:
             old = read_refs(self.hub.path).values[b"refs/heads/master"].decode()
@@ -83,10 +86,16 @@ class KillTests(SynchronousTestCase):
             new = objects.commit(None, old, message=b"%d" % step)
             body = self.root / ".request"
             commands = [("refs/heads/master", old, new), (f"refs/heads/b{step}", ZERO, new)]
-            body.write_bytes(forge.push(list(commands), objects.pack(), b"report-status atomic"))
+            caps = b"report-status atomic push-options"
+            body.write_bytes(forge.push(list(commands), objects.pack(), caps, (b"deploy",)))
             killed = self.run_until_killed("push", step, str(body))
             self.hub.repositories.clean()
             refs = read_refs(self.hub.path).values
+            asked = self.hub.repositories.intents("webapp")
+            self.assertEqual(
+                [intent.new for intent in asked], [new] if refs[b"refs/heads/master"] != old.encode() else []
+            )
+            self.hub.repositories.forget("webapp", "1a")
             self.assertIn(refs[b"refs/heads/master"].decode(), (old, new))
             self.assertEqual(refs[b"refs/heads/master"] == new.encode(), f"refs/heads/b{step}".encode() in refs)
             self.assertEqual([name for name in self.hub.files() if "tmp" in name or name.endswith(".lock")], [])

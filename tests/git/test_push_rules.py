@@ -7,7 +7,6 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from deployd.git import pktlines
 from deployd.git.limits import GitLimits
 from deployd.git.problems import BadRequest
 from deployd.git.receiving.reception import Receipt, receive
@@ -38,9 +37,7 @@ class RulesCase(SynchronousTestCase):
         options: tuple[bytes, ...] | None = None,
         caps: bytes = b"report-status",
     ) -> Receipt:
-        request = forge.push(list(commands), b"", caps)
-        if options is not None:
-            request += b"".join(map(pktlines.line, options)) + pktlines.FLUSH
+        request = forge.push(list(commands), b"", caps, options)
         if any(new != ZERO for _, _, new in commands):
             request += objects.pack() if objects is not None else forge.pack([])
         return receive(self.hub.path, io.BytesIO(request), self.hub.limits, self.rules)

@@ -5,15 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 from deployd.errors import Refused, UnknownApp, UnknownCommit
+from deployd.model.intent import Intent
 from deployd.model.invalid import Invalid
 
 
 class RepositoriesContract:
-    """A test case mixes it in and gives ``repositories`` and ``push``, a commit with one file ``Procfile``."""
+    """A test case mixes it in and gives ``repositories`` and ``push``, a commit with one file ``Procfile``.
+
+    ``intent``: the push asks for a deploy, by that id.
+    """
 
     repositories: Any
 
-    def push(self: Any, app: str, content: bytes) -> str:
+    def push(self: Any, app: str, content: bytes, intent: str = "") -> str:
         raise AssertionError("the test case says how")
 
     def test_an_app_is_there_once_it_was_pushed(self: Any) -> None:
@@ -73,3 +77,14 @@ class RepositoriesContract:
         self.assertEqual(self.repositories.absent("webapp", commit, []), [])
         with self.assertRaises(UnknownApp):
             self.repositories.absent("nosuch", commit, ["Procfile"])
+
+    def test_what_a_push_asks_for_is_there_until_it_is_forgotten(self: Any) -> None:
+        self.push("other", b"http: x")
+        commit = self.push("webapp", b"http: x", intent="1a")
+        asked = [Intent("1a", "refs/heads/master", None, commit, ("deploy",))]
+        self.assertEqual(self.repositories.intents("webapp"), asked)
+        self.assertEqual(self.repositories.intents("webapp", "1a"), asked)
+        self.assertEqual(self.repositories.intents("webapp", "2b") + self.repositories.intents("other"), [])
+        for _ in range(2):
+            self.repositories.forget("webapp", "1a")
+            self.assertEqual(self.repositories.intents("webapp"), [])

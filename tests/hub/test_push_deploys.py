@@ -46,7 +46,8 @@ class PushCase(SynchronousTestCase):
         """Push a new commit to ``ref`` with the options ``words``; what the pusher reads, but for what arrived."""
         self.commit = self.cluster.push(files={"Procfile": b"http: serve"}, ref=ref)
         options = PushOptions.parse(words)
-        target = options.target({ref: self.commit})
+        branch = self.cluster.hub.pushes.policy("webapp").deploy_branch
+        target = options.target({ref: self.commit}, branch)
         receipt = Receipt(b"", [RefUpdate(ref, None, self.commit)], True, options, target)
         told: Told = done(
             Deferred.fromCoroutine(self.cluster.hub.pushes.pushed("webapp", receipt)), self.cluster.settle

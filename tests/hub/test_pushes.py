@@ -110,7 +110,8 @@ class RemarkTests(SynchronousTestCase):
     def test_a_push_does_not_wait_for_a_check_that_hangs(self) -> None:
         commits = Commits(self.cluster.hub.ledger, self.cluster.repositories, lambda *_: Deferred())
         hub = self.cluster.hub
-        pushes = Pushes(self.cluster.clock, hub.ledger, hub.fleet, commits, PushDeploys(hub.deploys, hub.news))
+        deploys = PushDeploys(hub.deploys, hub.news)
+        pushes = Pushes(self.cluster.clock, hub.ledger, hub.fleet, commits, deploys, hub.intents)
         answers: list[Told] = []
         update = RefUpdate("refs/heads/master", None, self.commit())
         Deferred.fromCoroutine(pushes.pushed("webapp", Receipt(b"", [update]))).addCallback(answers.append)

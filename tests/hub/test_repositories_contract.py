@@ -20,12 +20,13 @@ class RealTests(RepositoriesContract, SynchronousTestCase):
         self.repositories = Repositories(Path(self.mktemp()))
         self.repositories.clean()
 
-    def push(self, app: str, content: bytes) -> str:
+    def push(self, app: str, content: bytes, intent: str = "") -> str:
         objects = Objects()
         commit = objects.commit(objects.tree(("100644", b"Procfile", objects.blob(content))))
         self.repositories.create(app)
-        request = push([("refs/heads/master", ZERO, commit)], objects.pack())
-        receive(self.repositories.path(app), BytesIO(request), GitLimits())
+        commands, options = [("refs/heads/master", ZERO, commit)], (b"deploy",) if intent else None
+        request = push(commands, objects.pack(), b"report-status push-options" if intent else b"", options)
+        receive(self.repositories.path(app), BytesIO(request), GitLimits(), intent=intent)
         return commit
 
 
@@ -33,5 +34,5 @@ class FakeTests(RepositoriesContract, SynchronousTestCase):
     def setUp(self) -> None:
         self.repositories = FakeRepositories()
 
-    def push(self, app: str, content: bytes) -> str:
-        return self.repositories.push(app, {"Procfile": content})
+    def push(self, app: str, content: bytes, intent: str = "") -> str:
+        return self.repositories.push(app, {"Procfile": content}, intent=intent)

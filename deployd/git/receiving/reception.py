@@ -16,6 +16,7 @@ from dulwich.protocol import capability_agent
 
 from deployd.git import pktlines
 from deployd.git.disk import locked
+from deployd.git.intents import forget_intent, write_intent
 from deployd.git.kinds import COMMIT, TAG
 from deployd.git.limits import GitLimits
 from deployd.git.packs.objects import Objects
@@ -27,6 +28,7 @@ from deployd.git.receiving.push_request import Command, Push, read_push
 from deployd.git.receiving.quarantine import Quarantine
 from deployd.git.receiving.rules import PushRules
 from deployd.git.refs import HEADS, LOCK, Move, Refs, bad_name, move_refs, read_refs
+from deployd.model.intent import Intent
 from deployd.model.invalid import Invalid
 from deployd.model.push_options import PushOptions
 
@@ -58,7 +60,8 @@ class RefUpdate:
 class Receipt:
     """The answer to a push: the report for the pusher and what really happened.
 
-    ``talks``: the pusher shows remarks. ``target`` is the ref that ``options`` ask to deploy, if they do.
+    ``talks``: the pusher shows remarks. ``target`` is the ref that ``options``, or the app's policy, ask to deploy, if
+    they do, and ``intent`` the id of what was written of that (deployd.git.intents).
     """
 
     report: bytes
@@ -66,6 +69,7 @@ class Receipt:
     talks: bool = False
     options: PushOptions = field(factory=PushOptions)
     target: str = ""
+    intent: str = ""
 
     def remark(self, text: str) -> bytes:
         """``text`` as the pusher's git shows it; nothing where it does not."""
@@ -97,10 +101,12 @@ def receive(
     *,
     objects: Objects | None = None,
     listener: Listener | None = None,
+    intent: str = "",
 ) -> Receipt:
     """Take the push in ``stream`` (commands, options, then a pack) into ``repository``.
 
-    ``objects`` are the repository's, when somebody has them open. Raise BadRequest when it is not a push at all; every
+    ``objects`` are the repository's, when somebody has them open. ``intent``: the id for a deploy that the push asks
+    for, when somebody sees to it that it is carried out. Raise BadRequest when it is not a push at all; every
     other fault is in the report, so that the pusher reads why.
     """
     push = read_push(stream, limits)
@@ -111,7 +117,8 @@ def receive(
     progress = Progress(listener.progress if push.talks and not push.quiet else None)
     opened = objects or Objects(repository)
     try:
-        return _Reception(repository, limits, rules, push, read_refs(repository), opened).receive(stream, progress)
+        refs = read_refs(repository)
+        return _Reception(repository, limits, rules, push, intent, refs, opened).receive(stream, progress)
     finally:
         if objects is None:
             opened.close()
@@ -128,6 +135,7 @@ class _Reception:
     limits: GitLimits
     rules: PushRules
     push: Push
+    intent: str
     refs: Refs
     objects: Objects
     _verdicts: dict[bytes, str] = field(init=False, factory=dict)
@@ -135,6 +143,7 @@ class _Reception:
     _commits: dict[bytes, int] = field(init=False, factory=dict)
     _options: PushOptions = field(init=False, factory=PushOptions)
     _target: str = field(init=False, default="")
+    _intent: str = field(init=False, default="")
 
     def receive(self, stream: BinaryIO, progress: Progress) -> Receipt:
         unpacked = "ok"
@@ -164,7 +173,7 @@ class _Reception:
     def _judge_options(self) -> None:
         try:
             self._options = PushOptions.parse(self.push.options)
-            self._target = self._options.target(self.push.arriving())
+            self._target = self._options.target(self.push.arriving(), self.rules.policy.deploy_branch)
         except Invalid as problem:
             self._verdicts = {command.name: str(problem) for command in self.push.commands}
 
@@ -218,11 +227,27 @@ class _Reception:
             return
         self._count(standing, quarantine)
         moves = [Move(c.name, c.old, c.new, self._peeled(c.new, quarantine)) for c in standing]
-        verdicts = move_refs(
-            self.repository, moves, atomic=b"atomic" in self.push.capabilities, before=quarantine.release
-        )
+        try:
+            verdicts = move_refs(
+                self.repository,
+                moves,
+                atomic=b"atomic" in self.push.capabilities,
+                before=lambda names: self._prepare(names, quarantine),
+            )
+        except BaseException:
+            forget_intent(self.repository, self._intent)
+            raise
         for command, verdict in zip(standing, verdicts, strict=True):
             self._verdicts[command.name] = verdict
+
+    def _prepare(self, names: frozenset[bytes], quarantine: Quarantine) -> None:
+        """Have on the disk what the refs need that will move, and what follows from that."""
+        quarantine.release()
+        for command in self.push.commands:
+            if self.intent and command.new and command.name in names and command.name == self._target.encode():
+                self._intent = self.intent
+                old, new = _text(command.old), command.new.decode()
+                write_intent(self.repository, Intent(self.intent, self._target, old, new, self.push.options))
 
     def _count(self, commands: list[Command], quarantine: Quarantine) -> None:
         """The new commits of each ref, each counted once: all refs together cost one walk over the pack's commits."""
@@ -262,7 +287,8 @@ class _Reception:
             else:
                 lines.append(b"ok " + command.name + b"\n")
                 updates.append(self._update(command))
-        return Receipt(self._report(lines), updates, self.push.talks, self._options, self._target)
+        report = self._report(lines)
+        return Receipt(report, updates, self.push.talks, self._options, self._target, self._intent)
 
     def _update(self, command: Command) -> RefUpdate:
         commits, forced = self._commits.get(command.name, 0), command.name in self._forced

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
+from uuid import uuid4
 
 from attrs import define, frozen
 from twisted.internet.defer import DeferredLock
@@ -49,6 +50,10 @@ class Host(Protocol):
 
     async def pushed(self, app: str, receipt: Receipt) -> Told:
         """Refs of ``app`` have moved, which nothing can undo."""
+        ...
+
+    async def cut_off(self, app: str, intent: str) -> None:
+        """A push to ``app``, which may ask for a deploy with that id, ended without a word; raises nothing."""
         ...
 
 
@@ -171,14 +176,23 @@ class Intake:
             self._pushing[app] = lock
             await lock.acquire()
             try:
-                answer = await self._pool.run(self._order(app, body), pusher.note)
+                return await self._carried_out(app, body, pusher)
             finally:
                 lock.release()
                 if not lock.locked and self._pushing.get(app) is lock:
                     del self._pushing[app]
+
+    async def _carried_out(self, app: str, body: Body, pusher: _Pusher) -> Receipt:
+        intent = uuid4().hex
+        try:
+            answer = await self._pool.run(self._order(app, body, intent), pusher.note)
+        except Exception:
+            # Its refs may have moved; the next push, which may move them again, waits.
+            await self._host.cut_off(app, intent)
+            raise
         return receipt_from_json(answer.document, answer.body)
 
-    def _order(self, app: str, body: Body) -> Order:
+    def _order(self, app: str, body: Body, intent: str) -> Order:
         return Order(
             name="receive",
             arguments={
@@ -187,6 +201,7 @@ class Intake:
                 "root": str(self._repositories.root),
                 "policy": to_json(self._host.policy(app)),
                 "encoding": body.encoding,
+                "intent": intent,
                 "limits": to_json(self._limits),
             },
             body=body.content,

@@ -91,7 +91,15 @@ def _receive(task: Task) -> Outcome:
     created = repositories.create(app)
     receipt = Receipt(b"")
     try:
-        receipt = receive(task.repository, stream, limits, rules, objects=task.objects(), listener=listener)
+        receipt = receive(
+            task.repository,
+            stream,
+            limits,
+            rules,
+            objects=task.objects(),
+            listener=listener,
+            intent=task.arguments["intent"],
+        )
     finally:
         if created and not receipt.updates:
             repositories.discard_empty(app)
