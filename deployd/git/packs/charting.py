@@ -31,7 +31,10 @@ def chart_pack(path: Path, pack: Buffer, lookup: Lookup) -> Chart:
 
     Raise BadPack when it is damaged, FileNotFoundError when its index is gone.
     """
-    return _Charting(pack, *_entries(path.with_suffix(".idx"))).chart(lookup)
+    names, offsets = _entries(path.with_suffix(".idx"))
+    if len(names) != int.from_bytes(pack[8:12], "big"):
+        raise BadPack("its index does not fit")
+    return _Charting(pack, names, offsets).chart(lookup)
 
 
 def _entries(index: Path) -> tuple[list[bytes], array[int]]:

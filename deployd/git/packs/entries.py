@@ -60,7 +60,7 @@ def header_at(buffer: Buffer, position: int, end: int) -> Header:
         elif not COMMIT <= kind <= TAG:
             raise BadPack(f"the pack has an entry of unknown kind {kind}")
     except IndexError:
-        at = _LONGEST_HEADER
+        raise BadPack("the pack ends in the middle of an entry") from None
     if position + at >= end:
         raise BadPack("the pack ends in the middle of an entry")
     return Header(kind, size, base_offset, base_id, position + at)

@@ -178,11 +178,14 @@ class Objects:
     def _open(self, path: Path, lookup: Lookup) -> PackRows:
         content = map_path(path)
         if len(content) < TRAILER:
-            raise BadPack("a stored pack is cut short")
+            raise BadPack(f"{path.name} is damaged: it is cut short")
         side, mark = chart_path(path), bytes(content[-TRAILER:])
         chart = open_chart(side, len(content), mark)
         if chart is None:
-            chart = chart_pack(path, content, lookup)
+            try:
+                chart = chart_pack(path, content, lookup)
+            except BadPack as problem:
+                raise BadPack(f"{path.name} is damaged: {problem}") from problem
             # Without room for it on the disk it is made again next time.
             with suppress(OSError):
                 save_chart(side, chart, len(content), mark)

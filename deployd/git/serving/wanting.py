@@ -12,7 +12,7 @@ from attrs import Factory, define, field
 
 from deployd.git.packs.ancestry import within
 from deployd.git.packs.objects import Objects
-from deployd.git.problems import NotOurs
+from deployd.git.problems import BadObject, NotOurs
 from deployd.git.serving.offers import Offer
 
 
@@ -58,6 +58,8 @@ class _Search:
             if not offered:
                 self._commits.add(number)
         elif self.objects.place(object_id) is None:
+            if offered:
+                raise BadObject(f"{object_id.hex()} is missing, though a branch or tag leads to it")
             raise _not_ours(object_id)
         elif not offered:
             self._others.add(object_id)

@@ -14,7 +14,7 @@ from twisted.web.server import Request
 from deployd.errors import Busy
 from deployd.git import pktlines
 from deployd.git.limits import GitLimits
-from deployd.git.problems import GitProblem
+from deployd.git.problems import BadRequest, GitProblem
 from deployd.git.serving.advertising import UPLOAD
 from deployd.git.web.answers import Answer, Body, begin, finish
 from deployd.git.web.flights import Flights, Prepare
@@ -42,8 +42,18 @@ class Fetches:
 
     async def answer(self, request: Request, repository: Path, version: int, deployed: bool) -> None:
         """Answer one request; raise Answer or ClientGone."""
-        with Body(request) as body:
-            understood = await self._understood(request, repository, body, version, deployed)
+        try:
+            with Body(request) as body:
+                understood = await self._understood(request, repository, body, version, deployed)
+        except BadRequest as problem:
+            self._log.info("Refused a fetch from {path}: {problem}", path=repository, problem=str(problem))
+            raise Answer(http.BAD_REQUEST, str(problem)) from problem
+        except GitProblem as problem:
+            # What is wrong is here, and git shows its user only this.
+            self._log.error("{path} is damaged: {problem}", path=repository, problem=str(problem))
+            begin(request, f"application/x-{UPLOAD}-result")
+            finish(request, pktlines.line(f"ERR upload-pack: {problem}".encode()))
+            return
         if request.channel is None:
             raise ClientGone
         document = understood.document
@@ -76,9 +86,6 @@ class Fetches:
             return await asking
         except CancelledError:
             raise ClientGone from None
-        except GitProblem as problem:
-            self._log.info("Refused a fetch from {path}: {problem}", path=repository, problem=str(problem))
-            raise Answer(http.BAD_REQUEST, str(problem)) from problem
 
     async def _send(self, request: Request, repository: Path, document: Document) -> None:
         quiet, stall = document["quiet"], self._limits.stall_seconds
