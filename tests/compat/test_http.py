@@ -170,6 +170,8 @@ async def test_garbage_after_login_is_a_bad_request(service: Service, webapp: st
         service, post(f"/webapp/{UPLOAD}", UPLOAD, line(want.replace(webapp.encode(), b"2" * 40)) + b"0000")
     )
     assert b"ERR " in answer
+    odd = head("GET", f"/webapp/info/refs?service={UPLOAD}", Git_Protocol="odd").replace(b"odd", b"\xff:version=2")
+    assert b"version 2" in (await ask(service, odd))[2]
 
 
 @pytest_twisted.ensureDeferred

@@ -42,7 +42,7 @@ Following = Callable[[], Awaitable[None]]
 
 _ADVERTISEMENT = "/info/refs"
 _BUSY = http.SERVICE_UNAVAILABLE
-_VERSION = re.compile(r"(?:^|:)version=([12])(?::|$)")
+_VERSION = re.compile(rb"(?:^|:)version=([12])(?::|$)")
 
 
 @frozen
@@ -239,7 +239,7 @@ def _client(request: Request) -> str:
 
 def _version(request: Request) -> int:
     """The highest version of git's protocol that the client says it speaks."""
-    found = _VERSION.findall(request.getHeader("Git-Protocol") or "")
+    found = _VERSION.findall(request.getHeader(b"Git-Protocol") or b"")
     return max(map(int, found), default=0)
 
 
