@@ -21,9 +21,10 @@ from attrs import define, field
 from deployd.git.disk import sync_directory
 from deployd.git.kinds import DELTAS
 from deployd.git.mirror.closure import closure
-from deployd.git.mirror.reading import MirrorPack, MirrorReader, Place, sound
+from deployd.git.mirror.reading import MirrorReader, Place, sound
 from deployd.git.packs.entries import TRAILER
 from deployd.git.packs.index import IndexRows, entry_checks, write_index
+from deployd.git.packs.indexed import IndexedPack
 from deployd.git.packs.mapping import map_file
 from deployd.git.packs.writing import PackWriter, delta_header
 from deployd.git.receiving.quarantine import PREFIX
@@ -56,11 +57,11 @@ def prune(mirror: Path, commits: Collection[str]) -> None:
     _delete(objects, (pack.path for pack in useless))
 
 
-def _extents(pack: MirrorPack) -> dict[int, int]:
+def _extents(pack: IndexedPack) -> dict[int, int]:
     """Where each entry of a pack begins and ends."""
     with sound():
-        offsets = sorted(offset for _, offset, _ in pack.index.iterentries())
-    return dict(zip(offsets, [*offsets[1:], len(pack.content) - TRAILER], strict=True))
+        offsets = [offset for offset, _ in pack.entries()]
+    return dict(zip(offsets, [*offsets[1:], pack.end], strict=True))
 
 
 def _delete(objects: Path, packs: Iterable[Path]) -> None:
@@ -76,7 +77,7 @@ class _Copy:
 
     reader: MirrorReader
     needed: dict[bytes, Place]
-    extents: dict[MirrorPack, dict[int, int]]
+    extents: dict[IndexedPack, dict[int, int]]
     _starts: dict[bytes, int] = field(init=False, factory=dict)
     """Where each object begins in the new pack, in that order."""
 
@@ -111,13 +112,13 @@ class _Copy:
         for id, (pack, offset) in sorted(self.needed.items(), key=lambda item: (order[item[1][0]], item[1][1])):
             start = writer.position
             with sound():
-                kind, _, position = pack.entry(offset)
-                base = pack.base(kind, offset, position)[0] if kind in DELTAS else 0
-            if kind not in DELTAS:
+                header = pack.header(offset)
+                base = pack.base(offset, header) if header.kind in DELTAS else 0
+            if not base:
                 writer.copy(pack.content, offset, self.extents[pack][offset])
             elif (base_id := ids[pack].get(base)) in self._starts:
-                header, position = delta_header(pack.content, offset, start - self._starts[base_id])
-                writer.put(header)
+                beginning, position = delta_header(pack.content, offset, start - self._starts[base_id])
+                writer.put(beginning)
                 writer.copy(pack.content, position, self.extents[pack][offset])
             else:
                 writer.whole(*self.reader.read((pack, offset)))

@@ -16,20 +16,19 @@ from typing import cast
 
 from attrs import define, field
 from dulwich.errors import ApplyDeltaError
-from dulwich.object_format import DEFAULT_OBJECT_FORMAT
-from dulwich.objects import RawObjectID
-from dulwich.pack import PackIndex, apply_delta, load_pack_index
+from dulwich.pack import apply_delta
 from isal import isal_zlib
 
-from deployd.git.kinds import DELTAS, REF_DELTA
-from deployd.git.packs.deltas import delta_pieces, made_size
-from deployd.git.packs.mapping import in_file, map_path
+from deployd.git.kinds import DELTAS
+from deployd.git.packs.deltas import delta_pieces
+from deployd.git.packs.entries import Header
+from deployd.git.packs.indexed import IndexedPack
+from deployd.git.packs.mapping import in_file
 from deployd.git.problems import BadPack
 
 CACHE_BYTES = 32 << 20
 LARGE = 4 << 20
 """An object of more bytes is not held in memory whole, nor is what it is made of."""
-_PIECE = 1 << 20
 _WRONG: tuple[type[Exception], ...] = (
     cast(type[Exception], isal_zlib.error),
     ApplyDeltaError,
@@ -44,72 +43,12 @@ _WRONG: tuple[type[Exception], ...] = (
     TypeError,
 )
 
-Place = tuple["MirrorPack", int]
+Place = tuple[IndexedPack, int]
 """A pack and where in it an entry begins."""
 
 
 class Damaged(Exception):
     """What a mirror has on disk is not what was written there; the text says what."""
-
-
-@define(eq=False)
-class MirrorPack:
-    """One pack, mapped into memory; positions count from its start. Everything a delta needs is in its own pack."""
-
-    path: Path
-    index: PackIndex
-    content: mmap.mmap
-
-    def entry(self, offset: int) -> tuple[int, int, int]:
-        """(kind, inflated size, position of what follows these two) of the entry at ``offset``."""
-        content = self.content
-        byte = content[offset]
-        kind, size, shift = byte >> 4 & 7, byte & 15, 4
-        offset += 1
-        while byte & 0x80:
-            byte = content[offset]
-            size |= (byte & 0x7F) << shift
-            offset += 1
-            shift += 7
-        return kind, size, offset
-
-    def base(self, kind: int, offset: int, position: int) -> tuple[int, int]:
-        """(offset of the base, position of the delta) of a delta at ``offset``; ``position`` as ``entry`` gives it."""
-        if kind == REF_DELTA:
-            return self.index.object_offset(RawObjectID(self.content[position : position + 20])), position + 20
-        byte = self.content[position]
-        distance = byte & 0x7F
-        position += 1
-        while byte & 0x80:
-            byte = self.content[position]
-            distance = (distance + 1) << 7 | byte & 0x7F
-            position += 1
-        if not 0 < distance < offset:
-            raise ValueError("a delta's base lies nowhere")
-        return offset - distance, position
-
-    def inflated(self, position: int, size: int) -> bytes:
-        """The ``size`` bytes that are deflated at ``position``."""
-        # What cannot be deflated grows by less than that.
-        deflated = self.content[position : position + size + (size >> 8) + 64]
-        content: bytes = isal_zlib.decompressobj().decompress(deflated, size + 1)
-        if len(content) != size:
-            raise ValueError("an object has another size than it says")
-        return content
-
-    def pieces(self, position: int) -> Iterator[bytes]:
-        """What is deflated at ``position``, a piece at a time."""
-        inflater, waiting = isal_zlib.decompressobj(), b""
-        while not inflater.eof:
-            if not waiting:
-                waiting = self.content[position : position + _PIECE]
-                position += _PIECE
-                if not waiting:
-                    raise ValueError("the pack ends in the middle of an entry")
-            piece = inflater.decompress(waiting, _PIECE)
-            waiting = inflater.unconsumed_tail
-            if piece:
-                yield piece
 
 
 @define
@@ -120,7 +59,7 @@ class MirrorReader:
     """
 
     objects: Path
-    packs: list[MirrorPack] = field(init=False, factory=list)
+    packs: list[IndexedPack] = field(init=False, factory=list)
     _stack: ExitStack = field(init=False, factory=ExitStack)
     _cache: OrderedDict[Place, tuple[int, bytes]] = field(init=False, factory=OrderedDict)
     _cached: int = field(init=False, default=0)
@@ -128,13 +67,11 @@ class MirrorReader:
     def __enter__(self) -> MirrorReader:
         with self._stack as stack, sound():
             for path in (self.objects / "pack").glob("*.idx"):
-                index = load_pack_index(str(path), DEFAULT_OBJECT_FORMAT)
-                stack.callback(index.close)
-                self.packs.append(
-                    MirrorPack(
-                        path.with_suffix(".pack"), index, stack.enter_context(map_path(path.with_suffix(".pack")))
-                    )
-                )
+                pack = IndexedPack.open(path)
+                stack.callback(pack.close)
+                # It stays readable, whatever becomes of the file.
+                _ = pack.content
+                self.packs.append(pack)
             self._stack = stack.pop_all()
         return self
 
@@ -145,7 +82,7 @@ class MirrorReader:
         """Where an object is."""
         for number, pack in enumerate(self.packs):
             try:
-                offset = pack.index.object_offset(RawObjectID(object_id))
+                offset = pack.offset(object_id)
             except KeyError:
                 continue
             except _WRONG as error:
@@ -160,21 +97,13 @@ class MirrorReader:
         """The kind of the object there."""
         pack, offset = place
         with sound():
-            kind, _, position = pack.entry(offset)
-            while kind in DELTAS:
-                offset, _ = pack.base(kind, offset, position)
-                kind, _, position = pack.entry(offset)
-            return kind
+            return pack.kind(offset)
 
     def kind_and_size(self, place: Place) -> tuple[int, int]:
         """Kind and inflated size of the object there, without inflating it."""
         pack, offset = place
         with sound():
-            kind, size, position = pack.entry(offset)
-            if kind in DELTAS:
-                base, position = pack.base(kind, offset, position)
-                return self.kind((pack, base)), made_size(pack.content, position, len(pack.content))
-            return kind, size
+            return pack.kind_and_size(offset)
 
     def read(self, place: Place) -> tuple[int, bytes]:
         """(kind, content) of the object there, which is not large."""
@@ -185,29 +114,28 @@ class MirrorReader:
         """The content of the object there, however large; each piece is good until the next one is asked for."""
         pack, offset = place
         with sound():
-            chain: list[int] = []
-            kind, _, position = pack.entry(offset)
-            while kind in DELTAS:
-                offset, position = pack.base(kind, offset, position)
-                chain.append(position)
-                kind, _, position = pack.entry(offset)
-            yield from self._unfolded(pack, position, chain) if chain else pack.pieces(position)
+            chain: list[Header] = []
+            header = pack.header(offset)
+            while header.kind in DELTAS:
+                chain.append(header)
+                offset = pack.base(offset, header)
+                header = pack.header(offset)
+            yield from self._unfolded(pack, header, chain) if chain else pack.pieces(header)
 
     def _content(self, place: Place) -> tuple[int, bytes]:
         pack, offset = place
-        chain: list[tuple[int, int, int]] = []
+        chain: list[tuple[int, Header]] = []
         while (found := self._cache.get((pack, offset))) is None:
-            kind, size, position = pack.entry(offset)
-            if kind not in DELTAS:
-                found = kind, pack.inflated(position, size)
+            header = pack.header(offset)
+            if header.kind not in DELTAS:
+                found = header.kind, pack.inflated(header)
                 self._keep((pack, offset), found)
                 break
-            base, position = pack.base(kind, offset, position)
-            chain.append((offset, position, size))
-            offset = base
+            chain.append((offset, header))
+            offset = pack.base(offset, header)
         kind, content = found
-        for offset, position, size in reversed(chain):
-            content = b"".join(apply_delta(content, pack.inflated(position, size)))
+        for offset, header in reversed(chain):
+            content = b"".join(apply_delta(content, pack.inflated(header)))
             self._keep((pack, offset), (kind, content))
         return kind, content
 
@@ -219,7 +147,7 @@ class MirrorReader:
             _, (_, gone) = self._cache.popitem(last=False)
             self._cached -= len(gone)
 
-    def _unfolded(self, pack: MirrorPack, whole: int, chain: list[int]) -> Iterator[bytes | memoryview]:
+    def _unfolded(self, pack: IndexedPack, whole: Header, chain: list[Header]) -> Iterator[bytes | memoryview]:
         base = self._mapped(pack.pieces(whole))
         try:
             while chain:

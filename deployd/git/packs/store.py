@@ -6,71 +6,20 @@ had the last object before all; only their indexes and what is read of them is e
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TypeVar
 
 from attrs import define, field
-from dulwich.object_format import DEFAULT_OBJECT_FORMAT
-from dulwich.objects import RawObjectID
-from dulwich.pack import PackIndex, apply_delta, load_pack_index
+from dulwich.pack import apply_delta
 
-from deployd.git.kinds import DELTAS, OFS_DELTA
-from deployd.git.packs.deltas import made_size
-from deployd.git.packs.entries import HEADER, TRAILER, Header, header_at, inflated
+from deployd.git.kinds import DELTAS
+from deployd.git.packs.indexed import IndexedPack
 from deployd.git.packs.loose import loose_ids, loose_object
-from deployd.git.packs.mapping import map_path
-from deployd.git.problems import BadPack
 
 _T = TypeVar("_T")
 _TRIES = 5
-
-
-@define(eq=False)
-class _OnePack:
-    path: Path
-    index: PackIndex
-    _stack: ExitStack
-    _content: mmap.mmap | None = None
-
-    def offset(self, object_id: bytes) -> int:
-        offset: int = self.index.object_offset(RawObjectID(object_id))
-        return offset
-
-    def content(self) -> mmap.mmap:
-        if self._content is None:
-            self._content = map_path(self.path)
-            self._stack.callback(self._content.close)
-        return self._content
-
-    def kind_and_size(self, offset: int) -> tuple[int, int]:
-        content = self.content()
-        end = len(content) - TRAILER
-        header = header_at(content, offset, end)
-        size = header.size if header.kind not in DELTAS else made_size(content, header.data, end)
-        while header.kind in DELTAS:
-            header = header_at(content, self._base(header), end)
-        return header.kind, size
-
-    def read(self, offset: int) -> tuple[int, bytes]:
-        content, deltas = self.content(), []
-        end = len(content) - TRAILER
-        header = header_at(content, offset, end)
-        while header.kind in DELTAS:
-            deltas.append(inflated(content, header.data, end, header.size))
-            header = header_at(content, self._base(header), end)
-        result = inflated(content, header.data, end, header.size)
-        for delta in reversed(deltas):
-            result = b"".join(apply_delta(result, delta))
-        return header.kind, result
-
-    def _base(self, header: Header) -> int:
-        offset = header.base_offset if header.kind == OFS_DELTA else self.offset(header.base_id)
-        if offset < HEADER:
-            raise BadPack("a delta of a stored pack has no base")
-        return offset
 
 
 @define
@@ -82,7 +31,7 @@ class Packs:
 
     objects: Path
     _stack: ExitStack = field(init=False, factory=ExitStack)
-    _opened: list[_OnePack] = field(init=False, factory=list)
+    _opened: list[IndexedPack] = field(init=False, factory=list)
     _closed: list[Path] = field(init=False, factory=list)
     _listed: int | None = field(init=False, default=None)
 
@@ -99,14 +48,14 @@ class Packs:
 
     def kind_and_size(self, object_id: bytes) -> tuple[int, int] | None:
         """Kind and inflated size of an object, or None when it is not here. No packed object is inflated for it."""
-        packed = self._ask(object_id, _OnePack.kind_and_size)
+        packed = self._ask(object_id, IndexedPack.kind_and_size)
         if packed is None and (loose := loose_object(self.objects, object_id)):
             return loose[0], len(loose[1])
         return packed
 
     def read(self, object_id: bytes) -> tuple[int, bytes]:
         """(kind, content) of an object; raise KeyError when it is not here."""
-        found = self._ask(object_id, _OnePack.read) or loose_object(self.objects, object_id)
+        found = self._ask(object_id, _read) or loose_object(self.objects, object_id)
         if found is None:
             raise KeyError(object_id)
         return found
@@ -118,12 +67,12 @@ class Packs:
         def look() -> set[bytes]:
             found = set(loose_ids(self.objects))
             for pack in self._all():
-                found.update(bytes(name) for name in pack.index.iter_prefix(whole_bytes))
+                found.update(pack.starting_with(whole_bytes))
             return {name for name in found if name.hex().startswith(prefix)}
 
         return self._patiently(look)
 
-    def _ask(self, object_id: bytes, question: Callable[[_OnePack, int], _T]) -> _T | None:
+    def _ask(self, object_id: bytes, question: Callable[[IndexedPack, int], _T]) -> _T | None:
         """The answer of a pack that has the object; None when none has, not even one that came meanwhile."""
 
         def look() -> _T | None:
@@ -143,7 +92,7 @@ class Packs:
             self._forget()
         return look()
 
-    def _packed(self, object_id: bytes) -> Iterator[tuple[_OnePack, int]]:
+    def _packed(self, object_id: bytes) -> Iterator[tuple[IndexedPack, int]]:
         for number, pack in enumerate(self._all()):
             with suppress(KeyError):
                 offset = pack.offset(object_id)
@@ -152,7 +101,7 @@ class Packs:
                     self._opened.insert(0, pack)
                 yield pack, offset
 
-    def _all(self) -> Iterator[_OnePack]:
+    def _all(self) -> Iterator[IndexedPack]:
         yield from list(self._opened)
         if self._listed is None:
             self._listed = self._mark()
@@ -160,9 +109,8 @@ class Packs:
             self._closed = sorted(paths, key=lambda path: path.stat().st_mtime)
         while self._closed:
             path = self._closed.pop()
-            index = load_pack_index(str(path), DEFAULT_OBJECT_FORMAT)
-            self._stack.callback(index.close)
-            pack = _OnePack(path.with_suffix(".pack"), index, self._stack)
+            pack = IndexedPack.open(path)
+            self._stack.callback(pack.close)
             self._opened.append(pack)
             yield pack
 
@@ -172,3 +120,15 @@ class Packs:
     def _forget(self) -> None:
         self._stack.close()
         self._opened, self._closed, self._listed = [], [], None
+
+
+def _read(pack: IndexedPack, offset: int) -> tuple[int, bytes]:
+    header, deltas = pack.header(offset), []
+    while header.kind in DELTAS:
+        deltas.append(pack.inflated(header))
+        offset = pack.base(offset, header)
+        header = pack.header(offset)
+    result = pack.inflated(header)
+    for delta in reversed(deltas):
+        result = b"".join(apply_delta(result, delta))
+    return header.kind, result
