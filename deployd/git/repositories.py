@@ -108,7 +108,7 @@ class Repositories:
         look()
         name = DEPLOY + commit.encode()
         if name not in read_refs(path).values:
-            # Once more, under the lock: see Note [Dropping beside pushes] in deployd/git/packs/dropping.py.
+            # Once more, under the lock (Note [Dropping beside pushes] in deployd.git.packs.dropping).
             move_refs(path, [Move(name, None, commit.encode())], before=lambda _: look())
 
     def intents(self, app: str, id: str = "*") -> list[Intent]:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from deployd.git.kinds import BLOB, COMMIT, TREE
+from deployd.git.kinds import BLOB, COMMIT, DIRECTORY, SUBMODULE, TREE
 from deployd.git.mirror.reading import MirrorReader, Place, sound
 from deployd.git.packs.links import commit_tree, tree_entries
-
-DIRECTORY, LINK, SUBMODULE = 0o040000, 0o120000, 0o160000
 
 
 def closure(reader: MirrorReader, commits: Iterable[str]) -> dict[bytes, Place]:

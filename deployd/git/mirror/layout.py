@@ -8,9 +8,8 @@ from attrs import define, field
 
 from deployd.errors import Refused
 from deployd.git.entry_names import is_dot_gitmodules, unsafe
-from deployd.git.kinds import BLOB, COMMIT, TREE
+from deployd.git.kinds import BLOB, COMMIT, DIRECTORY, LINK, SUBMODULE, TREE
 from deployd.git.limits import GitLimits
-from deployd.git.mirror.closure import DIRECTORY, LINK, SUBMODULE
 from deployd.git.mirror.reading import MirrorReader, Place, sound
 from deployd.git.packs.links import commit_tree, tree_entries
 

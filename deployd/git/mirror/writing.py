@@ -9,7 +9,7 @@ from pathlib import Path
 from attrs import define
 
 from deployd.errors import Refused
-from deployd.git.mirror.closure import LINK
+from deployd.git.kinds import LINK
 from deployd.git.mirror.layout import Directory, Leaf, shown
 from deployd.git.mirror.parts import in_parts
 from deployd.git.mirror.reading import LARGE, MirrorReader

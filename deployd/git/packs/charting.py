@@ -9,17 +9,17 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 from attrs import define, field
-from dulwich.object_format import DEFAULT_OBJECT_FORMAT
-from dulwich.pack import load_pack_index
 
 from deployd.git.kinds import BLOB, DELTAS, OFS_DELTA, kind_name
 from deployd.git.packs.chart import Chart
 from deployd.git.packs.contents import Contents, object_content
 from deployd.git.packs.drawing import Lookup, Rows, draw_chart
 from deployd.git.packs.entries import TRAILER, Buffer, header_at
+from deployd.git.packs.indexed import IndexedPack
 from deployd.git.packs.survey import Survey
 from deployd.git.problems import BadPack
 
@@ -31,20 +31,12 @@ def chart_pack(path: Path, pack: Buffer, lookup: Lookup) -> Chart:
 
     Raise BadPack when it is damaged, FileNotFoundError when its index is gone.
     """
-    names, offsets = _entries(path.with_suffix(".idx"))
-    if len(names) != int.from_bytes(pack[8:12], "big"):
+    with closing(IndexedPack.open(path.with_suffix(".idx"))) as indexed:
+        entries = indexed.entries()
+    if len(entries) != int.from_bytes(pack[8:12], "big"):
         raise BadPack("its index does not fit")
-    return _Charting(pack, names, offsets).chart(lookup)
-
-
-def _entries(index: Path) -> tuple[list[bytes], array[int]]:
-    """The ids and offsets of a pack's entries in their order."""
-    opened = load_pack_index(str(index), DEFAULT_OBJECT_FORMAT)
-    try:
-        entries = sorted((offset, bytes(name)) for name, offset, _ in opened.iterentries())
-    finally:
-        opened.close()
-    return [name for _, name in entries], array("Q", (offset for offset, _ in entries))
+    offsets = array("Q", (offset for offset, _ in entries))
+    return _Charting(pack, [name for _, name in entries], offsets).chart(lookup)
 
 
 @define

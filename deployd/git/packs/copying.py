@@ -4,9 +4,11 @@ Neighbours whose deltas stay right are one piece, so a whole pack is one copy. A
 is: where entries between the two are left out, or the base comes from another pack, the delta gets a new header. What
 has lost its base becomes a delta of its base's base, or whole.
 
-Note [Back only]: every delta that is written points back at what has been written before it, unless its pack is copied
-whole. So no cycle can come up, although two packs may have the same two objects, each the other's base. A base that is
-still to be written, maybe from another pack, is written first, from the pack of the delta that needs it.
+Note [Back only]
+~~~~~~~~~~~~~~~~
+Every delta that is written points back at what has been written before it, unless its pack is copied whole. So no cycle
+can come up, although two packs may have the same two objects, each the other's base. A base that is still to be
+written, maybe from another pack, is written first, from the pack of the delta that needs it.
 """
 
 from __future__ import annotations
@@ -191,7 +193,7 @@ class _Copy:
         writer.copy(content, begin, offsets[next_row])
 
     def _write_bases(self, source: _Source, row: int) -> None:
-        """See Note [Back only]."""
+        """Have the bases of a piece written first (Note [Back only])."""
         waiting = []
         while (row := source.pack.bases[row]) >= 0 and source.shifts[row] is None:
             if not source.chosen[row]:

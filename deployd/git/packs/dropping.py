@@ -3,10 +3,12 @@
 Packs are written again without it, and only when it is a good part of them and nothing has been added to them for
 ``unreachable_seconds``. What reaches what is found by reading every tree once more, independent of the charts.
 
-Note [Dropping beside pushes]: a push may build upon an object that nothing reaches. The packs that have such objects
-are deleted under the lock of the refs, unless a quarantine shows that a push is under way or a ref has come to point at
-something else. A push makes its quarantine, then waits for that lock once, and only then looks at what is there; so
-either it is seen here, or it sees what is left. Whoever else points a ref at a commit looks at it under the lock.
+Note [Dropping beside pushes]
+~~~~~~~~~~~~~~~~~~~~~~~~~~~~~
+A push may build upon an object that nothing reaches. The packs that have such objects are deleted under the lock of the
+refs, unless a quarantine shows that a push is under way or a ref has come to point at something else. A push makes its
+quarantine, then waits for that lock once, and only then looks at what is there; so either it is seen here, or it sees
+what is left. Whoever else points a ref at a commit looks at it under the lock.
 """
 
 from __future__ import annotations
@@ -43,7 +45,7 @@ def drop_unreachable(objects: Objects, limits: GitLimits) -> None:
     if places:
         write_pack(objects, old, places)
     with locked(objects.repository / LOCK):
-        # See Note [Dropping beside pushes].
+        # (Note [Dropping beside pushes])
         if _tips(objects) <= reached and not any((objects.repository / "objects").glob(_QUARANTINES)):
             delete_packs(objects.repository, old)
 

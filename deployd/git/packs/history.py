@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from attrs import define
 
-from deployd.git.kinds import COMMIT, TAG, TREE
+from deployd.git.kinds import COMMIT, DIRECTORY, TAG, TREE
 from deployd.git.packs.links import commit_tree, tag_target, tree_entries
 from deployd.git.packs.store import Packs
 
@@ -42,9 +42,9 @@ class History:
         """(mode, id) of ``path`` in ``commit``; None when there is none."""
         if self.packs.kind(commit) != COMMIT:
             return None
-        object_id, mode = commit_tree(self.packs.read(commit)[1]), 0o40000
+        object_id, mode = commit_tree(self.packs.read(commit)[1]), DIRECTORY
         for part in path.split(b"/"):
-            if mode != 0o40000 or self.packs.kind(object_id) != TREE:
+            if mode != DIRECTORY or self.packs.kind(object_id) != TREE:
                 return None
             entries = {name: (its, target) for name, its, target in tree_entries(self.packs.read(object_id)[1])}
             if part not in entries:
