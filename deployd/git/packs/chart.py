@@ -17,7 +17,7 @@ from array import array
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
-from itertools import accumulate
+from itertools import accumulate, chain
 from pathlib import Path
 from typing import BinaryIO, Literal, cast
 
@@ -119,8 +119,8 @@ def chart_path(pack: Path) -> Path:
 
 
 def chart_of(columns: Mapping[str, array[int] | bytes | bytearray], length: int) -> Chart:
-    """A chart in memory; what finds rows by id is made here from ``ids``. ``length``: the pack's rows."""
-    complete = {**columns, **_by_id(bytes(columns["ids"]), length)}
+    """A chart in memory, of ``length`` rows. What finds rows by id, and the ``rest``, are made here from the others."""
+    complete = {**columns, "rest": _rest(columns, length), **_by_id(bytes(columns["ids"]), length)}
     return Chart(
         **{name: memoryview(complete[name]).cast("B").cast(cast(_Code, code)) for name, code in _COLUMNS.items()}
     )
@@ -176,6 +176,14 @@ def _write(file: BinaryIO, chart: Chart, size: int, checksum: bytes) -> None:
         total = zlib.crc32(piece, total)
     file.write(head[:16] + struct.pack("=I", total))
     file.writelines(pieces)
+
+
+def _rest(columns: Mapping[str, array[int] | bytes | bytearray], length: int) -> array[int]:
+    seen = bytearray(length)
+    for row in chain(columns["tags"], columns["introduced"]):
+        if row >= 0:
+            seen[row] = 1
+    return array("I", (row for row in range(length) if not seen[row]))
 
 
 def _by_id(ids: bytes, length: int) -> dict[str, array[int]]:

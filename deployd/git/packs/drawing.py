@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Iterable, Sequence, Set
-from itertools import chain
 
 from attrs import define, field
 
@@ -61,11 +60,6 @@ class _Drawing:
         for number, target in self.survey.tags():
             columns["tags"].append(self._reference(number))
             columns["targets"].append(self._reference(target))
-        seen = bytearray(length)
-        for row in chain(columns["tags"], columns["introduced"]):
-            if row >= 0:
-                seen[row] = 1
-        columns["rest"] = array("I", (row for row in range(length) if not seen[row]))
         whole: dict[str, array[int] | bytes | bytearray] = {**columns}
         whole |= {"offsets": self.rows.offsets, "kinds": self.rows.kinds, "bases": self.rows.bases}
         whole |= {"ids": b"".join(self.rows.ids), "outside": b"".join(self._outside)}

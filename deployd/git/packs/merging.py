@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from array import array
-from itertools import chain
 
 from attrs import define, field
 
@@ -42,11 +41,6 @@ class _Merging:
         columns = self._commits([row for row, kind in enumerate(kinds) if kind == COMMIT])
         columns["tags"] = array("I", (row for row, kind in enumerate(kinds) if kind == TAG))
         columns["targets"] = array("i", map(self._target, columns["tags"]))
-        seen = bytearray(len(kinds))
-        for row in chain(columns["tags"], columns["introduced"]):
-            if row >= 0:
-                seen[row] = 1
-        columns["rest"] = array("I", (row for row in range(len(kinds)) if not seen[row]))
         whole: dict[str, array[int] | bytes | bytearray] = {**columns, "ids": ids, "kinds": kinds}
         whole |= {"offsets": self.offsets, "bases": self.bases, "outside": b"".join(self._outside)}
         return chart_of(whole, len(kinds))
