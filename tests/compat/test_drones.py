@@ -157,6 +157,40 @@ async def test_a_commit_after_one_that_is_here_brings_only_what_is_new(
 
 
 @pytest_twisted.ensureDeferred
+async def test_a_mirror_whose_packs_each_have_all_of_one_commit_goes_on(
+    service: Service, git: Git, tmp_path: Path
+) -> None:
+    """As an earlier deployd left it: the same objects in several packs, every commit shallow."""
+    work = await git.repository(files={f"lib/{n}.txt": random.Random(n).randbytes(200).hex() for n in range(50)})
+    url, mirror = f"{service.url}/webapp", tmp_path / "mirror"
+    commits = []
+    for number in range(3):
+        commits.append(await git.commit(work, {"lib/7.txt": f"{number}\n"}))
+    await git(work, "push", url, "master")
+    await git(tmp_path, "init", "-q", "--bare", str(mirror))
+    for commit in commits[:2]:
+        fresh = tmp_path / f"fresh-{commit}"
+        await fetching(service, fresh, commit)
+        for path in (fresh / "objects/pack").iterdir():
+            path.rename(mirror / "objects/pack" / path.name)
+    (mirror / "shallow").write_text("".join(f"{commit}\n" for commit in sorted(commits[:2])))
+    lines = "".join(f"{commit} refs/deploy/{commit}\n" for commit in sorted(commits[:2]))
+    (mirror / "packed-refs").write_text("# pack-refs with: peeled fully-peeled sorted \n" + lines)
+    await git(mirror, "fsck", "--full", "--strict")
+
+    await fetching(service, mirror, commits[2])
+    sizes = sorted(path.stat().st_size for path in (mirror / "objects/pack").glob("*.pack"))
+    assert len(sizes) == 3
+    assert 2 * sizes[0] < sizes[1]
+    keep(mirror, commits[1:])
+    assert [has(mirror, commit) for commit in commits] == [False, True, True]
+    await git(mirror, "fsck", "--full", "--strict")
+    for commit in commits[1:]:
+        checkout(mirror, commit, tmp_path / commit, GitLimits())
+        await git(work, "--work-tree", str(tmp_path / commit), "diff", "--exit-code", commit)
+
+
+@pytest_twisted.ensureDeferred
 async def test_a_damaged_mirror_is_fetched_anew(service: Service, git: Git, tmp_path: Path) -> None:
     """Also by a fetch that would have built upon it."""
     work = await git.repository(files={f"{number}.txt": f"{number}\n" for number in range(9)})
