@@ -59,3 +59,16 @@ class DocumentTests(SynchronousTestCase):
             if not (TOP / path).exists()
         ]
         self.assertEqual(missing, [])
+
+    def test_every_file_of_the_git_service_is_on_its_map(self) -> None:
+        text = (TOP / "docs" / "git.md").read_text()
+        rooms = re.split(r"^`(deployd/git/(?:\w+/)?)`", text[text.index("## For who changes it") :], flags=re.M)[1:]
+        named = {room + name for room, map in zip(rooms[::2], rooms[1::2], strict=True) for name in _tabled(map)}
+        there = {str(path.relative_to(TOP)) for path in (TOP / "deployd" / "git").rglob("*.py")}
+        self.assertEqual(named, {path for path in there if not path.endswith("__init__.py")})
+
+
+def _tabled(text: str) -> list[str]:
+    """The files that the first column of a table names."""
+    rows = re.findall(r"^\| ([^|]+) \|", text.partition("\n#")[0], re.M)
+    return [name for row in rows for name in re.findall(r"`(\w+\.py)`", row)]

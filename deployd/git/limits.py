@@ -22,16 +22,19 @@ class GitLimits:
     together, work on deltas included; of a small pack, no more than ``inflated_free`` and ``inflation`` for each of its
     bytes (a repository's objects are some 20 to 100 times larger than its pack). ``request_bytes``: the wants and
     haves of one fetch, after gunzip.
+    ``stranger_bytes`` and ``stranger_seconds``: the body of who has not shown yet that more is allowed.
     ``body_seconds``: how long the body of one request may take to arrive; ``stall_seconds``: how long a reader may take
     nothing; ``answer_seconds``: how long one request may take in all, once its body is there. ``question_seconds``,
     ``fetch_seconds`` and ``push_seconds``: how long a worker may think about a request, make a pack, take a push.
-    ``requests``: how many are under way at once, ``client_requests`` of them from one address. ``followers``: the
-    pushers who hear at one time how their deploys go. ``cache_bytes`` and ``cache_files``: packs that are made or were
-    made lately, on the disk.
+    ``requests``: how many are under way at once, ``client_requests`` of them from one address. ``pushes_waiting``: how
+    many to one app may wait for their turn. ``followers``: the pushers who hear at one time how their deploys go.
+    ``cache_bytes`` and ``cache_files``: packs that are made or were made lately, on the disk.
     ``refusal_seconds``: how long the answer to wrong credentials is put off at most; ``refusals_waiting``: of so
     many at once. ``consolidated_bytes``: packs that cost more to copy than this together are not merged;
     ``pushes_between``: how many pushes an app takes before its packs are looked at again;
     ``unreachable_seconds``: what no ref reaches is kept this long at least.
+    ``checkout_files``, ``checkout_bytes`` and ``checkout_depth``: entries, bytes in files, and directories inside each
+    other, of one checkout.
     """
 
     pack_bytes: int = 1 << 30
