@@ -50,7 +50,7 @@ def make_bare(path: Path, above: Path, prefix: str, *, durable: bool) -> bool:
 
 
 def clear_bare(path: Path) -> None:
-    """Remove the quarantines, locks, half-moved packs and half-written files that a kill left; nobody else is there."""
+    """Remove the quarantines, locks and half-written files that a kill left; nobody else is there."""
     objects = path / "objects"
     for unfinished in (*(objects / "pack").glob(UNFINISHED + "*"), *(path / DIRECTORY).glob(TEMPORARY + "*")):
         unfinished.unlink(missing_ok=True)
@@ -58,9 +58,6 @@ def clear_bare(path: Path) -> None:
         shutil.rmtree(leftover, ignore_errors=True)
     for lock in (*path.glob("*.lock"), *(path / DIRECTORY).glob("*.lock"), *(path / "refs").rglob("*.lock")):
         lock.unlink(missing_ok=True)
-    for pack in (objects / "pack").glob("*.pack"):
-        if not pack.with_suffix(".idx").exists():
-            pack.unlink(missing_ok=True)
 
 
 def _sync_tree(top: Path) -> None:

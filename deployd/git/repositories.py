@@ -18,6 +18,7 @@ from deployd.git.intents import forget_intent, moved_intents
 from deployd.git.kinds import BLOB, COMMIT
 from deployd.git.limits import GitLimits
 from deployd.git.packs.history import History
+from deployd.git.packs.replacing import index_again
 from deployd.git.packs.store import Packs
 from deployd.git.refs import DEPLOY, HEADS, LOCK, TAGS, Move, Refs, move_refs, read_refs
 from deployd.model.intent import Intent
@@ -155,6 +156,7 @@ class Repositories:
             shutil.rmtree(leftover, ignore_errors=True)
         for app in self.apps():
             clear_bare(self.path(app))
+            index_again(self.path(app))
 
     def _known(self, app: str) -> Path:
         if not self.exists(app):

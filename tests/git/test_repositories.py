@@ -150,7 +150,7 @@ class KeepingTests(SynchronousTestCase):
                 self.ask.read_file("webapp", tip, name, 99)
 
     def test_clean_removes_what_a_kill_left(self) -> None:
-        """Quarantines, half-made repositories, locks, packs without an index; and nothing else."""
+        """Quarantines, half-made repositories, locks; and nothing else."""
         tip = self.hub.pushed()
         before = self.hub.files()
         (self.hub.root / ".new-abc").mkdir()
@@ -158,11 +158,21 @@ class KeepingTests(SynchronousTestCase):
         quarantine.mkdir()
         (quarantine / "incoming.pack").write_bytes(b"PACK")
         (self.hub.path / "packed-refs.lock").write_bytes(b"half")
-        (self.hub.path / "objects/pack/pack-1.pack").write_bytes(b"PACK")
         self.hub.repositories.clean()
         self.assertEqual(self.hub.files(), before)
         self.assertEqual([path.name for path in self.hub.root.iterdir()], ["webapp.git"])
         self.assertEqual(self.ask.head("webapp"), tip)
+
+    def test_a_pack_whose_index_is_lost_gets_it_again(self) -> None:
+        """From its chart; and one that has no chart either may be all there is of something, and stays."""
+        tip = self.hub.pushed()
+        (self.hub.path / "objects/pack/pack-1.pack").write_bytes(b"PACK")
+        (index,) = (self.hub.path / "objects/pack").glob("*.idx")
+        before, content = self.hub.files(), index.read_bytes()
+        index.unlink()
+        self.hub.repositories.clean()
+        self.assertEqual((self.hub.files(), index.read_bytes()), (before, content))
+        self.assertEqual(self.ask.resolve("webapp", tip), tip)
 
     def test_no_descriptor_is_left_open(self) -> None:
         """However often the repository is asked, and however pushes end."""

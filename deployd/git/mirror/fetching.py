@@ -51,7 +51,7 @@ def fetch(mirror: Path, source: Source, commit: str, timeout: float, limits: Git
     with locked(mirror / _LOCK, timeout):
         if has(mirror, commit):
             return
-        clear_bare(mirror)
+        _clear(mirror)
         try:
             try:
                 _bring(mirror, Request(source, commit, *_here(mirror), deadline), limits)
@@ -92,7 +92,7 @@ def keep(mirror: Path, kept: Collection[str]) -> None:
     if not mirror.is_dir():
         return
     with locked(mirror / _LOCK):
-        clear_bare(mirror)
+        _clear(mirror)
         _drop(mirror, set(commits(mirror)) - set(kept))
         _prune(mirror)
 
@@ -131,6 +131,13 @@ def store(mirror: Path, commit: str, pack: BinaryIO, limits: GitLimits) -> None:
         _prune(mirror)
         raise _Wrong(f"not all of commit {commit[:12]} is there") from error
     move_refs(mirror, [Move(DEPLOY + commit.encode(), None, commit.encode())])
+
+
+def _clear(mirror: Path) -> None:
+    clear_bare(mirror)
+    for pack in (mirror / "objects/pack").glob("*.pack"):
+        if not pack.with_suffix(".idx").exists():
+            pack.unlink(missing_ok=True)
 
 
 def _here(mirror: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 from deployd.git.disk import sync_directory
-from deployd.git.packs.chart import DIRECTORY, SUFFIX, TEMPORARY, chart_path, save_chart
+from deployd.git.packs.chart import DIRECTORY, SUFFIX, TEMPORARY, chart_path, open_chart, save_chart
 from deployd.git.packs.copying import copy_to_pack
 from deployd.git.packs.entries import TRAILER
 from deployd.git.packs.index import IndexRows, entry_checks, write_index
-from deployd.git.packs.mapping import map_file
+from deployd.git.packs.mapping import map_file, map_path
 from deployd.git.packs.merging import merge_charts
 from deployd.git.packs.objects import Objects
 from deployd.git.packs.rows import PackRows
@@ -50,9 +50,9 @@ def write_pack(objects: Objects, sources: Sequence[PackRows], places: Collection
             size = len(content)
             checks = entry_checks(content, copied.offsets)
         write_index(index_file, IndexRows(chart.ids, chart.offsets, checks, chart.order), copied.trailer)
+        save_chart(chart_path(path), chart, size, copied.trailer)
         # Its age is that of what is in it, since deltas look for their bases in older packs first.
         _put(pack_file, path, max(map(age, sources)))
-        save_chart(chart_path(path), chart, size, copied.trailer)
         sync_directory(directory)
         _put(index_file, path.with_suffix(".idx"), time.time_ns())
         sync_directory(directory)
@@ -94,19 +94,41 @@ def delete_packs(repository: Path, packs: Iterable[PackRows]) -> None:
 
 
 def clear_unfinished(repository: Path) -> None:
-    """Remove what a kill has left, under the lock of the refs; only what is old, where it may be of a person's git."""
+    """Clear what a kill has left, under the lock of the refs; only what is old, where somebody may be writing it."""
     directory, charts = repository / "objects/pack", repository / DIRECTORY
     for path in directory.glob(UNFINISHED + "*"):
         path.unlink(missing_ok=True)
-    for pack in directory.glob("*.pack"):
-        if not pack.with_suffix(".idx").exists() and _is_stale(pack):
-            _delete_pack(pack)
+    index_again(repository)
     for chart in charts.glob("*" + SUFFIX):
         if not (directory / f"{chart.stem}.pack").exists():
             chart.unlink(missing_ok=True)
     for chart in charts.glob(TEMPORARY + "*"):
         if _is_stale(chart):
             chart.unlink(missing_ok=True)
+
+
+def index_again(repository: Path) -> None:
+    """Give an index to each pack that has a chart and none, under the lock of the refs or before anybody is there.
+
+    A kill leaves such a pack: it is whole, and what is needless in it goes later as from any other. One whose index was
+    lost otherwise may be all there is of something, so none is deleted; and a person's git may be about to index it.
+    """
+    for path in (repository / "objects/pack").glob("*.pack"):
+        if not path.with_suffix(".idx").exists():
+            with suppress(FileNotFoundError, ValueError):
+                _index(path)
+
+
+def _index(path: Path) -> None:
+    with map_path(path) as content:
+        trailer = content[-TRAILER:]
+        chart = open_chart(chart_path(path), len(content), trailer)
+        if chart is None:
+            return
+        checks = entry_checks(content, chart.offsets)
+    with _unfinished(path.parent) as file:
+        write_index(file, IndexRows(chart.ids, chart.offsets, checks, chart.order), trailer)
+        _put(file, path.with_suffix(".idx"), time.time_ns())
 
 
 @contextmanager

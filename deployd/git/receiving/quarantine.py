@@ -106,11 +106,11 @@ class Quarantine:
         pack, index, chart = (self._directory / (self._name + suffix) for suffix in (".pack", ".idx", ".chart"))
         for path in (pack, index):
             path.chmod(0o444)
-        pack.rename(target / pack.name)
         if chart.exists():
             place = chart_path(target / pack.name)
             place.parent.mkdir(mode=0o700, exist_ok=True)
             chart.rename(place)
+        pack.rename(target / pack.name)
         index.rename(target / index.name)
         sync_directory(target)
 
