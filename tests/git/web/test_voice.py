@@ -2,51 +2,14 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-from typing import Any
-
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectionLost
 from twisted.internet.task import Clock
-from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from deployd.git.receiving.reception import Receipt
-from deployd.git.web.voice import KEEPALIVE, LINES, MAX_LINE, Voice
-
-
-class FakeRequest:
-    """``sent`` is what the transport has taken."""
-
-    def __init__(self) -> None:
-        self.sent: list[bytes] = []
-        self.aborted = False
-        self.producer: Any = None
-        self.gone: Deferred[None] = Deferred()
-        self.channel = SimpleNamespace(transport=SimpleNamespace(abortConnection=self._abort))
-
-    def write(self, data: bytes) -> None:
-        self.sent.append(data)
-
-    def notifyFinish(self) -> Deferred[None]:
-        return self.gone
-
-    def registerProducer(self, producer: Any, streaming: bool) -> None:
-        assert streaming
-        self.producer = producer
-
-    def unregisterProducer(self) -> None:
-        self.producer = None
-
-    def lines(self) -> list[str]:
-        return [data[5:].decode().rstrip("\n") for data in self.sent if data[4] == 2]
-
-    def _abort(self) -> None:
-        self.aborted = True
-        self.lose()
-
-    def lose(self) -> None:
-        self.gone.errback(Failure(ConnectionLost()))
+from deployd.git.web.streaming import KEEPALIVE
+from deployd.git.web.voice import LINES, MAX_LINE, Voice
+from tests.git.web.requests import FakeRequest
 
 
 class VoiceTests(SynchronousTestCase):
