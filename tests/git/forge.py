@@ -64,12 +64,20 @@ def ofs_delta(distance: int, delta: bytes) -> bytes:
     return entry_header(OFS_DELTA, len(delta)) + bytes(reversed(out)) + zlib.compress(delta)
 
 
+def delta(base: bytes, target: bytes) -> bytes:
+    """A delta that makes ``target``; what both begin with is copied, 60,000 bytes at most."""
+    ends = (at for at, pair in enumerate(zip(base, target, strict=False)) if pair[0] != pair[1])
+    common = min(next(ends, len(base)), len(target), 60_000)
+    out = varint(len(base)) + varint(len(target)) + (b"\xb0" + common.to_bytes(2, "little") if common else b"")
+    for start in range(common, len(target), 127):
+        piece = target[start : start + 127]
+        out += bytes([len(piece)]) + piece
+    return out
+
+
 def append_delta(base: bytes, more: bytes) -> bytes:
     """A delta that makes ``base`` + ``more`` (both short)."""
-    assert len(base) < 65536
-    assert len(more) < 128
-    copy = b"\xb0" + len(base).to_bytes(2, "little")
-    return varint(len(base)) + varint(len(base) + len(more)) + copy + bytes([len(more)]) + more
+    return delta(base, base + more)
 
 
 def pack(entries: list[bytes], count: int | None = None) -> bytes:

@@ -131,7 +131,7 @@ def store(where: Path, made: History, names: Iterable[str]) -> Path:
         entry = forge.whole(kind, content)
         if kind in bases and content:
             base, at = bases[kind]
-            delta = _delta(made.objects[base][1], content)
+            delta = forge.delta(made.objects[base][1], content)
             entry = forge.ofs_delta(offset - at, delta) if len(bases) % 2 else forge.ref_delta(base, delta)
         body.write(entry)
         bases[kind] = (name, offset)
@@ -142,18 +142,6 @@ def store(where: Path, made: History, names: Iterable[str]) -> Path:
     with pack.with_suffix(".idx").open("wb") as file:
         write_pack_index_v2(file, sorted(index), checksum)
     return pack
-
-
-def _delta(base: bytes, target: bytes) -> bytes:
-    """What is the same at the beginning is copied."""
-    same = next((at for at, (old, new) in enumerate(zip(base, target, strict=False)) if old != new), None)
-    same = min(len(base), len(target)) if same is None else same
-    out = forge.varint(len(base)) + forge.varint(len(target))
-    out += b"\xb0" + same.to_bytes(2, "little") if same else b""
-    for at in range(same, len(target), 100):
-        piece = target[at : at + 100]
-        out += bytes([len(piece)]) + piece
-    return out
 
 
 def _changed(files: Files, change: tuple[object, ...], made: History) -> Files:

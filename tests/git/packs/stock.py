@@ -1,8 +1,7 @@
-"""Packs of blobs whose deltas go whichever way a test wants, and a reader that takes nothing on trust."""
+"""Packs of blobs whose deltas go whichever way a test wants."""
 
 from __future__ import annotations
 
-import hashlib
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,11 +9,11 @@ from types import MappingProxyType
 
 from attrs import frozen
 from dulwich.objects import RawObjectID
-from dulwich.pack import apply_delta, write_pack_index_v2
+from dulwich.pack import write_pack_index_v2
 
-from deployd.git.kinds import BLOB, DELTAS, OFS_DELTA
-from deployd.git.packs.entries import Header, header_at, inflate_into, inflated
+from deployd.git.kinds import BLOB
 from tests.git import forge
+from tests.git.packs.packed import read_pack
 
 
 @frozen
@@ -31,18 +30,6 @@ def blob_id(content: bytes) -> bytes:
     return bytes.fromhex(forge.object_id(BLOB, content))
 
 
-def delta(base: bytes, content: bytes) -> bytes:
-    """A delta that makes ``content`` of ``base``; what both begin with is copied."""
-    common = next((at for at, pair in enumerate(zip(base, content, strict=False)) if pair[0] != pair[1]), 0) % 60_000
-    inserts = [content[start : start + 127] for start in range(common, len(content), 127)]
-    return (
-        forge.varint(len(base))
-        + forge.varint(len(content))
-        + (b"\xb0" + common.to_bytes(2, "little") if common else b"")
-        + b"".join(bytes([len(piece)]) + piece for piece in inserts)
-    )
-
-
 def store_pack(repository: Path, entries: Sequence[Entry], name: str) -> Path:
     """Write a pack of ``entries``, in their order, with its index, and return its path."""
     offsets: list[int] = []
@@ -53,7 +40,7 @@ def store_pack(repository: Path, entries: Sequence[Entry], name: str) -> Path:
             pieces.append(forge.whole(BLOB, entry.content))
             continue
         base = entries[entry.base].content
-        change = delta(base, entry.content)
+        change = forge.delta(base, entry.content)
         if entry.by_id:
             pieces.append(forge.ref_delta(blob_id(base).hex(), change))
         else:
@@ -70,39 +57,7 @@ def store_pack(repository: Path, entries: Sequence[Entry], name: str) -> Path:
     return path
 
 
-def read_pack(pack: bytes, had: Mapping[bytes, bytes] = MappingProxyType({})) -> dict[bytes, bytes]:
-    """The objects of a pack of blobs by id. ``had`` are other objects that the reader has.
-
-    Fails unless the pack is whole, has nothing twice, and has no delta that stands on itself.
-    """
-    end = len(pack) - 20
-    assert pack[:8] == b"PACK\0\0\0\2"
-    assert hashlib.sha1(pack[:end]).digest() == pack[end:]
-    by_offset: dict[int, bytes] = {}
-    found: dict[bytes, bytes] = {}
-    waiting: list[tuple[int, Header, bytes]] = []
-    position = 12
-    while position < end:
-        header = header_at(pack, position, end)
-        waiting.append((position, header, inflated(pack, header.data, end, header.size)))
-        position = inflate_into(pack, header.data, end, header.size, lambda _: None)
-    assert int.from_bytes(pack[8:12], "big") == len(waiting)
-    while waiting:
-        left = []
-        for position, header, content in waiting:
-            if header.kind in DELTAS:
-                base = (
-                    by_offset.get(header.base_offset)
-                    if header.kind == OFS_DELTA
-                    else found.get(header.base_id, had.get(header.base_id))
-                )
-                if base is None:
-                    left.append((position, header, content))
-                    continue
-                content = b"".join(apply_delta(base, content))
-            name = blob_id(content)
-            assert name not in found
-            by_offset[position] = found[name] = content
-        assert len(left) < len(waiting), "deltas without a base"
-        waiting = left
-    return found
+def read_blobs(pack: bytes, had: Mapping[bytes, bytes] = MappingProxyType({})) -> dict[bytes, bytes]:
+    """The blobs in a pack by id; ``had`` are others that its reader has."""
+    found = read_pack(pack, {name.hex(): (BLOB, content) for name, content in had.items()})
+    return {bytes.fromhex(name): content for name, (_, content) in found.items()}

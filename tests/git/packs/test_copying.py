@@ -17,7 +17,7 @@ from deployd.git.packs.copying import copy_entries
 from deployd.git.packs.entries import header_at, inflate_into
 from deployd.git.packs.objects import Objects
 from deployd.git.repositories import Repositories
-from tests.git.packs.stock import Entry, blob_id, read_pack, store_pack
+from tests.git.packs.stock import Entry, blob_id, read_blobs, store_pack
 
 CONTENTS = [b"as all " * 20 + b"%d " % number * (1 + number * 37 % 90) for number in range(9)]
 
@@ -89,7 +89,7 @@ class CopyTests(SynchronousTestCase):
         contents = {blob_id(content): content for content in CONTENTS}
         had = {name: contents[name] for name in wish.had}
         wanted = {objects.id(place) for place in wish.places}
-        self.assertEqual(read_pack(pack, had), {name: contents[name] for name in wanted})
+        self.assertEqual(read_blobs(pack, had), {name: contents[name] for name in wanted})
         if not wish.ofs:
             self.assertNotIn(OFS_DELTA, kinds(pack))
 
@@ -103,7 +103,7 @@ class CopyTests(SynchronousTestCase):
         objects = self.open([Entry(CONTENTS[0]), Entry(CONTENTS[8]), Entry(CONTENTS[1], 0)])
         pack = self.copy(objects, [0, 2])
         self.assertEqual(kinds(pack), [3, OFS_DELTA])
-        self.assertEqual(read_pack(pack).keys(), {blob_id(CONTENTS[0]), blob_id(CONTENTS[1])})
+        self.assertEqual(read_blobs(pack).keys(), {blob_id(CONTENTS[0]), blob_id(CONTENTS[1])})
 
     def test_a_base_that_the_reader_has(self) -> None:
         """It is named, and not sent."""
@@ -115,11 +115,11 @@ class CopyTests(SynchronousTestCase):
         objects = self.open([Entry(CONTENTS[0]), Entry(CONTENTS[1], 0), Entry(CONTENTS[2], 1), Entry(CONTENTS[3], 2)])
         pack = self.copy(objects, [0, 3])
         self.assertEqual(kinds(pack), [3, OFS_DELTA])
-        self.assertEqual(read_pack(pack).keys(), {blob_id(CONTENTS[0]), blob_id(CONTENTS[3])})
+        self.assertEqual(read_blobs(pack).keys(), {blob_id(CONTENTS[0]), blob_id(CONTENTS[3])})
         had = {blob_id(CONTENTS[0]): CONTENTS[0]}
         pack = self.copy(objects, [3], frozenset(had))
         self.assertEqual(kinds(pack), [REF_DELTA])
-        self.assertEqual(read_pack(pack, had), {blob_id(CONTENTS[3]): CONTENTS[3]})
+        self.assertEqual(read_blobs(pack, had), {blob_id(CONTENTS[3]): CONTENTS[3]})
 
     def test_a_base_that_nobody_has(self) -> None:
         """What stood on it becomes whole, and what stands on that is copied."""
@@ -139,7 +139,7 @@ class CopyTests(SynchronousTestCase):
         """One of them becomes whole."""
         objects = self.open([Entry(CONTENTS[0]), Entry(CONTENTS[1], 0)], [Entry(CONTENTS[1]), Entry(CONTENTS[0], 0)])
         for places in ([1, 1 << 32 | 1], [0, 1 << 32], [0, 1, 1 << 32, 1 << 32 | 1]):
-            self.assertEqual(len(read_pack(self.copy(objects, places))), 2)
+            self.assertEqual(len(read_blobs(self.copy(objects, places))), 2)
 
     def test_chains_do_not_grow_from_pack_to_pack(self) -> None:
         """A hundred pushes, each a delta of the one before: no object stands on more than fifty others."""
@@ -148,14 +148,14 @@ class CopyTests(SynchronousTestCase):
         objects = self.open([Entry(contents[0])], *stored)
         places = [pack.first + row for pack in objects.packs for row in range(len(pack))]
         pack = self.copy(objects, places)
-        self.assertEqual(len(read_pack(pack)), 100)
+        self.assertEqual(len(read_blobs(pack)), 100)
         self.assertEqual([number for number, kind in enumerate(kinds(pack)) if kind == 3], [1, 51])
 
     def test_large_objects_are_written_in_pieces(self) -> None:
         """Whole ones as they are, and those that have lost their base."""
         large = [bytes(range(256)) * 3000, bytes(range(255, -1, -1)) * 3000]
         objects = self.open([Entry(large[0]), Entry(large[1], 0)])
-        self.assertEqual(read_pack(self.copy(objects, [1])), {blob_id(large[1]): large[1]})
+        self.assertEqual(read_blobs(self.copy(objects, [1])), {blob_id(large[1]): large[1]})
 
 
 def kinds(pack: bytes) -> list[int]:

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from attrs import Factory, define, field
-from dulwich.pack import apply_delta
 
 from deployd.git import pktlines
-from deployd.git.kinds import COMMIT, DELTAS, OFS_DELTA, TAG, TREE
-from deployd.git.packs.entries import header_at, inflate_into, inflated
+from deployd.git.kinds import COMMIT, TAG, TREE
 from deployd.git.packs.objects import Objects
 from deployd.git.pktlines import Mark
 from deployd.git.serving.offers import Offers
 from deployd.git.serving.parcels import Parcel, prepare
 from deployd.git.serving.understanding import Understood, understand
-from tests.git.forge import object_id
 from tests.git.packs.histories import History
-
-Stored = dict[str, tuple[int, bytes]]
+from tests.git.packs.packed import Stored, read_pack
 
 
 @define(eq=False)
@@ -146,35 +141,4 @@ def entries(content: bytes) -> list[str]:
         if not content.startswith(b"160000", at):
             found.append(content[end + 1 : end + 21].hex())
         at = end + 21
-    return found
-
-
-def read_pack(pack: bytes, had: Mapping[str, tuple[int, bytes]]) -> Stored:
-    """The objects of a pack by id; fails unless it is whole, has nothing twice, and every base is there."""
-    end = len(pack) - 20
-    assert pack[:8] == b"PACK\0\0\0\2"
-    assert hashlib.sha1(pack[:end]).digest() == pack[end:]
-    at, found, offsets = 12, Stored(), dict[int, tuple[int, bytes]]()
-    waiting = []
-    while at < end:
-        header = header_at(pack, at, end)
-        waiting.append((at, header, inflated(pack, header.data, end, header.size)))
-        at = inflate_into(pack, header.data, end, header.size, lambda _: None)
-    assert int.from_bytes(pack[8:12], "big") == len(waiting)
-    while waiting:
-        left = []
-        for at, header, content in waiting:
-            kind = header.kind
-            if kind in DELTAS:
-                name = header.base_id.hex()
-                base = offsets.get(header.base_offset) if kind == OFS_DELTA else found.get(name, had.get(name))
-                if base is None:
-                    left.append((at, header, content))
-                    continue
-                kind, content = base[0], b"".join(apply_delta(base[1], content))
-            name = object_id(kind, content)
-            assert name not in found
-            offsets[at] = found[name] = kind, content
-        assert len(left) < len(waiting), "deltas without a base"
-        waiting = left
     return found

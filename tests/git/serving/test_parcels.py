@@ -12,7 +12,8 @@ from deployd.git.serving.parcels import Parcel, prepare
 from deployd.git.serving.recipes import Recipe
 from tests.git.forge import WHO, object_id
 from tests.git.packs.histories import Files, History, repository, store
-from tests.git.serving.clients import Client, Server, read_pack
+from tests.git.packs.packed import read_pack
+from tests.git.serving.clients import Client, Server
 
 
 class Parcels(SynchronousTestCase):
@@ -35,7 +36,7 @@ class Parcels(SynchronousTestCase):
         """What came, and how."""
         asked = self.server.ask(*(f"want {want}" for want in wants), "ofs-delta", "done")
         parcel, pack = self.server.parcel(asked)
-        came = read_pack(pack, {})
+        came = read_pack(pack)
         self.assertEqual(parcel.objects, len(came))
         return parcel, set(came)
 
@@ -72,7 +73,7 @@ class Parcels(SynchronousTestCase):
         self.store(self.made.commits[-1], self.tag)
         asked = self.server.ask(f"want {self.made.commits[-1]}", f"want {self.tag}", "done")
         parcel, pack = self.server.parcel(asked)
-        self.assertEqual((parcel.pieces, read_pack(pack, {}).keys()), ((), self.made.objects.keys()))
+        self.assertEqual((parcel.pieces, read_pack(pack).keys()), ((), self.made.objects.keys()))
 
     def test_a_thin_pack_has_deltas_against_what_the_reader_has(self) -> None:
         large: Files = {(f"{number}",): ("100644", number) for number in range(60)}
@@ -130,7 +131,7 @@ class Parcels(SynchronousTestCase):
 
     def filtered(self, spec: str, *wants: str) -> set[str]:
         asked = self.server.ask(*(f"want {want}" for want in wants), f"filter {spec}", "ofs-delta", "done")
-        return set(read_pack(self.server.parcel(asked)[1], {}))
+        return set(read_pack(self.server.parcel(asked)[1]))
 
     def test_a_reader_leaves_out_what_it_will_ask_for_later(self) -> None:
         large = self.made.add(BLOB, b"x" * 2000)

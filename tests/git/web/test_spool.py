@@ -1,0 +1,27 @@
+"""The room that the bodies of requests have."""
+
+from __future__ import annotations
+
+import errno
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from deployd.git.web.spool import Spool
+
+
+class SpoolTests(SynchronousTestCase):
+    def test_all_bodies_together_are_bounded_and_give_their_room_back_once(self) -> None:
+        """Long ones, which are on the disk, and short ones."""
+        spool = Spool(".", 300_000)
+        long, short = spool.open(), spool.open()
+        long.write(b"x" * 200_000)
+        short.write(b"x" * 100_000)
+        error = self.assertRaises(OSError, short.write, b"x")
+        self.assertEqual((error.errno, spool.used), (errno.EDQUOT, 300_000))
+        for _ in range(2):
+            long.close()
+        short.write(b"x" * 200_000)
+        short.seek(0)
+        self.assertEqual((len(short.read()), spool.used), (300_000, 300_000))
+        short.close()
+        self.assertEqual(spool.used, 0)
