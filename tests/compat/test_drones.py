@@ -149,6 +149,16 @@ async def test_a_commit_after_one_that_is_here_brings_only_what_is_new(
     for commit in commits[1:]:
         checkout(mirror, commit, tmp_path / commit, GitLimits())
         await git(work, "--work-tree", str(tmp_path / commit), "diff", "--exit-code", commit)
+    # A commit whose parent was here, and goes; then one with the files of that parent.
+    commits.append(await git.commit(work, {f"lib/{n}.txt": f"{n}" for n in range(50)} | {"n": "x"}))
+    await git(work, "push", f"{service.url}/webapp", "master")
+    await fetching(service, mirror, commits[3])
+    keep(mirror, commits[3:])
+    await git(mirror, "fsck", "--full")
+    await git(work, "revert", "--no-edit", "HEAD")
+    await git(work, "push", f"{service.url}/webapp", "master")
+    await fetching(service, mirror, (await git(work, "rev-parse", "HEAD")).strip())
+    await git(mirror, "fsck", "--full")
     keep(mirror, ())
     assert not list((mirror / "objects/pack").iterdir())
     await fetching(service, mirror, commits[0])

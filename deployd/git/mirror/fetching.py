@@ -16,7 +16,7 @@ from typing import BinaryIO, cast
 
 from deployd.errors import Refused
 from deployd.git.bare import clear_bare, is_bare, make_bare
-from deployd.git.disk import locked, replace_file
+from deployd.git.disk import locked
 from deployd.git.kinds import COMMIT
 from deployd.git.limits import GitLimits
 from deployd.git.mirror.checkouts import MIRROR
@@ -24,7 +24,6 @@ from deployd.git.mirror.closure import closure
 from deployd.git.mirror.pruning import prune
 from deployd.git.mirror.reading import Damaged, MirrorReader, sound
 from deployd.git.mirror.transfer import Request, Source
-from deployd.git.packs.links import commit_parents
 from deployd.git.packs.store import Packs
 from deployd.git.problems import GitProblem
 from deployd.git.receiving.quarantine import Quarantine
@@ -54,12 +53,12 @@ def fetch(mirror: Path, source: Source, commit: str, timeout: float, limits: Git
         _clear(mirror)
         try:
             try:
-                _bring(mirror, Request(source, commit, *_here(mirror), deadline), limits)
+                _bring(mirror, Request(source, commit, commits(mirror)[-_MAX_HAVES:], deadline), limits)
             except _Wrong:
                 # One of the two is wrong about what is here; what comes then does not need it.
                 if _is_whole(mirror) and not commits(mirror):
                     raise
-                _bring(mirror, Request(source, commit, (), (), deadline), limits)
+                _bring(mirror, Request(source, commit, (), deadline), limits)
         except _Wrong as error:
             raise Refused(f"the hub sent a pack that is not right: {error}") from error
 
@@ -126,10 +125,10 @@ def store(mirror: Path, commit: str, pack: BinaryIO, limits: GitLimits) -> None:
     try:
         with MirrorReader(objects) as reader:
             closure(reader, [commit])
-            _remember_shallow(mirror, reader, commit)
     except (KeyError, Damaged) as error:
         _prune(mirror)
         raise _Wrong(f"not all of commit {commit[:12]} is there") from error
+    _say_shallow(mirror, {commit, *commits(mirror)})
     move_refs(mirror, [Move(DEPLOY + commit.encode(), None, commit.encode())])
 
 
@@ -138,13 +137,6 @@ def _clear(mirror: Path) -> None:
     for pack in (mirror / "objects/pack").glob("*.pack"):
         if not pack.with_suffix(".idx").exists():
             pack.unlink(missing_ok=True)
-
-
-def _here(mirror: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The commits that the hub need not send again, and those of them whose parents are not here."""
-    here = commits(mirror)[-_MAX_HAVES:]
-    shallow = _shallow(mirror)
-    return here, tuple(commit for commit in here if commit in shallow)
 
 
 def _is_whole(mirror: Path) -> bool:
@@ -180,21 +172,8 @@ def _drop(mirror: Path, gone: Iterable[str]) -> None:
         move_refs(mirror, moves)
 
 
-def _shallow(mirror: Path) -> set[str]:
-    path = mirror / "shallow"
-    return set(path.read_text().split()) if path.exists() else set()
-
-
-def _remember_shallow(mirror: Path, reader: MirrorReader, commit: str) -> None:
-    """Say for git, as every repository must, that the parents of ``commit`` are not here."""
-    _, content = reader.read(reader.place(bytes.fromhex(commit)))
-    known = _shallow(mirror)
-    if commit not in known and not all(_is_here(reader, parent) for parent in commit_parents(content)):
-        still = {one for one in known if _is_here(reader, bytes.fromhex(one))}
-        replace_file(mirror / "shallow", b"".join(f"{one}\n".encode() for one in sorted(still | {commit})))
-
-
-def _is_here(reader: MirrorReader, commit: bytes) -> bool:
-    with suppress(KeyError):
-        return bool(reader.place(commit))
-    return False
+def _say_shallow(mirror: Path, shallow: Collection[str]) -> None:
+    """Say for git that no commit's parents are here: those that are may go at any time. Only git reads that."""
+    lock = mirror / "shallow.lock"
+    lock.write_text("".join(f"{commit}\n" for commit in sorted(shallow)))
+    lock.replace(mirror / "shallow")

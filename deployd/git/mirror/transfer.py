@@ -62,7 +62,7 @@ class Source:
 
 @frozen
 class Request:
-    """For ``commit``, from who has the commits ``here`` (40 hex digits each), of which ``shallow`` lack parents.
+    """For ``commit``, from who has the commits ``here`` (40 hex digits each), but nothing of their history.
 
     ``deadline`` is a time of the monotonic clock.
     """
@@ -70,7 +70,6 @@ class Request:
     source: Source
     commit: str
     here: tuple[str, ...]
-    shallow: tuple[str, ...]
     deadline: float
 
     def download(self, pack: BinaryIO, limit: int) -> None:
@@ -104,7 +103,7 @@ class Request:
 
     def _wants(self) -> bytes:
         lines = [f"want {self.commit} ".encode() + _CAPABILITIES]
-        lines += [f"shallow {commit}".encode() for commit in self.shallow]
+        lines += [f"shallow {commit}".encode() for commit in self.here]
         lines += [b"deepen 1"]
         haves = [f"have {commit}".encode() for commit in self.here] + [b"done"]
         first, then = (b"".join(pktlines.line(line + b"\n") for line in part) for part in (lines, haves))
