@@ -26,6 +26,7 @@ class GitLimits:
     ``body_seconds``: how long the body of one request may take to arrive; ``stall_seconds``: how long a reader may take
     nothing; ``answer_seconds``: how long one request may take in all, once its body is there. ``question_seconds``,
     ``fetch_seconds`` and ``push_seconds``: how long a worker may think about a request, make a pack, take a push.
+    ``spool_bytes``: all bodies together that are on their way or wait for a worker.
     ``requests``: how many are under way at once, ``client_requests`` of them from one address. ``pushes_waiting``: how
     many to one app may wait for their turn. ``followers``: the pushers who hear at one time how their deploys go.
     ``cache_bytes`` and ``cache_files``: packs that are made or were made lately, on the disk.
@@ -58,6 +59,7 @@ class GitLimits:
     question_seconds: float = 60.0
     fetch_seconds: float = 1800.0
     push_seconds: float = 3600.0
+    spool_bytes: int = 8 << 30
     requests: int = 1024
     client_requests: int = 256
     followers: int = 100

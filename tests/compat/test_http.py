@@ -243,14 +243,23 @@ async def test_a_pusher_over_the_limit_is_told(tmp_path: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_push_for_which_there_is_no_place_is_told_so_by_git(service: Service, git: Git) -> None:
     """However much more of it comes: git reads no answer before it has sent all."""
-    service.site.spool = str(service.root / "nosuch")
     work = await git.repository(files={f"f{number}": os.urandom(500_000).hex() for number in range(8)})
-    said = await git(work, "push", f"{service.url}/webapp", "master", ok=False)
-    assert "remote: the hub could not store it: no such file or directory" in said
-    assert service.repositories.apps() == []
-    assert service.leftovers() == []
-    service.site.spool = str(service.repositories.root)
+    spool = service.site.spool
+    directory, most = spool.directory, spool.most
+    full = "the hub could not store it: too much is being sent to it at once, try again in a moment"
+    for spool.directory, spool.most, reason in (
+        (str(service.root / "nosuch"), most, "the hub could not store it: no such file or directory"),
+        (directory, 1 << 20, full),
+    ):
+        said = await git(work, "push", f"{service.url}/webapp", "master", ok=False)
+        assert f"remote: {reason}" in said
+        assert service.repositories.apps() == []
+        assert service.leftovers() == []
+    spool.most = most
     await git(work, "push", f"{service.url}/webapp", "master")
+    spool.most = 1
+    status, _, answer = await ask(service, post("/webapp/git-upload-pack", UPLOAD, b"0000"))
+    assert (status, answer, spool.used) == (503, full.encode() + b"\n", 0)
 
 
 @pytest_twisted.ensureDeferred

@@ -15,6 +15,7 @@ from deployd.errors import Busy
 from deployd.git import pktlines
 from deployd.git.limits import GitLimits
 from deployd.git.problems import BadRequest, GitProblem
+from deployd.git.receiving.reception import not_stored
 from deployd.git.serving.advertising import UPLOAD
 from deployd.git.web.answers import Answer, Body, begin, finish
 from deployd.git.web.flights import Flights, Prepare
@@ -43,7 +44,11 @@ class Fetches:
     async def answer(self, request: Request, repository: Path, version: int, deployed: bool) -> None:
         """Answer one request; raise Answer or ClientGone."""
         try:
-            with Body(request) as body:
+            body = Body(request)
+        except OSError as error:
+            raise Answer(http.SERVICE_UNAVAILABLE, not_stored(error)) from error
+        try:
+            with body:
                 understood = await self._understood(request, repository, body, version, deployed)
         except BadRequest as problem:
             self._log.info("Refused a fetch from {path}: {problem}", path=repository, problem=str(problem))

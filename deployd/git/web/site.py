@@ -7,7 +7,6 @@ closes.
 
 from __future__ import annotations
 
-import tempfile
 from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
@@ -19,8 +18,8 @@ from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
 
 from deployd.git.web.smart_http import GitResource
+from deployd.git.web.spool import Spool
 
-_IN_MEMORY = 100_000
 _LINGER = 2.0
 _GIT = b"application/x-git-"
 _SENTENCE = b"the request is larger than this hub takes\n"
@@ -46,7 +45,7 @@ class GitRequest(Request):
         # Of other kinds twisted.web would parse a form of any size in memory, and deployd takes none.
         asked = site.git.room(self.getUser(), self.getPassword(), self.channel._path) if kind.startswith(_GIT) else 0
         self._room = limits.stranger_bytes + asked
-        self.content = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY, dir=site.spool)  # noqa: SIM115
+        self.content = site.spool.open()
         if length is not None and length > self._room:
             self._refuse()
         elif length != 0:
@@ -118,7 +117,7 @@ class GitSite(Site):
     ) -> None:
         super().__init__(resource, requestFactory=GitRequest, timeout=timeout, reactor=reactor)
         self.git = git
-        self.spool = str(spool)
+        self.spool = Spool(str(spool), git.limits.spool_bytes)
 
     def log(self, request: object) -> None:
         """No line for each request: strangers make most of them, and what changes something is logged where it does."""

@@ -24,14 +24,14 @@ from twisted.web.server import NOT_DONE_YET, Request
 from deployd.errors import Busy
 from deployd.git.access import Access, Action
 from deployd.git.repositories import Repositories
-from deployd.git.serving.advertising import RECEIVE, UPLOAD
+from deployd.git.serving.advertising import RECEIVE, UPLOAD, advertise
 from deployd.git.web.answers import Answer, begin, finish, refuse
 from deployd.git.web.fetches import Fetches
 from deployd.git.web.flights import Flights, Room
 from deployd.git.web.guesses import Guesses
 from deployd.git.web.pushing import Host, Intake
 from deployd.git.web.streaming import ClientGone, abort
-from deployd.git.work.orders import HEAVY, UPKEEP, Order, Unfinished
+from deployd.git.work.orders import HEAVY, QUICK, UPKEEP, Order, Unfinished
 from deployd.git.work.pool import Pool
 from deployd.git.work.upkeep import Upkeep
 from deployd.git.work.values import to_json
@@ -197,21 +197,26 @@ class GitResource(Resource):
         path = self._known(app) if service == UPLOAD or self._repositories.exists(app) else None
         # What comes next is real work.
         self._pool.warm(HEAVY)
+        version = _version(request)
+        begin(request, f"application/x-{service}-advertisement")
+        if service == UPLOAD and version >= 2:
+            # It says nothing of the repository.
+            self._pool.warm(QUICK)
+            finish(request, advertise(None, service, version))
+            return
         order = Order(
             name="advertise",
             arguments={
                 "repository": str(path or ""),
                 "service": service,
-                "version": _version(request),
+                "version": version,
                 "deployed": deployed,
             },
             repository=str(path or ""),
             seconds=self.limits.question_seconds,
             again=True,
         )
-        body = (await self._pool.run(order)).body
-        begin(request, f"application/x-{service}-advertisement")
-        finish(request, body)
+        finish(request, (await self._pool.run(order)).body)
 
     def _consolidate(self, app: str) -> Deferred[object]:
         path = str(self._repositories.path(app))
