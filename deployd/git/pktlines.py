@@ -10,6 +10,8 @@ from deployd.git.problems import BadRequest
 
 MAX_LINE = 65520
 FLUSH, DELIMITER = b"0000", b"0001"
+ZERO = b"0" * 40
+"""Stands where there is no id."""
 SIDEBAND_DATA, SIDEBAND_PROGRESS, SIDEBAND_ERROR = 1, 2, 3
 _CUT_SHORT = "the request ends in the middle of a line"
 

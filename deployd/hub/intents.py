@@ -5,7 +5,7 @@ from __future__ import annotations
 from attrs import evolve
 from twisted.logger import Logger
 
-from deployd.git.receiving.reception import RefUpdate
+from deployd.git.receiving.receipt import RefUpdate
 from deployd.hub.ledger import Ledger
 from deployd.hub.push_deploys import PushDeploys
 from deployd.interfaces import InThread, Repositories

@@ -8,7 +8,7 @@ from attrs import evolve
 from twisted.logger import Logger
 
 from deployd.errors import Busy, DeploydError
-from deployd.git.receiving.reception import Receipt, RefUpdate
+from deployd.git.receiving.receipt import Receipt, RefUpdate
 from deployd.git.web.pushing import Told
 from deployd.git.web.voice import Voice
 from deployd.hub import deploy_lines

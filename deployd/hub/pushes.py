@@ -10,7 +10,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from deployd.errors import UnknownCommit
-from deployd.git.receiving.reception import Receipt, RefUpdate
+from deployd.git.receiving.receipt import Receipt, RefUpdate
 from deployd.git.web.pushing import Told
 from deployd.hub.commits import Commits
 from deployd.hub.fleet import Fleet

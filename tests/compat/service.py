@@ -13,7 +13,7 @@ from twisted.internet.utils import getProcessOutputAndValue
 
 from deployd.git.access import Action
 from deployd.git.limits import GitLimits
-from deployd.git.receiving.reception import Receipt, RefUpdate
+from deployd.git.receiving.receipt import Receipt, RefUpdate
 from deployd.git.repositories import Repositories
 from deployd.git.web.pushing import Follow, Told
 from deployd.git.web.smart_http import GitResource

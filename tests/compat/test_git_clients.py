@@ -9,7 +9,7 @@ from urllib.parse import quote
 import pytest_twisted
 from twisted.internet.defer import DeferredList, ensureDeferred
 
-from deployd.git.receiving.reception import RefUpdate
+from deployd.git.receiving.receipt import RefUpdate
 from tests.compat.service import SECRET, Git, Service
 
 

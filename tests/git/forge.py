@@ -12,7 +12,8 @@ from attrs import Factory, define
 from deployd.git import pktlines
 from deployd.git.kinds import BLOB, COMMIT, NAMES, OFS_DELTA, REF_DELTA, TAG, TREE
 from deployd.git.limits import GitLimits
-from deployd.git.receiving.reception import Receipt, receive
+from deployd.git.receiving.receipt import Receipt
+from deployd.git.receiving.reception import receive
 from deployd.git.repositories import Repositories
 
 ZERO = "0" * 40

@@ -8,7 +8,8 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from deployd.git.intents import forget_intent, moved_intents, write_intent
-from deployd.git.receiving.reception import Receipt, receive
+from deployd.git.receiving.receipt import Receipt
+from deployd.git.receiving.reception import receive
 from deployd.git.receiving.rules import PushRules
 from deployd.git.refs import Move, move_refs
 from deployd.model.intent import Intent

@@ -18,7 +18,7 @@ from deployd.errors import (
     UnknownDrone,
     UsageError,
 )
-from deployd.git.receiving.reception import Receipt, RefUpdate
+from deployd.git.receiving.receipt import Receipt, RefUpdate
 from deployd.hub.drone_session import RETRY
 from deployd.hub.fleet import Fleet
 from deployd.model.instance import Goal, ObservedInstance, State

@@ -6,7 +6,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from deployd.errors import Refused
-from deployd.git.receiving.reception import Receipt, RefUpdate
+from deployd.git.receiving.receipt import Receipt, RefUpdate
 from deployd.model.instance import State
 from deployd.model.push_options import PushOptions
 from tests.hub.asking import done

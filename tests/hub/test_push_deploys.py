@@ -6,7 +6,7 @@ from attrs import Factory, define
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from deployd.git.receiving.reception import Receipt, RefUpdate
+from deployd.git.receiving.receipt import Receipt, RefUpdate
 from deployd.git.web.pushing import Told
 from deployd.hub.deploy_lines import MAX_ROWS, MAX_TAILS, ending
 from deployd.hub.deploys import Standing

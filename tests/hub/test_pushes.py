@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from deployd.errors import Refused
-from deployd.git.receiving.reception import Receipt, RefUpdate
+from deployd.git.receiving.receipt import Receipt, RefUpdate
 from deployd.git.web.pushing import Told
 from deployd.hub.commits import Commits
 from deployd.hub.push_deploys import PushDeploys

@@ -11,7 +11,6 @@ from deployd.git import pktlines
 from deployd.git.limits import GitLimits
 from deployd.git.problems import BadRequest
 
-_ZERO = b"0" * 40
 _COMMAND = re.compile(rb"([0-9a-f]{40}) ([0-9a-f]{40}) ([^\0]+)", re.DOTALL)
 
 
@@ -67,7 +66,7 @@ def read_push(stream: BinaryIO, limits: GitLimits) -> Push:
         match = _COMMAND.fullmatch(content)
         if not match:
             raise BadRequest("the request has a line that is not a push command")
-        old, new = (None if value == _ZERO else value for value in (match[1], match[2]))
+        old, new = (None if value == pktlines.ZERO else value for value in (match[1], match[2]))
         commands.append(Command(match[3], old, new))
         if len(commands) > limits.commands:
             raise BadRequest(f"a push may change at most {limits.commands} refs at once")

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import BinaryIO
 
 from attrs import define, field, frozen
-from dulwich.protocol import capability_agent
 
 from deployd.git import pktlines
 from deployd.git.disk import locked
@@ -26,59 +25,14 @@ from deployd.git.receiving.here import Charted
 from deployd.git.receiving.progress import Progress
 from deployd.git.receiving.push_request import Command, Push, read_push
 from deployd.git.receiving.quarantine import Quarantine
+from deployd.git.receiving.receipt import Receipt, RefUpdate
 from deployd.git.receiving.rules import PushRules
 from deployd.git.refs import HEADS, LOCK, Move, Refs, bad_name, move_refs, read_refs
 from deployd.model.intent import Intent
 from deployd.model.invalid import Invalid
 from deployd.model.push_options import PushOptions
 
-CAPABILITIES = b" ".join(
-    (
-        b"report-status report-status-v2 delete-refs atomic quiet ofs-delta side-band-64k push-options",
-        b"object-format=sha1",
-        capability_agent(),
-    )
-)
 NO_RULES = PushRules()
-
-
-@frozen
-class RefUpdate:
-    """A ref that moved. ``old`` or ``new`` is None when it was created or deleted; ids are 40 hex digits.
-
-    ``commits``: how many came with it that no other ref before it in the push has; ``forced``: history was rewritten.
-    """
-
-    ref: str
-    old: str | None
-    new: str | None
-    commits: int = field(default=0, eq=False)
-    forced: bool = field(default=False, eq=False)
-
-
-@frozen
-class Receipt:
-    """The answer to a push: the report for the pusher and what really happened.
-
-    ``talks``: the pusher shows remarks. ``target`` is the ref that ``options``, or the app's policy, ask to deploy, if
-    they do, and ``intent`` the id of what was written of that (deployd.git.intents).
-    """
-
-    report: bytes
-    updates: list[RefUpdate] = field(factory=list)
-    talks: bool = False
-    options: PushOptions = field(factory=PushOptions)
-    target: str = ""
-    intent: str = ""
-
-    def remark(self, text: str) -> bytes:
-        """``text`` as the pusher's git shows it; nothing where it does not."""
-        return pktlines.sideband(pktlines.SIDEBAND_PROGRESS, f"{text}\n".encode()) if self.talks else b""
-
-    @property
-    def end(self) -> bytes:
-        """What follows the report and all remarks."""
-        return pktlines.FLUSH if self.talks else b""
 
 
 @frozen(kw_only=True)

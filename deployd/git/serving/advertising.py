@@ -6,13 +6,15 @@ from collections.abc import Iterable
 
 from deployd import __version__
 from deployd.git import pktlines
-from deployd.git.receiving.reception import CAPABILITIES
 from deployd.git.serving.offers import Offer
 
 UPLOAD, RECEIVE = "git-upload-pack", "git-receive-pack"
 AGENT = b"agent=deployd/" + __version__.encode()
-ZERO = b"0" * 40
-_NO_REFS = (b"capabilities^{}", ZERO)
+_NO_REFS = (b"capabilities^{}", pktlines.ZERO)
+_PUSH_WORDS = (
+    b"report-status report-status-v2 delete-refs atomic quiet ofs-delta side-band-64k push-options object-format=sha1 "
+    + AGENT
+)
 _WORDS = (
     b"multi_ack thin-pack side-band-64k ofs-delta shallow deepen-since deepen-not deepen-relative no-progress "
     b"include-tag multi_ack_detailed allow-tip-sha1-in-want allow-reachable-sha1-in-want no-done filter "
@@ -38,13 +40,13 @@ def advertise(offer: Offer | None, service: str, version: int) -> bytes:
     if version == 1:
         greeting += pktlines.line(b"version 1\n")
     if offer is None:
-        return greeting + _listed([_NO_REFS], CAPABILITIES if service == RECEIVE else _WORDS)
+        return greeting + _listed([_NO_REFS], _PUSH_WORDS if service == RECEIVE else _WORDS)
     known = offer
     return greeting + known.answer((service, 0), lambda: _pushable(known) if service == RECEIVE else _fetchable(known))
 
 
 def _pushable(offer: Offer) -> bytes:
-    return _listed(offer.refs or [_NO_REFS], CAPABILITIES)
+    return _listed(offer.refs or [_NO_REFS], _PUSH_WORDS)
 
 
 def _fetchable(offer: Offer) -> bytes:

@@ -15,7 +15,8 @@ from twisted.web.server import Request
 from deployd.errors import Busy, DeploydError
 from deployd.git import pktlines
 from deployd.git.problems import BadRequest
-from deployd.git.receiving.reception import Receipt, not_stored
+from deployd.git.receiving.receipt import Receipt
+from deployd.git.receiving.reception import not_stored
 from deployd.git.repositories import Repositories
 from deployd.git.serving.advertising import RECEIVE
 from deployd.git.web.answers import Answer, Body, begin, finish

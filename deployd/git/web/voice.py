@@ -16,7 +16,7 @@ from twisted.web.http import Request
 from zope.interface import implementer
 
 from deployd.git import pktlines
-from deployd.git.receiving.reception import Receipt
+from deployd.git.receiving.receipt import Receipt
 from deployd.git.web.streaming import KEEPALIVE, NOTHING, abort
 
 LINES = 300

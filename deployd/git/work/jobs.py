@@ -9,7 +9,8 @@ from attrs import asdict
 from deployd.git.bodies import read_limited
 from deployd.git.mirror.jobs import MIRROR_JOBS
 from deployd.git.packs.consolidating import consolidate
-from deployd.git.receiving.reception import Listener, Receipt, receive
+from deployd.git.receiving.receipt import Receipt
+from deployd.git.receiving.reception import Listener, receive
 from deployd.git.receiving.rules import PushRules
 from deployd.git.repositories import Repositories
 from deployd.git.serving.advertising import advertise

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
-from attrs import evolve
+from attrs import astuple, evolve
 from cattrs import Converter
 
-from deployd.git.receiving.reception import Receipt
+from deployd.git.receiving.receipt import Receipt, RefUpdate
 from deployd.git.work.messages import Document
 
 T = TypeVar("T")
@@ -28,10 +28,12 @@ def from_json(document: Document, kind: type[T]) -> T:
 
 
 def receipt_to_json(receipt: Receipt) -> tuple[Document, bytes]:
-    """A receipt, and its report beside it."""
-    return to_json(evolve(receipt, report=b"")), receipt.report
+    """A receipt, and its report beside it. Its updates, which may be many, are rows."""
+    document = to_json(evolve(receipt, report=b"", updates=[]))
+    return {**document, "updates": [astuple(update) for update in receipt.updates]}, receipt.report
 
 
 def receipt_from_json(document: Document, report: bytes) -> Receipt:
     """The receipt that ``receipt_to_json`` took apart."""
-    return evolve(from_json(document, Receipt), report=report)
+    updates = [RefUpdate(*row) for row in document["updates"]]
+    return evolve(from_json({**document, "updates": []}, Receipt), report=report, updates=updates)

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from deployd.git.kinds import BLOB
 from deployd.git.limits import GitLimits
 from deployd.git.problems import BadRequest
-from deployd.git.receiving.reception import RefUpdate, receive
+from deployd.git.receiving.receipt import RefUpdate
+from deployd.git.receiving.reception import receive
 from tests.git import forge
 from tests.git.forge import ZERO, Hub, Objects
 from tests.git.receiving.pushes import MASTER, PushCase

@@ -9,7 +9,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from deployd.git.limits import GitLimits
 from deployd.git.problems import BadRequest
-from deployd.git.receiving.reception import Receipt, receive
+from deployd.git.receiving.receipt import Receipt
+from deployd.git.receiving.reception import receive
 from deployd.git.receiving.rules import PushRules
 from deployd.git.refs import read_refs
 from deployd.model.policy import Policy

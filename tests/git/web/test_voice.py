@@ -6,7 +6,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from deployd.git.receiving.reception import Receipt
+from deployd.git.receiving.receipt import Receipt
 from deployd.git.web.streaming import KEEPALIVE
 from deployd.git.web.voice import LINES, MAX_LINE, Voice
 from tests.git.web.requests import FakeRequest

@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from deployd.errors import UnknownCommit
 from deployd.git.problems import BadPack
-from deployd.git.receiving.reception import Receipt, RefUpdate
+from deployd.git.receiving.receipt import Receipt, RefUpdate
 from deployd.git.work import faults
 from deployd.git.work.messages import MAX_BODY, TooLong, Unpacker, packed
 from deployd.git.work.orders import Unfinished
