@@ -19,5 +19,9 @@ class BadObject(GitProblem):
     """An object is malformed, unsafe, or refers to what is not there."""
 
 
+class BadRefs(GitProblem):
+    """The list of refs is damaged."""
+
+
 class NotOurs(GitProblem):
     """The peer wants an object that this repository does not offer it."""

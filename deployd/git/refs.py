@@ -17,6 +17,7 @@ from attrs import Factory, define, field, frozen
 from dulwich.refs import Ref, check_ref_format
 
 from deployd.git.disk import locked, replace_file
+from deployd.git.problems import BadRefs
 
 HEADS, TAGS, DEPLOY = b"refs/heads/", b"refs/tags/", b"refs/deploy/"
 DEFAULT_BRANCH = b"refs/heads/master"
@@ -51,7 +52,7 @@ class Move:
 
 
 def read_refs(repository: Path) -> Refs:
-    """Read all refs. A repository without any gives an empty answer."""
+    """Read all refs. A repository without any gives an empty answer; raise BadRefs when their file is damaged."""
     values, peeled = _packed(repository)
     return _with_loose(repository, values, peeled, _loose(repository))
 
@@ -193,9 +194,14 @@ def _follow_first_branch(repository: Path, refs: Refs, values: dict[bytes, bytes
 
 def _packed(repository: Path) -> tuple[dict[bytes, bytes], dict[bytes, bytes]]:
     try:
-        lines = _PACKED.findall((repository / "packed-refs").read_bytes())
+        text = (repository / "packed-refs").read_bytes()
     except FileNotFoundError:
-        lines = []
+        text = b""
+    lines = _PACKED.findall(text)
+    remarks = text.startswith(b"#") + text.count(b"\n#")
+    if text.count(b"\n") != len(lines) + sum(1 for line in lines if line[2]) + remarks or text[-1:] not in (b"", b"\n"):
+        # The next change would drop what is not understood.
+        raise BadRefs("packed-refs is damaged: a line of it is no ref")
     return {name: value for value, name, _ in lines}, {name: peeled for _, name, peeled in lines if peeled}
 
 

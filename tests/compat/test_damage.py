@@ -26,12 +26,17 @@ def _with_an_empty_index(pack: Path) -> None:
     pack.with_suffix(".idx").write_bytes(bytes(1064))
 
 
+def _with_other_refs(pack: Path) -> None:
+    (pack.parents[2] / "packed-refs").write_bytes(bytes(99))
+
+
 @pytest.mark.parametrize(
     ("damage", "sentence"),
     [
         (_cut_short, "is damaged: the pack ends in the middle of an entry"),
         (_without_index, "is missing, though a branch or tag leads to it"),
         (_with_an_empty_index, "is damaged: its index does not fit"),
+        (_with_other_refs, "packed-refs is damaged"),
     ],
 )
 @pytest_twisted.ensureDeferred
@@ -53,3 +58,5 @@ async def test_a_reader_is_told_what_is_damaged(
         fetch = ("-c", f"protocol.version={version}", "fetch", "-q")
         assert sentence in await git(await git.repository(), *fetch, f"{service.url}/damaged", "main", ok=False)
         await git(await git.repository(), *fetch, f"{service.url}/whole", "main")
+    if damage is _with_other_refs:
+        assert sentence in await git(work, "push", f"{service.url}/damaged", "HEAD:refs/heads/other", ok=False)

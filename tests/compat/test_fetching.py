@@ -101,10 +101,13 @@ async def test_histories_that_went_apart_are_joined(service: Service, git: Git, 
 @both_versions
 @pytest_twisted.ensureDeferred
 async def test_shallow_clones_are_deepened_and_opened(service: Service, git: Git, version: str) -> None:
-    """By depth, relatively, and to the end; what is pushed meanwhile comes, too."""
+    """By depth, relatively, and to the end; what is pushed meanwhile comes, too, and a tag of a tree at once."""
     stage = Stage(service, git, version)
     work = await stage.set()
+    await stage.git(work, "tag", "-a", "tree", "-m", "a tree", "HEAD^{tree}")
+    await stage.git(work, "push", "-q", "--tags", stage.url)
     clone = await stage.clone("clone", "--depth=1")
+    assert await stage.git(clone, "tag") == "tree\n"
     assert await stage.count(clone) == 1
     await stage.git.commit(work, {"src/app.txt": "news\n"})
     await stage.git(work, "push", "-q", stage.url, "master")

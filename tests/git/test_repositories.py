@@ -7,6 +7,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from deployd.errors import Refused, UnknownApp, UnknownCommit
+from deployd.git.problems import BadRefs
 from deployd.git.refs import DEPLOY, read_refs
 from deployd.git.repositories import Repositories
 from deployd.model.invalid import Invalid
@@ -97,6 +98,26 @@ class ResolvingTests(SynchronousTestCase):
         with self.assertRaisesRegex(UnknownCommit, "2 commits of webapp begin with"):
             self.ask.resolve("webapp", tip[:4])
         self.assertEqual(self.ask.resolve("webapp", tip[:20]), tip)
+
+    def test_damaged_refs_are_not_taken_for_fewer(self) -> None:
+        """The next change would make that true."""
+        tip = self.hub.pushed()
+        path = self.hub.path / "packed-refs"
+        whole = path.read_bytes()
+        for damaged in (
+            b"\0" * 40,
+            whole[:-1],
+            whole[:-30],
+            whole.replace(b"\n", b"\n\n"),
+            b"x" + whole,
+            whole + b"^1\n",
+        ):
+            path.write_bytes(damaged)
+            with self.assertRaises(BadRefs):
+                self.ask.resolve("webapp", tip)
+        for sound in (whole, whole + b"# a remark\n"):
+            path.write_bytes(sound)
+            self.assertEqual(self.ask.resolve("webapp", "master"), tip)
 
     def test_loose_objects_and_refs_that_git_made_are_seen(self) -> None:
         """A person may work in the repository with git itself."""

@@ -25,7 +25,7 @@ from deployd.git.mirror.pruning import prune
 from deployd.git.mirror.reading import Damaged, MirrorReader, sound
 from deployd.git.mirror.transfer import Request, Source
 from deployd.git.packs.store import Packs
-from deployd.git.problems import GitProblem
+from deployd.git.problems import BadRefs, GitProblem
 from deployd.git.receiving.quarantine import Quarantine
 from deployd.git.refs import DEPLOY, Move, move_refs, read_refs
 
@@ -65,10 +65,10 @@ def fetch(mirror: Path, source: Source, commit: str, timeout: float, limits: Git
 
 def has(mirror: Path, commit: str) -> bool:
     """Whether ``commit`` and all its files are in ``mirror``."""
-    if DEPLOY + commit.encode() not in read_refs(mirror).values:
-        return False
-    with suppress(KeyError, Damaged), MirrorReader(mirror / "objects") as reader:
-        return reader.kind(reader.place(bytes.fromhex(commit))) == COMMIT
+    with suppress(KeyError, Damaged, BadRefs):
+        if DEPLOY + commit.encode() in read_refs(mirror).values:
+            with MirrorReader(mirror / "objects") as reader:
+                return reader.kind(reader.place(bytes.fromhex(commit))) == COMMIT
     return False
 
 
@@ -100,6 +100,7 @@ def empty(mirror: Path) -> None:
     """Begin anew: what is here is damaged."""
     if mirror.is_dir():
         with locked(mirror / _LOCK):
+            _clear(mirror)
             _empty(mirror)
 
 
@@ -137,6 +138,11 @@ def _clear(mirror: Path) -> None:
     for pack in (mirror / "objects/pack").glob("*.pack"):
         if not pack.with_suffix(".idx").exists():
             pack.unlink(missing_ok=True)
+    try:
+        read_refs(mirror)
+    except BadRefs:
+        # Without them nothing counts as here.
+        (mirror / "packed-refs").unlink()
 
 
 def _is_whole(mirror: Path) -> bool:

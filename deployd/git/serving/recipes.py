@@ -7,7 +7,7 @@ by the commits just behind those that it gets: what else it has makes no differe
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Set
 from hashlib import sha1
 
 from attrs import asdict, frozen
@@ -55,9 +55,8 @@ def write_recipe(
     tags = [pair for pair in offer.annotated if pair[0] not in others] if b"include-tag" in request.options else []
     if held or tags:
         new = between(graph, held, tips, cut.at)
-        for tag, end in tags:
-            if graph.number(end) in new:
-                others.update(_chain(objects, tag))
+        for tag in _along(objects, tags, new):
+            others.update(_chain(objects, tag))
         if cut.at:
             # Deltas may be made against these, so they must be nothing that the reader only claims to have.
             held = {*visible(objects, offer, held)}
@@ -82,6 +81,18 @@ def write_recipe(
 
 def _names(graph: Graph, numbers: Iterable[int]) -> tuple[str, ...]:
     return tuple(sorted(graph.ids[number].hex() for number in numbers))
+
+
+def _along(objects: Objects, tags: Iterable[tuple[bytes, bytes]], new: Set[int]) -> Iterator[bytes]:
+    """Those of ``tags`` that go along with the commits ``new``: what they point at, in the end, comes with these."""
+    graph, trees = objects.graph, set[bytes]()
+    for tag, end in tags:
+        number = graph.number(end)
+        if number is None and not trees:
+            # Few repositories tag a tree. Left out, git would ask for it alone later, and forget to deepen.
+            trees = {objects.id(graph.tree(commit)) for commit in new}
+        if end in trees if number is None else number in new:
+            yield tag
 
 
 def _chain(objects: Objects, tag: bytes) -> Iterable[bytes]:

@@ -23,6 +23,7 @@ from twisted.web.server import NOT_DONE_YET, Request
 
 from deployd.errors import Busy
 from deployd.git.access import Access, Action
+from deployd.git.problems import GitProblem
 from deployd.git.repositories import Repositories
 from deployd.git.serving.advertising import RECEIVE, UPLOAD, advertise
 from deployd.git.web.answers import Answer, begin, finish, refuse
@@ -116,6 +117,10 @@ class GitResource(Resource):
                 refuse(request, problem if isinstance(problem, Answer) else Answer(_BUSY, str(problem)))
         except ClientGone:
             self.log.debug("A git client left early.")
+        except GitProblem as problem:
+            self.log.error("{path} is damaged: {problem}", path=request.path, problem=str(problem))
+            if not gone:
+                refuse(request, Answer(http.INTERNAL_SERVER_ERROR, f"the repository on the hub is damaged: {problem}"))
         except Exception:
             self.log.failure("A git request failed.")
             if not gone:

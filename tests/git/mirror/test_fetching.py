@@ -168,6 +168,13 @@ class DamageTests(StoringTestCase):
         fetching.keep(self.mirror, {commit})
         self.assertEqual((read_refs(self.mirror).values, self.packs()), ({}, []))
 
+    def test_a_mirror_whose_refs_are_damaged_is_as_good_as_empty(self) -> None:
+        commit = self.commit(b"one")
+        (self.mirror / "packed-refs").write_bytes(b"\0" * 99)
+        self.assertFalse(fetching.has(self.mirror, commit))
+        fetching.keep(self.mirror, {commit})
+        self.assertEqual((read_refs(self.mirror).values, self.packs()), ({}, []))
+
     def test_a_damaged_file_is_seen_by_a_checkout_and_comes_anew(self) -> None:
         content = NOISE.randbytes(4000)
         commit = self.commit(content)
