@@ -6,7 +6,6 @@ other thread. It dies with this one, however that ends.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import pickle
 import signal
@@ -15,7 +14,8 @@ from typing import NoReturn
 
 from attrs import define, field
 
-_DIE_WITH_PARENT = 1
+from deployd.git.work.parents import end_with
+
 _PIECE = 1 << 16
 
 
@@ -75,8 +75,7 @@ class _Copy:
 def _be_a_copy(work: Callable[[int], object], number: int, parent: int, errors: int) -> NoReturn:
     status = 1
     try:
-        ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
-        if os.getppid() == parent:
+        if end_with(parent):
             work(number)
             status = 0
     except BaseException as error:

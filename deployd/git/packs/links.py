@@ -44,8 +44,3 @@ def tag_target(content: bytes) -> bytes:
 def commit_tree(content: bytes) -> bytes:
     """The 20-byte id of the tree of a commit's content."""
     return commit_head(content)[0]
-
-
-def commit_parents(content: bytes) -> tuple[bytes, ...]:
-    """The 20-byte ids of the parents of a commit's content."""
-    return commit_head(content)[1]

@@ -106,7 +106,7 @@ class _Reception:
         directory = self.repository / "objects"
         try:
             with Quarantine(directory, Charted(self.objects), self.limits, progress=progress) as quarantine:
-                # Note [Dropping beside pushes] in deployd/git/packs/dropping.py: now this push can be seen.
+                # Now this push can be seen (Note [Dropping beside pushes] in deployd.git.packs.dropping).
                 with locked(self.repository / LOCK):
                     pass
                 self.objects.refresh()

@@ -7,7 +7,6 @@ may block. What jobs print goes to stderr, which the parent logs.
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import json
 import os
@@ -22,11 +21,11 @@ from pathlib import Path
 from deployd.git.work import faults
 from deployd.git.work.jobs import JOBS
 from deployd.git.work.messages import Document, Unpacker, packed
+from deployd.git.work.parents import end_with
 from deployd.git.work.tasks import Shelf, Task
 
 SOCKET = 3
 _PIECE = 1 << 20
-_DIE_WITH_PARENT = 1
 _PAGE = resource.getpagesize()
 
 
@@ -39,8 +38,7 @@ def main(argv: list[str]) -> None:
 
 def _settle(memory: int, nice: int, parent: int) -> None:
     """Take the bounds of a worker, and the kernel's promise that none outlives its parent."""
-    ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
-    if os.getppid() != parent:
+    if not end_with(parent):
         sys.exit("the parent has gone already")
     # A Ctrl-C in the terminal is for the parent, which lets a job that nobody may cut short come to its end.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
