@@ -25,6 +25,7 @@ from deployd.git.web.voice import Voice
 from deployd.git.work.messages import Document
 from deployd.git.work.orders import HEAVY, Order, Unfinished
 from deployd.git.work.pool import Pool
+from deployd.git.work.upkeep import Upkeep
 from deployd.git.work.values import receipt_from_json, to_json
 from deployd.model.policy import Policy
 
@@ -79,20 +80,18 @@ class _Pusher:
 class Intake:
     """Takes pushes; a push that has arrived whole is carried through, whatever becomes of its pusher.
 
-    ``moved`` is told of each app whose refs have moved.
+    ``upkeep`` is told of each app whose refs have moved, and of what was broken off.
     """
 
     _log = Logger()
 
-    def __init__(
-        self, repositories: Repositories, host: Host, reactor: Any, pool: Pool, moved: Callable[[str], object]
-    ) -> None:
+    def __init__(self, repositories: Repositories, host: Host, reactor: Any, pool: Pool, upkeep: Upkeep) -> None:
         self._repositories = repositories
         self._limits = repositories.limits
         self._host = host
         self._reactor = reactor
         self._pool = pool
-        self._moved = moved
+        self._upkeep = upkeep
         self._pushing: dict[str, DeferredLock] = {}
         self._followers = 0
 
@@ -120,7 +119,7 @@ class Intake:
 
     async def _told(self, app: str, receipt: Receipt) -> Told:
         # The refs have moved whatever happens now; the pusher must hear so.
-        self._moved(app)
+        self._upkeep.pushed(app)
         try:
             return await self._host.pushed(app, receipt)
         except DeploydError as error:
@@ -162,6 +161,8 @@ class Intake:
             sentence = str(problem)
         except Unfinished as problem:
             self._log.warn("A push to {app} was not taken: {problem}", app=app, problem=str(problem))
+            if self._repositories.exists(app):
+                self._upkeep.broken_off(app)
             sentence = str(problem)
         except OSError as error:
             self._log.warn("Could not store a push to {app}: {error}", app=app, error=error)

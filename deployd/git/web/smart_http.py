@@ -72,7 +72,7 @@ class GitResource(Resource):
         self._pool = pool
         self._fetches = Fetches(reactor, limits, pool, self.flights, self._in_thread)
         self._upkeep = Upkeep(reactor, self._consolidate, limits.pushes_between)
-        self._intake = Intake(repositories, host, reactor, pool, self._upkeep.pushed)
+        self._intake = Intake(repositories, host, reactor, pool, self._upkeep)
         self._requests: Counter[str] = Counter()
         self.guesses = Guesses(reactor, limits.refusal_seconds, limits.refusals_waiting)
 

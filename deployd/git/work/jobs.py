@@ -9,6 +9,7 @@ from attrs import asdict
 from deployd.git.bodies import read_limited
 from deployd.git.mirror.jobs import MIRROR_JOBS
 from deployd.git.packs.consolidating import consolidate
+from deployd.git.receiving.quarantine import sweep
 from deployd.git.receiving.receipt import Receipt
 from deployd.git.receiving.reception import Listener, receive
 from deployd.git.receiving.rules import PushRules
@@ -108,7 +109,8 @@ def _receive(task: Task) -> Outcome:
 
 
 def _consolidate(task: Task) -> Outcome:
-    """Merge small packs."""
+    """Clear up after pushes whose worker was killed, then merge small packs."""
+    sweep(task.repository / "objects")
     return asdict(consolidate(task.objects(), task.limits())), b""
 
 

@@ -1,4 +1,4 @@
-"""When an app's packs are consolidated: after some pushes, when it is quiet for a moment, one app at a time.
+"""When an app's packs are consolidated: after some pushes or a broken one, when it is quiet, one app at a time.
 
 It may wait, and may fail: nothing but speed depends on it.
 """
@@ -40,12 +40,13 @@ class Agenda:
     between: int
     _apps: dict[str, _Standing] = Factory(dict)
 
-    def pushed(self, app: str, now: float) -> None:
-        """A push came to ``app``."""
+    def pushed(self, app: str, now: float, count: int = 1) -> None:
+        """A push came to ``app``, or what counts for more."""
         standing = self._apps.setdefault(app, _Standing(self.between - 1))
-        standing.pushes += 1
+        before = standing.pushes
+        standing.pushes += count
         standing.last = now
-        if standing.pushes == self.between:
+        if before < self.between <= standing.pushes:
             standing.due = now
 
     def wait(self, now: float) -> float | None:
@@ -94,6 +95,11 @@ class Upkeep:
     def pushed(self, app: str) -> None:
         """Refs of ``app`` have moved."""
         self._agenda.pushed(app, self.clock.seconds())
+        self._look()
+
+    def broken_off(self, app: str) -> None:
+        """A worker was killed in the middle of a push to ``app``: it has left something to clear up."""
+        self._agenda.pushed(app, self.clock.seconds(), self.between)
         self._look()
 
     def stop(self) -> None:

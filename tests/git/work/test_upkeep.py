@@ -55,6 +55,14 @@ class UpkeepTests(SynchronousTestCase):
         self.end()
         self.runs.clear()
 
+    def test_a_push_that_was_broken_off_is_cleared_up_after(self) -> None:
+        """Even where a run was lately."""
+        self.settle()
+        self.clock.advance(IMPATIENT)
+        self.upkeep.broken_off("webapp")
+        self.clock.advance(QUIET)
+        self.assertEqual(self.apps(), ["webapp"])
+
     def test_the_first_push_after_a_start(self) -> None:
         """Nobody knows how the packs are, so it is looked at once, a moment later."""
         self.push("webapp")
