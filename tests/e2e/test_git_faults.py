@@ -16,7 +16,7 @@ from tests.e2e.apps import HELLO
 from tests.e2e.cluster import BIN, Cluster, Daemon, Repository
 from tests.e2e.waiting import until
 
-FILES, SIZE = 100, 20_000
+FILES, SIZE = 60, 20_000
 COMMAND = ("--", "python3", "web.py")
 DRONES = ("d1", "d2", "d3")
 
@@ -81,7 +81,7 @@ def _killing(daemon: Daemon) -> Iterator[list[int]]:
     over, chance = Event(), Random(os.getpid())
 
     def kill() -> None:
-        while len(killed) < 3 and not over.wait(chance.uniform(0.005, 0.05)):
+        while len(killed) < 2 and not over.wait(chance.uniform(0.005, 0.05)):
             for pid in _workers(daemon):
                 with suppress(OSError):
                     if any("webapp.git" in str(file.readlink()) for file in Path(f"/proc/{pid}/fd").iterdir()):
