@@ -84,7 +84,7 @@ class History:
             return self.before([name]) | self.reachable(trees)
         if kind == TAG:
             return {name} | self._below(content[7:47].decode())
-        return {name} | (self.reachable(_entries(content)) if kind == TREE else set())
+        return {name} | (self.reachable(entries(content)) if kind == TREE else set())
 
     def _tree(self, files: Files) -> str:
         entries: dict[str, tuple[str, str]] = {}
@@ -161,7 +161,7 @@ def _changed(files: Files, change: tuple[object, ...], made: History) -> Files:
 
 
 @cache
-def _entries(content: bytes) -> tuple[str, ...]:
+def entries(content: bytes) -> tuple[str, ...]:
     """The ids in a tree, submodules left out."""
     found, at = [], 0
     while at < len(content):

@@ -14,7 +14,7 @@ from deployd.git.pktlines import Mark
 from deployd.git.serving.offers import Offers
 from deployd.git.serving.parcels import Parcel, prepare
 from deployd.git.serving.understanding import Understood, understand
-from tests.git.packs.histories import History
+from tests.git.packs.histories import History, entries
 from tests.git.packs.packed import Stored, read_pack
 
 
@@ -131,14 +131,3 @@ class Client:
                 waiting.append(content[7:47].decode())
             elif kind == TREE:
                 waiting += entries(content)
-
-
-def entries(content: bytes) -> list[str]:
-    """The ids in a tree, submodules left out."""
-    found, at = [], 0
-    while at < len(content):
-        end = content.index(b"\0", at)
-        if not content.startswith(b"160000", at):
-            found.append(content[end + 1 : end + 21].hex())
-        at = end + 21
-    return found
