@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Set
 from contextlib import suppress
 from functools import partial
+from hashlib import sha1
 from pathlib import Path
 
 from attrs import define, field
@@ -18,16 +19,18 @@ from deployd.git.packs.chart import chart_path, open_chart, save_chart
 from deployd.git.packs.charting import chart_pack
 from deployd.git.packs.contents import Contents
 from deployd.git.packs.drawing import Lookup
-from deployd.git.packs.entries import TRAILER
+from deployd.git.packs.entries import HEADER, TRAILER
 from deployd.git.packs.graph import Graph
 from deployd.git.packs.links import tree_children
 from deployd.git.packs.loose import loose_ids, loose_pack
 from deployd.git.packs.mapping import map_path
 from deployd.git.packs.rows import NUMBER, ROW, PackRows
 from deployd.git.packs.store import Packs
+from deployd.git.packs.writing import pack_header
 from deployd.git.problems import BadPack
 
 _TRIES = 5
+_PIECE = 1 << 20
 _COMMIT_BYTES, _PACK_BYTES = 400, 8000
 
 
@@ -48,6 +51,7 @@ class Objects:
     _contents: Contents = field(init=False)
     _loose: frozenset[bytes] = field(init=False)
     _repeated: dict[int, list[int]] | None = field(init=False, default=None)
+    _joint: bytes | None = field(init=False, default=None)
 
     def __attrs_post_init__(self) -> None:
         self._contents = Contents(self.kept_bytes)
@@ -128,6 +132,20 @@ class Objects:
                     known.update(names)
         return self._repeated
 
+    def joint_checksum(self) -> bytes:
+        """The trailer of the pack that is all packs, one after the other, behind one header.
+
+        It costs as much as reading them all, and is kept until a pack comes or goes.
+        """
+        if self._joint is None:
+            digest = sha1(pack_header(sum(map(len, self.packs))), usedforsecurity=False)
+            for pack in self.packs:
+                end = len(pack.content) - TRAILER
+                for start in range(HEADER, end, _PIECE):
+                    digest.update(pack.content[start : min(start + _PIECE, end)])
+            self._joint = digest.digest()
+        return self._joint
+
     def close(self) -> None:
         """Let all files go."""
         self._forget()
@@ -171,7 +189,7 @@ class Objects:
             self.packs.append(pack)
         self._loose = loose
         self.graph.extend(packs)
-        self._repeated = None
+        self._repeated = self._joint = None
         self.version += 1
         return anew
 

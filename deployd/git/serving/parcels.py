@@ -7,24 +7,18 @@ of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence, Set
-from hashlib import sha1
+from collections.abc import Callable, Collection, Iterable, Set
 from pathlib import Path
-from weakref import WeakKeyDictionary
 
 from attrs import frozen
 
 from deployd.git.packs.copying import copy_entries
 from deployd.git.packs.entries import HEADER, TRAILER
-from deployd.git.packs.graph import Graph
 from deployd.git.packs.objects import Objects
 from deployd.git.packs.reach import Reach
-from deployd.git.packs.rows import PackRows
 from deployd.git.packs.writing import pack_header
 from deployd.git.serving.recipes import Recipe
 from deployd.git.serving.selecting import Selection
-
-_PIECE = 1 << 20
 
 
 @frozen
@@ -93,11 +87,10 @@ def _as_it_is(objects: Objects) -> Parcel:
         size = len(packs[0].content)
         return Parcel((Piece(str(packs[0].path), 0, size),), size, len(packs[0]))
     total = sum(map(len, packs))
-    header = pack_header(total)
-    trailer = _trailer(objects.graph, packs, header)
     slices = [Piece(str(pack.path), HEADER, len(pack.content) - TRAILER) for pack in packs]
     size = HEADER + sum(piece.end - piece.start for piece in slices) + TRAILER
-    return Parcel((Piece(literal=header.hex()), *slices, Piece(literal=trailer.hex())), size, total)
+    first, last = Piece(literal=pack_header(total).hex()), Piece(literal=objects.joint_checksum().hex())
+    return Parcel((first, *slices, last), size, total)
 
 
 def _once(objects: Objects) -> list[int]:
@@ -109,25 +102,3 @@ def _once(objects: Objects) -> list[int]:
             rows = sorted(set(rows).difference(again))
         places += [pack.first + row for row in rows]
     return places
-
-
-_trailers: WeakKeyDictionary[Graph, tuple[bytes, bytes]] = WeakKeyDictionary()
-"""Of each repository's packs as they were last: what they were, and the checksum of all of them in one pack.
-
-It costs as much as reading them all, and is the same for all who clone until something is pushed.
-"""
-
-
-def _trailer(graph: Graph, packs: Sequence[PackRows], header: bytes) -> bytes:
-    """The checksum of ``packs`` one after the other."""
-    mark = b"".join(pack.content[-TRAILER:] for pack in packs)
-    known, trailer = _trailers.get(graph, (b"", b""))
-    if known != mark:
-        digest = sha1(header, usedforsecurity=False)
-        for pack in packs:
-            end = len(pack.content) - TRAILER
-            for start in range(HEADER, end, _PIECE):
-                digest.update(pack.content[start : min(start + _PIECE, end)])
-        trailer = digest.digest()
-        _trailers[graph] = mark, trailer
-    return trailer
