@@ -75,15 +75,15 @@ class Fetches:
         self, request: Request, repository: Path, body: Body, version: int, deployed: bool
     ) -> orders.Answer:
         question = self._question(repository, body, version, deployed, charted=False)
-        answer = await self._ask(request, repository, question)
+        answer = await self._ask(request, question)
         if not answer.document["charted"]:
             # Somebody else's pack, after `git gc` for example; it may take as long as a large push.
-            await self._ask(request, repository, self._heavy("chart", repository))
+            await self._ask(request, self._heavy("chart", repository))
             question = self._question(repository, body, version, deployed, charted=True)
-            answer = await self._ask(request, repository, question)
+            answer = await self._ask(request, question)
         return answer
 
-    async def _ask(self, request: Request, repository: Path, order: Order) -> orders.Answer:
+    async def _ask(self, request: Request, order: Order) -> orders.Answer:
         """Have it done for as long as the client is there."""
         asking = self._pool.run(order)
         request.notifyFinish().addErrback(lambda _: asking.cancel())
