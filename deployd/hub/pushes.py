@@ -26,6 +26,7 @@ from deployd.model.names import shown
 from deployd.model.policy import Policy
 
 MAX_CHECKED = 10
+MAX_PREFETCHED = 10
 CHECK_SECONDS = 5.0
 
 
@@ -57,9 +58,10 @@ class Pushes:
     async def pushed(self, app: str, receipt: Receipt) -> Told:
         """Refs of ``app`` have moved: note that, deploy what is to be deployed, and return what the pusher reads."""
         updates = receipt.updates
-        for update in updates:
-            if update.new is not None and update.ref.startswith(HEADS):
-                self._fleet.prefetch(app, update.ref, update.new)
+        branches = [update for update in updates if update.new is not None and update.ref.startswith(HEADS)]
+        # Who brings more of them at once brings a history, of which hardly one is deployed next.
+        for update in branches[:MAX_PREFETCHED]:
+            self._fleet.prefetch(app, update.ref, update.new or "")
 
         def decide(desired: Desired) -> Changes:
             return Changes(

@@ -21,6 +21,7 @@ from deployd.errors import (
 from deployd.git.receiving.receipt import Receipt, RefUpdate
 from deployd.hub.drone_session import RETRY
 from deployd.hub.fleet import Fleet
+from deployd.hub.pushes import MAX_PREFETCHED
 from deployd.model.instance import Goal, ObservedInstance, State
 from deployd.model.revision import Revision
 from deployd.model.words import MAX_COMMAND
@@ -441,6 +442,14 @@ class PushTests(SynchronousTestCase):
         self.cluster.deploy(drones=["d1"])
         self.push()
         self.assertEqual((len(here.prefetched), len(there.prefetched)), (2, 1))
+
+    def test_a_push_of_a_whole_history_prefetches_little_of_it(self) -> None:
+        here = self.cluster.drone("d1")
+        commit = self.cluster.push("webapp")
+        updates = [RefUpdate(f"refs/heads/b{number}", None, commit) for number in range(500)]
+        telling = self.cluster.hub.pushes.pushed("webapp", Receipt(b"", updates))
+        done(Deferred.fromCoroutine(telling), self.cluster.settle)
+        self.assertEqual(len(here.prefetched), MAX_PREFETCHED)
 
     def test_a_push_whose_telling_was_cut_off_is_known_after_a_restart(self) -> None:
         commit = self.cluster.push("team/webapp")
