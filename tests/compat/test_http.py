@@ -14,6 +14,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
 from twisted.internet.protocol import Protocol
 from twisted.internet.task import deferLater
+from twisted.logger import capturedLogs
 
 from deployd.git.limits import GitLimits
 from tests.compat.service import SECRET, TOKEN, Git, Service
@@ -230,7 +231,9 @@ async def test_a_pusher_over_the_limit_is_told(tmp_path: Path) -> None:
     """The limit on a pack holds on the wire and after it."""
     small = Service(tmp_path / "hub", GitLimits(pack_bytes=1000, stranger_bytes=100))
     small.start()
-    assert (await ask(small, post("/webapp/git-receive-pack", RECEIVE, b"x" * 2000)))[0] == 413
+    with capturedLogs() as logged:
+        assert (await ask(small, post("/webapp/git-receive-pack", RECEIVE, b"x" * 2000)))[0] == 413
+    assert [event["limit"] for event in logged if event.get("path") == "/webapp/git-receive-pack"] == [1000]
     objects = Objects()
     tip = objects.commit(objects.tree(("100644", b"f", objects.blob(os.urandom(900)))))
     body = forge.push([("refs/heads/m", ZERO, tip)], objects.pack())

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from twisted.internet.interfaces import IDelayedCall
+from twisted.logger import Logger
 from twisted.web.http import REQUEST_ENTITY_TOO_LARGE, RESPONSES
 from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
@@ -31,9 +32,11 @@ class GitRequest(Request):
     ``not_kept`` is why there was no place for it, in which case ``content`` is empty.
     """
 
+    log = Logger()
     channel: Any
     content: Any
     not_kept: OSError | None = None
+    _asked = 0
     _room = 0
     _refused = False
     _deadline: IDelayedCall | None = None
@@ -44,6 +47,7 @@ class GitRequest(Request):
         kind = self.requestHeaders.getRawHeaders(b"Content-Type", [b""])[0]
         # Of other kinds twisted.web would parse a form of any size in memory, and deployd takes none.
         asked = site.git.room(self.getUser(), self.getPassword(), self.channel._path) if kind.startswith(_GIT) else 0
+        self._asked = asked if self.getPassword() else 0
         self._room = limits.stranger_bytes + asked
         self.content = site.spool.open()
         if length is not None and length > self._room:
@@ -89,6 +93,10 @@ class GitRequest(Request):
         self._refused = True
         self._forget_deadline()
         self.requestHeaders.removeHeader(b"Expect")
+        if self._asked:
+            # git does not show its user the sentence.
+            path = self.channel._path.decode("ascii", "backslashreplace")
+            self.log.info("Refused a body of over {limit} bytes for {path}.", limit=self._asked, path=path)
         self.channel.transport.write(
             b"HTTP/1.1 %d %b\r\nContent-Type: text/plain\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%b"
             % (REQUEST_ENTITY_TOO_LARGE, RESPONSES[REQUEST_ENTITY_TOO_LARGE], len(_SENTENCE), _SENTENCE)
