@@ -19,6 +19,7 @@ from deployd.git.receiving.reception import not_stored
 from deployd.git.serving.advertising import UPLOAD
 from deployd.git.web.answers import Answer, Body, begin, finish
 from deployd.git.web.flights import Flights, Prepare
+from deployd.git.web.pacing import Pacer
 from deployd.git.web.streaming import ClientGone, Stream
 from deployd.git.work import orders
 from deployd.git.work.messages import Document
@@ -40,6 +41,7 @@ class Fetches:
         self._pool = pool
         self._flights = flights
         self._in_thread = in_thread
+        self._pacer = Pacer(reactor)
 
     async def answer(self, request: Request, repository: Path, version: int, deployed: bool) -> None:
         """Answer one request; raise Answer or ClientGone."""
@@ -101,7 +103,8 @@ class Fetches:
         except Busy as problem:
             self._apologize(request, repository, problem)
             return
-        stream = Stream(self._reactor, request, flight.supply, self._in_thread, quiet=quiet, stall=stall)
+        means = self._reactor, request, flight.supply, self._in_thread, self._pacer
+        stream = Stream(*means, quiet=quiet, stall=stall)
         try:
             await stream.run()
         except ClientGone:

@@ -125,7 +125,7 @@ class GitSite(Site):
     ) -> None:
         super().__init__(resource, requestFactory=GitRequest, timeout=timeout, reactor=reactor)
         self.git = git
-        self.spool = Spool(str(spool), git.limits.spool_bytes)
+        self.spool = Spool(str(spool), git.limits.spool_bytes, reactor.callInThread)
 
     def log(self, request: object) -> None:
         """No line for each request: strangers make most of them, and what changes something is logged where it does."""

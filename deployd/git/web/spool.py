@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
 from tempfile import SpooledTemporaryFile
 from typing import Any
 
 from attrs import define
 
 _IN_MEMORY = 100_000
+# To give the disk's blocks of a file back takes long for a large one: 15 ms for 80 MB.
+_LARGE = 1 << 20
 _FULL = "Too much is being sent to it at once, try again in a moment"
 
 
 @define
 class Spool:
-    """Files without names in ``directory``, the short ones in memory; ``used`` of ``most`` bytes are in all of them."""
+    """Files without names in ``directory``, the short ones in memory; ``used`` of ``most`` bytes are in all of them.
+
+    ``in_thread`` has a function that blocks called in a thread.
+    """
 
     directory: str
     most: int
+    in_thread: Callable[[Callable[[], object]], object]
     used: int = 0
 
     def open(self) -> SpoolFile:
@@ -32,6 +39,7 @@ class SpoolFile(SpooledTemporaryFile[bytes]):
         super().__init__(max_size=_IN_MEMORY, dir=spool.directory)
         self._spool = spool
         self._used = 0
+        self._ended = False
 
     def write(self, data: Any) -> int:
         """Raise OSError where there is no room for ``data``."""
@@ -43,6 +51,11 @@ class SpoolFile(SpooledTemporaryFile[bytes]):
 
     def close(self) -> None:
         """It is needed no more."""
+        if self._ended:
+            return
+        self._ended = True
         self._spool.used -= self._used
-        self._used = 0
-        super().close()
+        if self._used < _LARGE:
+            super().close()
+        else:
+            self._spool.in_thread(super().close)

@@ -18,6 +18,7 @@ from twisted.web.http import Request
 from zope.interface import implementer
 
 from deployd.git import pktlines
+from deployd.git.web.pacing import Pacer
 from deployd.git.web.supply import Reader, Slice, Supply
 
 # What is on its way to one client: a frame or two that its transport holds, and what a thread has read.
@@ -55,16 +56,25 @@ class Stream:
     _frame = memoryview(bytearray(pktlines.MAX_LINE))
 
     def __init__(
-        self, reactor: Any, request: Request, supply: Supply, in_thread: InThread, *, quiet: bool, stall: float
+        self,
+        reactor: Any,
+        request: Request,
+        supply: Supply,
+        in_thread: InThread,
+        pacer: Pacer,
+        *,
+        quiet: bool,
+        stall: float,
     ) -> None:
         self._reactor = reactor
+        self._pacer = pacer
         self._request = request
         self._supply = supply
         self._reader = Reader(supply)
         self._in_thread = in_thread
         self._quiet = quiet
         self._stall = stall
-        self._paused = self._reading = False
+        self._paused = self._reading = self._waiting = False
         self._paused_at = 0.0
         self._gone = self._over = False
         self._read = memoryview(b"")
@@ -79,9 +89,9 @@ class Stream:
         """
         self._request.notifyFinish().addErrback(lambda _: self.stopProducing())
         self._keeping = self._reactor.callLater(KEEPALIVE, self._keep_alive)
-        self._supply.watch(self._pump)
+        self._supply.watch(self._soon)
         self._request.registerProducer(self, True)
-        self._pump()
+        self._soon()
         return self._sent
 
     def pauseProducing(self) -> None:
@@ -93,12 +103,21 @@ class Stream:
     def resumeProducing(self) -> None:
         """The client has caught up."""
         self._paused = False
-        self._pump()
+        self._soon()
 
     def stopProducing(self) -> None:
         """The client is gone."""
         self._gone = True
         self._settle()
+
+    def _soon(self) -> None:
+        if not self._waiting:
+            self._waiting = True
+            self._pacer.admit(self._turn)
+
+    def _turn(self) -> None:
+        self._waiting = False
+        self._pump()
 
     def _pump(self) -> None:
         while not (self._paused or self._reading or self._over or self._gone):
@@ -139,7 +158,7 @@ class Stream:
         self._reading = False
         if isinstance(data, Failure) or not data:
             # Nothing but a defect of the disk can do that; the client must not take what it has for all.
-            self._supply.unwatch(self._pump)
+            self._supply.unwatch(self._soon)
             self._supply = Supply(ended=True, problem=OSError("a pack cannot be read"))
             self._reader = Reader(self._supply)
         else:
@@ -167,7 +186,7 @@ class Stream:
 
     def _conclude(self, problem: Failure | None) -> None:
         self._over = True
-        self._supply.unwatch(self._pump)
+        self._supply.unwatch(self._soon)
         for call in (self._watching, self._keeping):
             if call is not None and call.active():
                 call.cancel()

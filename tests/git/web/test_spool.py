@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -12,7 +13,7 @@ from deployd.git.web.spool import Spool
 class SpoolTests(SynchronousTestCase):
     def test_all_bodies_together_are_bounded_and_give_their_room_back_once(self) -> None:
         """Long ones, which are on the disk, and short ones."""
-        spool = Spool(".", 300_000)
+        spool = Spool(".", 300_000, self.fail)
         long, short = spool.open(), spool.open()
         long.write(b"x" * 200_000)
         short.write(b"x" * 100_000)
@@ -25,3 +26,14 @@ class SpoolTests(SynchronousTestCase):
         self.assertEqual((len(short.read()), spool.used), (300_000, 300_000))
         short.close()
         self.assertEqual(spool.used, 0)
+
+    def test_a_large_one_is_closed_in_a_thread_and_once(self) -> None:
+        closing: list[Callable[[], object]] = []
+        spool = Spool(".", 1 << 30, closing.append)
+        large = spool.open()
+        large.write(b"x" * (2 << 20))
+        for _ in range(2):
+            large.close()
+        self.assertEqual((len(closing), spool.used), (1, 0))
+        closing[0]()
+        self.assertTrue(large.closed)

@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from deployd.git.web.pacing import Pacer
 from deployd.git.web.streaming import KEEPALIVE, WINDOW, ClientGone, Stream
 from deployd.git.web.supply import Slice, Supply
 from tests.git.web.requests import FakeRequest
@@ -34,7 +35,7 @@ class StreamTests(SynchronousTestCase):
         return descriptor
 
     def send(self, request: FakeRequest, quiet: bool = False) -> Deferred[None]:
-        arguments: Any = (self.clock, request, self.supply, self.in_thread)
+        arguments: Any = (self.clock, request, self.supply, self.in_thread, Pacer(self.clock))
         sending = Stream(*arguments, quiet=quiet, stall=STALL).run()
         self.addCleanup(lambda: self.assertEqual(self.clock.getDelayedCalls(), []))
         return sending
