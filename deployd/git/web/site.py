@@ -7,7 +7,6 @@ closes.
 
 from __future__ import annotations
 
-from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -85,8 +84,7 @@ class GitRequest(Request):
         except OSError as error:
             # The rest is let by, within its bounds: git reads no answer before it has sent everything.
             self.not_kept = error
-            with suppress(OSError):
-                self.content.close()
+            self.content.close()
             self.content = BytesIO()
 
     def _refuse(self) -> None:

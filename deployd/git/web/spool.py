@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
+from contextlib import suppress
 from tempfile import SpooledTemporaryFile
 from typing import Any
 
@@ -56,6 +57,11 @@ class SpoolFile(SpooledTemporaryFile[bytes]):
         self._ended = True
         self._spool.used -= self._used
         if self._used < _LARGE:
-            super().close()
+            self._give_up()
         else:
-            self._spool.in_thread(super().close)
+            self._spool.in_thread(self._give_up)
+
+    def _give_up(self) -> None:
+        # It writes what it has in memory, for which there may be no room, and nobody wants it.
+        with suppress(OSError):
+            super().close()

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Callable
+from pathlib import Path
+from unittest import skipIf
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -37,3 +40,13 @@ class SpoolTests(SynchronousTestCase):
         self.assertEqual((len(closing), spool.used), (1, 0))
         closing[0]()
         self.assertTrue(large.closed)
+
+    @skipIf(not Path("/dev/full").exists(), "needs /dev/full")
+    def test_that_there_is_no_room_for_the_rest_of_it_makes_no_difference(self) -> None:
+        body = Spool(".", 1 << 30, self.fail).open()
+        with Path("/dev/full").open("wb") as full:
+            body.rollover()
+            os.dup2(full.fileno(), body.fileno())
+        body.write(b"x" * 1000)
+        self.assertRaises(OSError, body.flush)
+        body.close()
