@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 
 from attrs import define, field
 
+from benchmarks import git_gaps, git_servers
 from benchmarks.git_gaps import Gaps
 from benchmarks.git_processes import settled
 from benchmarks.git_repositories import MAIN
@@ -21,6 +23,18 @@ CLONES = 8
 # Who pushes everything to a large repository may wait longer.
 EVERYTHING = {"large": 2.5}
 _apps = count(1)
+
+
+@contextmanager
+def both(directory: Path) -> Iterator[tuple[list[Server], Gaps]]:
+    """git http-backend and a hub, and how long the hub keeps others waiting meanwhile."""
+    directory.mkdir(exist_ok=True)
+    with (
+        git_servers.lighttpd(directory / "lighttpd") as theirs,
+        git_servers.hub(directory / "hub") as ours,
+        git_gaps.asking(int(ours.url.rpartition(":")[2]), ours.pid) as gaps,
+    ):
+        yield [theirs, ours], gaps
 
 
 @define

@@ -9,14 +9,13 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 
 from attrs import define, field
 
-from benchmarks import git_gaps, git_servers, measuring
-from benchmarks.git_comparison import Comparison
+from benchmarks import git_servers, measuring
+from benchmarks.git_comparison import Comparison, both
 from benchmarks.git_processes import settled
 from benchmarks.git_rows import HEAD
 from benchmarks.git_servers import Server
@@ -79,12 +78,8 @@ def run(directory: Path) -> Iterator[str]:
         return
     yield f"{pushes:,} pushes of one commit each to the {REPOSITORY} repository"
     yield ""
-    directory.mkdir(exist_ok=True)
-    with ExitStack() as stack:
-        theirs = stack.enter_context(git_servers.lighttpd(directory / "lighttpd"))
-        ours = stack.enter_context(git_servers.hub(directory / "hub"))
-        gaps = stack.enter_context(git_gaps.asking(int(ours.url.rpartition(":")[2]), ours.pid))
-        comparison = Comparison.of(REPOSITORY, [theirs, ours], gaps, directory / REPOSITORY)
+    with both(directory) as (servers, gaps):
+        comparison = Comparison.of(REPOSITORY, servers, gaps, directory / REPOSITORY)
         yield from push(comparison, pushes)
         text = "The hub's slowest answer meanwhile: {:.0f} ms, {:.0f} ms of CPU; that of an idle process: {:.0f} ms"
         yield text.format(*gaps.read())

@@ -7,11 +7,10 @@ Both hold the same repositories, which were pushed to them. Each operation is do
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
-from benchmarks import git_gaps, git_servers, measuring
-from benchmarks.git_comparison import OPERATIONS, Comparison
+from benchmarks import git_servers, measuring
+from benchmarks.git_comparison import OPERATIONS, Comparison, both
 from benchmarks.git_gaps import Gaps
 from benchmarks.git_processes import resident, tree
 from benchmarks.git_repositories import SHAPES
@@ -91,9 +90,5 @@ def run(directory: Path) -> Iterator[str]:
         return
     yield f"The hub beside git http-backend behind lighttpd, median of {measuring.rounds(ROUNDS)} rounds"
     yield ""
-    directory.mkdir(exist_ok=True)
-    with ExitStack() as stack:
-        theirs = stack.enter_context(git_servers.lighttpd(directory / "lighttpd"))
-        ours = stack.enter_context(git_servers.hub(directory / "hub"))
-        gaps = stack.enter_context(git_gaps.asking(int(ours.url.rpartition(":")[2]), ours.pid))
-        yield from compare([theirs, ours], gaps, directory)
+    with both(directory) as (servers, gaps):
+        yield from compare(servers, gaps, directory)
