@@ -37,9 +37,12 @@ class Pacer:
 
     def _go_on(self) -> None:
         self._turn = None
-        now = [self._waiting.popleft() for _ in range(min(self.at_once, len(self._waiting)))]
-        self._left = self.at_once - len(now)
-        if self._waiting:
-            self._turn = self.clock.callLater(0, self._go_on)
-        for write in now:
-            write()
+        now = min(self.at_once, len(self._waiting))
+        self._left = self.at_once - now
+        try:
+            for _ in range(now):
+                self._waiting.popleft()()
+        finally:
+            # Also when one of them fails: the others still wait.
+            if self._waiting and self._turn is None:
+                self._turn = self.clock.callLater(0, self._go_on)

@@ -75,3 +75,15 @@ class PacerTests(SynchronousTestCase):
             pass
         self.assertEqual(sorted(self.written), [0, 1, 2, 3, 10, 11, 12, 13])
         self.assertLess(self.written.index(3), self.written.index(13))
+
+    def test_one_that_fails_keeps_nobody_from_writing(self) -> None:
+        def fail() -> None:
+            raise ValueError
+
+        for number in range(3):
+            self.write(number)
+        self.pacer.admit(fail)
+        self.write(3)
+        self.assertRaises(ValueError, self.turns.turn)
+        self.turns.turn()
+        self.assertEqual(self.written, [0, 1, 2, 3])
